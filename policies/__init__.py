@@ -1,0 +1,1 @@
+"""The networks: their specification, sparse patterns, recurrent computation and Stable-Baselines3 policies."""

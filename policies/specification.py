@@ -1,0 +1,563 @@
+"""From hyperparameters to a network: hidden size and the number of weights in each of the six blocks.
+
+The method is Hershey & Paffenroth's, "Balancing Sparse RNNs with Hyperparameterization Benefiting Meta-Learning",
+arXiv 2509.15057 (2025). The state `z = [h; y]` and the input `x` make six weight blocks, named target first, source
+second. A block's *density* is its number of weights divided by its size, the *budget* the number of weights the network
+may have (biases are not counted), the *hidden proportion* the share of all weights that lie in hh.
+"""
+
+import dataclasses
+import math
+import numbers
+import operator
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+BLOCKS = ("hx", "hh", "hy", "yx", "yh", "yy")
+OUTER_BLOCKS = ("hx", "hy", "yx", "yh", "yy")
+DEFAULT_HIDDEN_PROPORTION = 0.5
+
+_LARGEST = 10**12
+"""No size or budget is above this, so that products with densities stay exact enough and never overflow."""
+
+
+@dataclass(frozen=True)
+class BlockSpecification:
+    """Sizes and weight counts of a recurrent network made of weight blocks.
+
+    :param n_inputs: number of inputs n_x
+    :param n_hidden: number of hidden units n_h
+    :param n_outputs: number of outputs n_y
+    :param budget: number of weights that was asked for
+    :param weights: block -> number of trainable weights, in the order of `blocks`
+    :raises ValueError: if a size is no positive integer, or a count fits no block
+    """
+
+    n_inputs: int
+    n_hidden: int
+    n_outputs: int
+    budget: int
+    weights: Mapping[str, int]
+
+    blocks: ClassVar[tuple[str, ...]]
+    recurrent_block: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for name in ("n_inputs", "n_hidden", "n_outputs", "budget"):
+            object.__setattr__(self, name, positive_integer(name, getattr(self, name)))
+        if not isinstance(self.weights, Mapping) or set(self.weights) != set(self.blocks):
+            raise ValueError(f"weights must map exactly the blocks {' '.join(self.blocks)} to counts")
+        floors = self._floors()
+        weights = {}
+        for block in self.blocks:
+            count, size = (
+                positive_integer(f"weights of block {block}", self.weights[block]),
+                math.prod(self.shape(block)),
+            )
+            if not floors[block] <= count <= size:
+                raise ValueError(f"weights of block {block} are {count:,}: {floors[block]:,} to {size:,} fit")
+            weights[block] = count
+        object.__setattr__(self, "weights", weights)
+
+    def shape(self, block: str) -> tuple[int, int]:
+        """Return (rows, columns) of a block: target size, source size."""
+        raise NotImplementedError
+
+    def _floors(self) -> Mapping[str, int]:
+        raise NotImplementedError
+
+    @property
+    def n_biases(self) -> int:
+        """Number of trainable biases, which the budget does not count."""
+        raise NotImplementedError
+
+    @property
+    def densities(self) -> dict[str, float]:
+        """Share of a block's positions that hold a weight, in (0, 1]."""
+        return {block: self.weights[block] / math.prod(self.shape(block)) for block in self.blocks}
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of all weights that lie in a block; they sum to 1."""
+        return {block: count / self.total_weights for block, count in self.weights.items()}
+
+    @property
+    def total_weights(self) -> int:
+        """Number of trainable weights of all blocks."""
+        return sum(self.weights.values())
+
+    @property
+    def hidden_proportion(self) -> float:
+        """Share of all weights that lie in the hidden-to-hidden block."""
+        return self.weights[self.recurrent_block] / self.total_weights
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain numbers and dictionaries for JSON, the derived quantities included."""
+        return {
+            **{field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "weights"},
+            "total_weights": self.total_weights,
+            "hidden_proportion": self.hidden_proportion,
+            "n_biases": self.n_biases,
+            "shapes": {block: list(self.shape(block)) for block in self.blocks},
+            "densities": self.densities,
+            "weights": dict(self.weights),
+            "shares": self.shares,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote.
+
+        :raises ValueError: if an entry is missing, unknown, of the wrong type or at odds with another
+        """
+        if not isinstance(data, Mapping):
+            raise ValueError(f"a specification must be a table of names and values, not {_show(data)}")
+        names = [field.name for field in dataclasses.fields(cls)]
+        missing = [name for name in names if name not in data]
+        if missing:
+            raise ValueError(f"the specification lacks {missing[0]!r}: {', '.join(names)} are needed")
+        specification = cls(**{name: data[name] for name in names})
+        expected = specification.to_dict()
+        for name in [*expected, *data]:
+            if name not in expected:
+                raise ValueError(
+                    f"the specification has an unknown entry {_show(name)}: {', '.join(expected)} are known"
+                )
+            if name not in data or data[name] != expected[name]:
+                found = _show(data[name]) if name in data else "missing"
+                raise ValueError(
+                    f"entry {name!r} of the specification is {found}: {_show(expected[name])} fits the rest"
+                )
+        return specification
+
+
+@dataclass(frozen=True)
+class NetworkSpecification(BlockSpecification):
+    """Sizes and weight counts of a network of the six blocks hx hh hy yx yh yy (arXiv 2509.15057).
+
+    No block is empty, and yh has a weight for each output row at least: an output that reads only x would be constant
+    whenever x is zero.
+    """
+
+    blocks: ClassVar[tuple[str, ...]] = BLOCKS
+    recurrent_block: ClassVar[str] = "hh"
+
+    def shape(self, block: str) -> tuple[int, int]:
+        """Return (rows, columns) of a block: target size, source size."""
+        if block not in BLOCKS:
+            raise ValueError(f"unknown block {_show(block)}: one of {' '.join(BLOCKS)} is needed")
+        sizes = {"x": self.n_inputs, "h": self.n_hidden, "y": self.n_outputs}
+        return sizes[block[0]], sizes[block[1]]
+
+    @property
+    def n_biases(self) -> int:
+        """Number of trainable biases, one for each hidden unit and output."""
+        return self.n_hidden + self.n_outputs
+
+    def _floors(self) -> Mapping[str, int]:
+        return _block_floors(self.n_outputs)
+
+
+def specify(
+    n_inputs: int,
+    n_outputs: int,
+    budget: int,
+    *,
+    hidden_proportion: float | None = None,
+    hidden_size: int | None = None,
+    densities: Mapping[str, float] | None = None,
+) -> NetworkSpecification:
+    """Find the hidden size and the weight counts of a network (arXiv 2509.15057).
+
+    With all six densities, the hidden size is the root of the quadratic N(n_h), rounded, and each block has
+    round(density · size) weights; the total misses the budget by what rounding costs.
+
+    Otherwise hh has round(p N) weights, the other blocks share the rest in proportion to their sizes (one common outer
+    density), the total is exactly N, and the hidden size is the smallest that holds both sides. Pinned densities of
+    outer blocks are kept, up to rounding to whole weights. hh pinned sets the hidden size, round(√(p N / density)).
+    A larger hidden size than the smallest that fits makes the same p N and (1 − p) N weights sparser.
+    With a given hidden size and either hh or all five outer blocks pinned, nothing is left for p to decide: it follows.
+    Everywhere a block has one weight at least, and yh one for each output.
+
+    :param n_inputs: number of inputs n_x
+    :param n_outputs: number of outputs n_y
+    :param budget: number of weights N
+    :param hidden_proportion: share p of the weights that lie in hh, in (0, 1); 0.5 unless something else decides it
+    :param hidden_size: hidden units n_h, in place of the smallest that fits
+    :param densities: block -> density in (0, 1]: all six, or those that are pinned
+    :raises ValueError: one line that names what cannot be met (budget, hidden_proportion, hidden_size or the density of
+        a block) and what would fit
+    """
+    n_inputs = positive_integer("n_inputs", n_inputs)
+    n_outputs = positive_integer("n_outputs", n_outputs)
+    budget = positive_integer("budget", budget)
+    pins = _check_densities(densities)
+    if hidden_proportion is not None:
+        hidden_proportion = _check_proportion(hidden_proportion)
+    if hidden_size is not None:
+        hidden_size = positive_integer("hidden_size", hidden_size)
+
+    if len(pins) == len(BLOCKS):
+        specification = _specify_from_densities(n_inputs, n_outputs, budget, pins)
+        for name, given in (("hidden_proportion", hidden_proportion), ("hidden_size", hidden_size)):
+            if given is not None:
+                follows = specification.hidden_proportion if name == "hidden_proportion" else specification.n_hidden
+                raise ValueError(
+                    f"{name} {given} contradicts the six densities, from which {follows:.6g} follows: "
+                    "leave it out, or leave the density of a block free"
+                )
+        return specification
+
+    hidden_follows = "hh" in pins or len(pins) == len(OUTER_BLOCKS)
+    if hidden_size is not None and hidden_follows:
+        request = _Request(n_inputs, n_outputs, budget, None, pins)
+        n_hidden = request.check_hidden_size(hidden_size)
+        if hidden_proportion is not None:
+            follows = request.specification(n_hidden).hidden_proportion
+            raise ValueError(
+                f"hidden_proportion {hidden_proportion} contradicts hidden_size and the densities, "
+                f"from which {follows:.6g} follows: leave one of them out"
+            )
+        return request.specification(n_hidden)
+    proportion = DEFAULT_HIDDEN_PROPORTION if hidden_proportion is None else hidden_proportion
+    request = _Request(n_inputs, n_outputs, budget, proportion, pins)
+    return request.specification(request.solve() if hidden_size is None else request.check_hidden_size(hidden_size))
+
+
+def specify_critic(n_inputs: int, budget: int, *, hidden_proportion: float) -> NetworkSpecification:
+    """Find the network of a critic: one output, yx, yh and yy dense, the rest from the budget and p as in `specify`.
+
+    The value reads every hidden unit; a value that reads a few of them would be a handicap of our own making.
+
+    :raises ValueError: one line that names what cannot be met (budget or hidden_proportion) and what would fit
+    """
+    dense = {"yx": 1.0, "yh": 1.0, "yy": 1.0}
+    n_inputs, budget = positive_integer("n_inputs", n_inputs), positive_integer("budget", budget)
+    request = _Request(n_inputs, 1, budget, _check_proportion(hidden_proportion), dense, is_critic=True)
+    return request.specification(request.solve())
+
+
+def _specify_from_densities(
+    n_inputs: int, n_outputs: int, budget: int, densities: Mapping[str, float]
+) -> NetworkSpecification:
+    def root(budget: int) -> float:
+        quadratic = densities["hh"]
+        linear = densities["hx"] * n_inputs + (densities["hy"] + densities["yh"]) * n_outputs
+        rest = budget - n_outputs * (densities["yx"] * n_inputs + densities["yy"] * n_outputs)
+        # This form of the root neither cancels nor divides by a density that is next to nothing.
+        return 2 * rest / (linear + math.sqrt(linear * linear + 4 * quadratic * rest)) if rest > 0 else 0.0
+
+    floors = _block_floors(n_outputs)
+    least = sum(floors.values())
+    if budget < least or round(root(budget)) < 1:
+        needed = _first(lambda budget: round(root(budget)) >= 1, least, _LARGEST)
+        raise ValueError(
+            f"budget {budget:,} is too small for {n_inputs:,} inputs and {n_outputs:,} outputs at these densities: "
+            f"at least {needed:,} is needed"
+        )
+    if root(budget) > budget:
+        block = min(densities, key=lambda block: densities[block])
+        raise ValueError(
+            f"density {block}={densities[block]} and the others are so low that budget {budget:,} would make more "
+            f"hidden units than weights: densities of {1 / math.sqrt(budget):.2g} fit"
+        )
+    n_hidden = round(root(budget))
+    sizes = _block_sizes(n_inputs, n_hidden, n_outputs)
+    weights = {block: max(floors[block], round(densities[block] * sizes[block])) for block in BLOCKS}
+    return NetworkSpecification(n_inputs, n_hidden, n_outputs, budget, weights)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A budget to be met exactly; `hidden_proportion` is None where it follows from hidden size and pins."""
+
+    n_inputs: int
+    n_outputs: int
+    budget: int
+    hidden_proportion: float | None
+    pins: Mapping[str, float]
+    is_critic: bool = False
+
+    @property
+    def n_hh(self) -> int | None:
+        """Weights of hh as the hidden proportion asks for them."""
+        return None if self.hidden_proportion is None else round(self.hidden_proportion * self.budget)
+
+    def fixed(self, n_hidden: int) -> dict[str, int]:
+        """Return the weights of the blocks that are not free at a hidden size."""
+        sizes, floors = _block_sizes(self.n_inputs, n_hidden, self.n_outputs), _block_floors(self.n_outputs)
+        fixed = {block: max(floors[block], round(density * sizes[block])) for block, density in self.pins.items()}
+        if self.n_hh is not None:
+            fixed["hh"] = self.n_hh
+        return fixed
+
+    def fewest(self, n_hidden: int) -> int:
+        """Return the fewest weights that a network of this hidden size has; never falls as the size grows."""
+        return sum((_block_floors(self.n_outputs) | self.fixed(n_hidden)).values())
+
+    def most(self, n_hidden: int) -> int:
+        """Return the most weights that a network of this hidden size has; never falls as the size grows."""
+        return sum((_block_sizes(self.n_inputs, n_hidden, self.n_outputs) | self.fixed(n_hidden)).values())
+
+    def bounds(self) -> tuple[int, int]:
+        """Return the smallest and the largest hidden size that fit; none does if they are in the wrong order.
+
+        More hidden units than weights never fit.
+        """
+        n_hh = self.n_hh
+        if n_hh == 0:
+            return 1, 0
+        start = 1 if n_hh is None else _ceil_sqrt(n_hh)
+        smallest = _first(lambda n_hidden: self.most(n_hidden) >= self.budget, start, self.budget + 1)
+        largest = _first(lambda n_hidden: self.fewest(n_hidden) > self.budget, 1, self.budget + 1) - 1
+        return smallest, largest
+
+    def hidden_size(self) -> int:
+        """Return the hidden size that budget, hidden proportion and pins ask for, whether or not it fits."""
+        if "hh" not in self.pins or not self.n_hh:
+            return self.bounds()[0]
+        return max(_ceil_sqrt(self.n_hh), round(math.sqrt(min(self.n_hh / self.pins["hh"], (self.budget + 1) ** 2))))
+
+    def fits(self) -> bool:
+        smallest, largest = self.bounds()
+        return smallest <= self.hidden_size() <= largest
+
+    def solve(self) -> int:
+        if not self.fits():
+            raise ValueError(self.complaint())
+        return self.hidden_size()
+
+    def check_hidden_size(self, n_hidden: int) -> int:
+        """Return a given hidden size if it fits.
+
+        :raises ValueError: if it does not
+        """
+        smallest, largest = self.bounds()
+        if smallest <= n_hidden <= largest:
+            return n_hidden
+        if smallest <= largest:
+            trouble, limit = ("small", f"least {smallest:,}") if n_hidden < smallest else ("large", f"most {largest:,}")
+            raise ValueError(f"hidden_size {n_hidden:,} is too {trouble} for {self._circumstances()}: at {limit} fits")
+        if self.hidden_proportion is not None:
+            raise ValueError(self.complaint())
+        raise ValueError(
+            f"hidden_size {n_hidden:,} does not fit {self._circumstances()}: "
+            f"a budget from {self.fewest(n_hidden):,} to {self.most(n_hidden):,} fits"
+        )
+
+    def specification(self, n_hidden: int) -> NetworkSpecification:
+        """Share the budget among the blocks at a hidden size that fits."""
+        sizes, floors, fixed = (
+            _block_sizes(self.n_inputs, n_hidden, self.n_outputs),
+            _block_floors(self.n_outputs),
+            self.fixed(n_hidden),
+        )
+        free = [block for block in BLOCKS if block not in fixed]
+        weights = fixed | _share(self.budget - sum(fixed.values()), {block: sizes[block] for block in free}, floors)
+        return NetworkSpecification(self.n_inputs, n_hidden, self.n_outputs, self.budget, weights)
+
+    def complaint(self) -> str:
+        """Say in one line why nothing fits, and what would: every figure named has been tried."""
+        budget, proportion = f"budget {self.budget:,}", f"hidden_proportion {self.hidden_proportion:.6g}"
+        of_what = f"the critic of {self.n_inputs:,} inputs" if self.is_critic else self._sizes()
+        if set(OUTER_BLOCKS) <= set(self.pins):
+            other_budget = self._budget_of_pinned_outer_blocks()
+            trouble = f"five pinned densities leave no block to meet {budget} and {proportion} exactly"
+            remedy = f"{other_budget} fits, or the density of one block left free" if other_budget else "leave one free"
+            return f"{trouble} ({of_what}): {remedy}"
+        other_density, other_proportion = self._fitting_density(), self._fitting_proportion()
+        answers = [answer for answer in (other_density, other_proportion, self._fitting_budget()) if answer]
+        pinned = ", with the pinned densities" if self.pins and not self.is_critic else ""
+        if other_density is not None:
+            block = other_density.split()[1].partition("=")[0]
+            trouble, pinned = f"density {block}={self.pins[block]} does not fit {budget} and {proportion}", ""
+        elif other_proportion is not None:
+            trouble = f"{proportion} does not fit {budget}"
+        else:
+            trouble = f"{budget} is too small for {proportion}"
+        remedy = f"{' or '.join(answers)} fits" if answers else self._last_resort()
+        return f"{trouble} ({of_what}{pinned}): {remedy}"
+
+    def _last_resort(self) -> str:
+        """Say what fits where no single figure could be found: the same with nothing pinned, or a larger budget."""
+        unpinned = dataclasses.replace(self, pins={})
+        if self.pins and unpinned.fits():
+            return "no pinned densities fits"
+        if self.pins and (proportion := unpinned._fitting_proportion()):
+            return f"no pinned densities and {proportion} fits"
+        least = dataclasses.replace(self, hidden_proportion=None).fewest(1)
+        return f"at least {least:,} weights are needed"
+
+    def _sizes(self) -> str:
+        return f"{self.n_inputs:,} inputs and {self.n_outputs:,} outputs"
+
+    def _circumstances(self) -> str:
+        proportion = "" if self.hidden_proportion is None else f" and hidden_proportion {self.hidden_proportion:.6g}"
+        pinned = ", densities " + " ".join(f"{block}={density}" for block, density in self.pins.items())
+        return f"budget {self.budget:,}{proportion} ({self._sizes()}{pinned if self.pins else ''})"
+
+    def _fitting_proportion(self) -> str | None:
+        """Find a hidden proportion that fits: the next lower one, else the next higher one."""
+        n_hh = self.n_hh
+        assert n_hh is not None
+
+        def fits(n_hh: int) -> bool:
+            return dataclasses.replace(self, hidden_proportion=n_hh / self.budget).fits()
+
+        other = _next_below(fits, n_hh)
+        if other is None:
+            other = _next_above(fits, n_hh, self.budget - 1)
+        if other is None:
+            return None
+        text = _shortest(other / self.budget, lambda value: 0 < value < 1 and round(value * self.budget) == other)
+        return f"hidden_proportion {text}"
+
+    def _fitting_budget(self) -> str | None:
+        """Find the next larger budget that fits."""
+        other = _next_above(lambda budget: dataclasses.replace(self, budget=budget).fits(), self.budget, _LARGEST)
+        return None if other is None else f"a budget of {other:,}"
+
+    def _budget_of_pinned_outer_blocks(self) -> str | None:
+        """Find a budget whose outer share is exactly what five pinned blocks hold at a hidden size nearby."""
+        proportion = self.hidden_proportion
+        assert proportion is not None
+        nearby = self.bounds()[1]
+        for n_hidden in (nearby, nearby + 1):
+            pinned = sum(count for block, count in self.fixed(max(n_hidden, 1)).items() if block != "hh")
+            budget = _first(lambda budget: budget - round(proportion * budget) >= pinned, 1, _LARGEST)  # noqa: B023
+            if dataclasses.replace(self, budget=budget).fits():
+                return f"a budget of {budget:,}"
+        return None
+
+    def _fitting_density(self) -> str | None:
+        """Find a density that fits in place of a pinned one, the block with the most weights first."""
+        if self.is_critic or not self.n_hh:
+            return None
+        smallest, largest = self.bounds()
+        wanted = self.hidden_size()
+        if smallest <= largest:  # Only the hidden size that the pin of hh asks for is out of bounds.
+            n_hidden = smallest if wanted < smallest else largest
+            return self._density_text("hh", self.n_hh / n_hidden**2)
+        fixed = self.fixed(min(smallest, self.budget))
+        for block in sorted(set(self.pins) - {"hh"}, key=lambda block: (-fixed[block], block)):
+            pin = self.pins[block]
+            steps = 10_000
+            best = _next_below(lambda step: self._with_pin(block, pin * step / steps).fits(), steps)  # noqa: B023
+            if best is not None:
+                return self._density_text(block, pin * best / steps)
+        return None
+
+    def _density_text(self, block: str, density: float) -> str | None:
+        text = _shortest(density, lambda value: value <= 1 and self._with_pin(block, value).fits())
+        return None if text is None else f"density {block}={text}"
+
+    def _with_pin(self, block: str, density: float) -> "_Request":
+        return dataclasses.replace(self, pins={**self.pins, block: density})
+
+
+def _share(total: int, sizes: Mapping[str, int], floors: Mapping[str, int]) -> dict[str, int]:
+    """Share weights among blocks in proportion to their sizes, by largest remainder, none below its floor."""
+    shares: dict[str, int] = {}
+    remaining = dict(sizes)
+    while True:
+        size = sum(remaining.values())
+        low = [block for block in remaining if total * remaining[block] < floors[block] * size]
+        if not low:
+            break
+        for block in low:
+            shares[block] = floors[block]
+            total -= shares[block]
+            del remaining[block]
+    parts = {block: divmod(total * remaining[block], size) for block in remaining}
+    missing = total - sum(quotient for quotient, _ in parts.values())
+    by_remainder = sorted(parts, key=lambda block: -parts[block][1])
+    for place, block in enumerate(by_remainder):
+        shares[block] = parts[block][0] + (place < missing)
+    return shares
+
+
+def _block_sizes(n_inputs: int, n_hidden: int, n_outputs: int) -> dict[str, int]:
+    sizes = {"x": n_inputs, "h": n_hidden, "y": n_outputs}
+    return {block: sizes[block[0]] * sizes[block[1]] for block in BLOCKS}
+
+
+def _block_floors(n_outputs: int) -> dict[str, int]:
+    return {block: n_outputs if block == "yh" else 1 for block in BLOCKS}
+
+
+def _ceil_sqrt(number: int) -> int:
+    return math.isqrt(number - 1) + 1
+
+
+def _first(predicate: Callable[[int], bool], low: int, high: int) -> int:
+    """Return the first of low, low + 1, … below high for which a monotone predicate holds, else high."""
+    return low + bisect_left(range(low, high), True, key=predicate)
+
+
+def _next_below(fits: Callable[[int], bool], unfit: int) -> int | None:
+    """Return the next number below an unfit one that fits, if the fitting ones begin at some half of it."""
+    high, low = unfit, unfit // 2
+    while low >= 1 and not fits(low):
+        high, low = low, low // 2
+    return None if low < 1 else _first(lambda number: not fits(number), low, high) - 1
+
+
+def _next_above(fits: Callable[[int], bool], unfit: int, limit: int) -> int | None:
+    """Return the next number above an unfit one that fits, if the fitting ones begin before some double of it."""
+    low, high = unfit, max(2 * unfit, 1)
+    while high <= limit and not fits(high):
+        low, high = high, 2 * high
+    return None if high > limit else _first(fits, low + 1, high)
+
+
+def _shortest(value: float, accept: Callable[[float], bool]) -> str | None:
+    """Write a number with as few digits as still make it acceptable."""
+    for digits in range(2, 18):
+        text = f"{value:.{digits}g}"
+        if accept(float(text)):
+            return text
+    return None
+
+
+def _check_densities(densities: Mapping[str, float] | None) -> dict[str, float]:
+    if densities is None:
+        return {}
+    if not isinstance(densities, Mapping):
+        raise ValueError(f"densities must map blocks to densities, not be {_show(densities)}")
+    unknown = [block for block in densities if block not in BLOCKS]
+    if unknown:
+        raise ValueError(f"density of an unknown block {_show(unknown[0])}: one of {' '.join(BLOCKS)} is needed")
+    for block, density in densities.items():
+        if not (_is_real(density) and 0 < density <= 1):
+            raise ValueError(f"density {block}={_show(density)} does not fit: a number above 0, at most 1, is needed")
+    return {block: float(densities[block]) for block in BLOCKS if block in densities}
+
+
+def _check_proportion(value: float) -> float:
+    if not (_is_real(value) and 0 < value < 1):
+        raise ValueError(
+            f"hidden_proportion {_show(value)} does not fit: a number between 0 and 1, both excluded, is needed"
+        )
+    return float(value)
+
+
+def positive_integer(name: str, value: int) -> int:
+    """Return a size as a Python int.
+
+    :raises ValueError: if it is no integer (True and 3.0 are none) or not in 1 … 10^12
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not 1 <= value <= _LARGEST:
+        raise ValueError(f"{name} {_show(value)} does not fit: a whole number from 1 to {_LARGEST:.0e} is needed")
+    return operator.index(value)
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _show(value: object) -> str:
+    """Write any value on one line of bearable length."""
+    text = " ".join((str(value) if _is_real(value) else repr(value)).split())
+    return text if len(text) <= 60 else text[:57] + "..."
