@@ -1,0 +1,38 @@
+# Every target uses the virtual environment .venv, made on the first call and kept up to date with the two files below.
+PYTHON ?= python3
+ifdef PIP_EXTRA_INDEX_URL
+export PIP_EXTRA_INDEX_URL
+endif
+INSTALLED := .venv/.installed
+BIN := .venv/bin
+
+.PHONY: train test quick check format install clean
+
+train: $(INSTALLED)  ## Train the default agent on the hammer task.
+	$(BIN)/python train.py --env AdroitHandHammer-v1 --hidden-proportion 0.5
+
+test: $(INSTALLED)  ## All tests, the slow learning tests included.
+	$(BIN)/python -m pytest
+
+quick: $(INSTALLED)  ## The tests that need no learning.
+	$(BIN)/python -m pytest -m "not slow"
+
+check: $(INSTALLED)  ## Formatting, lint and types.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, set PYTHON=...") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(INSTALLED)
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,1 @@
+"""Learning: the sequence PPO, training runs, evaluation and run folders."""

@@ -1,0 +1,77 @@
+"""From a configuration to the policy it describes, for training and for loading a run."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from agents.configuration import TrainingConfiguration
+from agents.normalization import ObservationNormalization
+from agents.run_folder import RunFolder, Which
+from envs.lookup import environment_spaces
+from policies.architectures import ActorCriticSpecification, LstmSpecification, specify_architecture
+from policies.lstm_policy import LstmPolicy
+from policies.sequence_policy import SequencePolicy
+from policies.varied_sparsity_policy import VariedSparsityPolicy, network_sizes
+
+
+def specification_of(
+    configuration: TrainingConfiguration, observation_space: spaces.Space, action_space: spaces.Space
+) -> ActorCriticSpecification:
+    """Return the networks that a configuration asks for, given the environment's spaces.
+
+    :raises ValueError: if the spaces are not supported or the specification cannot be met
+    """
+    n_inputs, n_outputs = network_sizes(observation_space, action_space)
+    return specify_architecture(
+        configuration.architecture,
+        n_inputs,
+        n_outputs,
+        configuration.budget,
+        hidden_proportion=configuration.hidden_proportion,
+        hidden_size=configuration.hidden_size,
+        densities=configuration.densities or None,
+        uniform_density=configuration.uniform_density,
+    )
+
+
+def policy_recipe(
+    configuration: TrainingConfiguration, specification: ActorCriticSpecification
+) -> tuple[type[SequencePolicy], dict[str, Any]]:
+    """Return the policy class and its keyword arguments beyond spaces and learning rate."""
+    # Adam's eps is Stable-Baselines3's own; fused is one call per update instead of a dozen per parameter.
+    common = {"log_std_init": configuration.log_std_init, "optimizer_kwargs": {"eps": 1e-5, "fused": True}}
+    if isinstance(specification.actor, LstmSpecification):
+        return LstmPolicy, {"net_arch": [], "lstm_hidden_size": specification.actor.n_hidden, **common}
+    return VariedSparsityPolicy, {
+        "architecture": configuration.architecture,
+        "budget": configuration.budget,
+        "hidden_proportion": configuration.hidden_proportion,
+        "hidden_size": configuration.hidden_size,
+        "densities": configuration.densities or None,
+        "uniform_density": configuration.uniform_density,
+        "activation": configuration.activation,
+        "initialization": configuration.init,
+        "network_seed": configuration.seed,
+        **common,
+    }
+
+
+def load_agent(
+    run: str | Path, which: Which = "best"
+) -> tuple[SequencePolicy, ObservationNormalization | None, TrainingConfiguration]:
+    """Rebuild the agent of a run folder; nothing in the folder is unpickled or executed.
+
+    :raises ValueError: if the folder is no run or a file in it is damaged
+    """
+    folder = RunFolder.open(run)
+    configuration = folder.read_configuration()
+    observation_space, action_space = environment_spaces(configuration.env, configuration.env_arguments)
+    specification = specification_of(configuration, observation_space, action_space)
+    policy_class, options = policy_recipe(configuration, specification)
+    policy = policy_class(observation_space, action_space, lambda _: configuration.learning_rate, **options)
+    n_inputs = int(np.prod(observation_space.shape))
+    normalization = folder.load_policy(which, policy, n_inputs)
+    policy.set_training_mode(False)
+    return policy, normalization, configuration

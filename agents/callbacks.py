@@ -1,0 +1,149 @@
+"""What happens beside the learning: evaluations, figures of the network, episode figures."""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Figure
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+from agents.evaluation import EVALUATION_SEED, Evaluation, evaluate
+from agents.network_statistics import block_matrix, pattern_picture, silent_units, spectral_radius
+from agents.normalization import ObservationNormalization
+from agents.run_folder import RunFolder
+from policies.specification import BLOCKS
+from policies.varied_sparsity_policy import VariedSparsityPolicy
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One evaluation during training, after so many environment steps."""
+
+    steps: int
+    evaluation: Evaluation
+
+
+def current_normalization(environments: VecEnv) -> ObservationNormalization | None:
+    """Return the observation statistics gathered so far, or None if observations are not normalized."""
+    if isinstance(environments, VecNormalize) and environments.norm_obs:
+        return ObservationNormalization.of(environments)
+    return None
+
+
+class EvaluationCallback(BaseCallback):
+    """Evaluates every `every` steps, at the end of the update that passes them, and keeps the best policy.
+
+    :param environments: report the registered reward, not normalized
+    :param every: environment steps between evaluations
+    :param episodes: episodes of an evaluation, the same seeds each time
+    :param folder: where best/ is written
+    """
+
+    def __init__(self, environments: VecEnv, *, every: int, episodes: int, folder: RunFolder) -> None:
+        super().__init__()
+        self.environments = environments
+        self.every = every
+        self.episodes = episodes
+        self.folder = folder
+        self.curve: list[CurvePoint] = []
+        self.best: CurvePoint | None = None
+        self._due = every
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        # A rollout starts right after an update: here the policy has learned from all steps so far.
+        if self.num_timesteps >= self._due:
+            self._evaluate()
+            self._due = (self.num_timesteps // self.every + 1) * self.every
+
+    def _on_training_end(self) -> None:
+        if not self.curve or self.curve[-1].steps < self.num_timesteps:
+            self._evaluate()
+
+    def _evaluate(self) -> None:
+        normalization = current_normalization(self.training_env)
+        evaluation = evaluate(
+            self.model.policy,
+            self.environments,
+            episodes=self.episodes,
+            first_seed=EVALUATION_SEED,
+            normalization=normalization,
+        )
+        point = CurvePoint(self.num_timesteps, evaluation)
+        self.curve.append(point)
+        if self.best is None or evaluation.mean_return > self.best.evaluation.mean_return:
+            self.best = point
+            self.folder.save_policy("best", self.model.policy, normalization)
+        self.logger.record("eval/mean_return", evaluation.mean_return)
+        self.logger.record("eval/std_return", evaluation.std_return)
+        self.logger.record("eval/mean_length", float(evaluation.lengths.mean()))
+        if evaluation.success_rate is not None:
+            self.logger.record("eval/success_rate", evaluation.success_rate)
+        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
+        self.logger.dump(self.num_timesteps)
+
+
+class NetworkCallback(BaseCallback):
+    """Logs what the sparse actor looks like and how alive it is; does nothing for an LSTM.
+
+    :param every: environment steps between computations of the spectral radius
+    """
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self.every = every
+        self._due = 0
+
+    def _on_training_start(self) -> None:
+        if not isinstance(self.model.policy, VariedSparsityPolicy):
+            return
+        specification = self.model.policy.specification.actor
+        self.logger.record("network/hidden_proportion", specification.hidden_proportion)
+        for block in BLOCKS:
+            self.logger.record(f"network/weights/{block}", specification.weights[block])
+        for name in ("actor", "critic"):
+            picture = pattern_picture(getattr(self.model.policy, name), name)
+            self.logger.record(f"network/pattern/{name}", Figure(picture, close=False), exclude=("csv", "stdout"))
+        self.logger.dump(self.num_timesteps)
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        policy = self.model.policy
+        if not isinstance(policy, VariedSparsityPolicy):
+            return
+        self.logger.record("network/silent_units", silent_units(policy.actor, self.locals["rollout_buffer"]))
+        if self.num_timesteps >= self._due:
+            self.logger.record("network/spectral_radius", spectral_radius(block_matrix(policy.actor, "hh")))
+            self._due = self.num_timesteps + self.every
+
+
+class EpisodeFiguresCallback(BaseCallback):
+    """Logs the mean over the last episodes of figures that an environment reports at an episode's end.
+
+    :param names: entries of the final step's info, such as "lifted"; logged as rollout/<name> where present
+    """
+
+    def __init__(self, names: tuple[str, ...] = ("lifted",), window: int = 100) -> None:
+        super().__init__()
+        self.recent: dict[str, deque[float]] = {name: deque(maxlen=window) for name in names}
+
+    def _on_step(self) -> bool:
+        dones: np.ndarray = self.locals["dones"]
+        if dones.any():
+            infos: list[dict[str, Any]] = self.locals["infos"]
+            for index in np.flatnonzero(dones):
+                for name, values in self.recent.items():
+                    if name in infos[index]:
+                        values.append(float(infos[index][name]))
+        return True
+
+    def _on_rollout_end(self) -> None:
+        for name, values in self.recent.items():
+            if values:
+                self.logger.record(f"rollout/{name}", float(np.mean(values)))

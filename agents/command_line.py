@@ -1,0 +1,123 @@
+"""What the command lines share: options made from the configuration, one-line errors, exit codes."""
+
+import argparse
+import dataclasses
+import sys
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from agents.configuration import PRESET_ONLY, TrainingConfiguration, option_name
+from agents.errors import UsageError
+from envs.lookup import check_environment, parse_arguments
+from envs.presets import has_preset
+from policies.architectures import ActorCriticSpecification, format_table, oversize_warning
+
+BAD_INPUT = 2
+"""Exit code when a value given by the user does not fit."""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are a single line on stderr, and which takes no abbreviated options."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and exit with code 2."""
+        fail(message)
+
+
+def fail(message: object) -> NoReturn:
+    """Print one line on stderr and exit with the code for bad input."""
+    print("error: " + " ".join(str(message).split()), file=sys.stderr)
+    raise SystemExit(BAD_INPUT)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a command; a value that does not fit or a file that cannot be used ends it with one line and exit code 2.
+
+    Only `UsageError` counts as the user's: any other exception is ours and keeps its traceback.
+    """
+    try:
+        main()
+    except UsageError as error:
+        fail(error)
+
+
+def add_training_options(parser: argparse.ArgumentParser, only: typing.Collection[str] | None = None) -> None:
+    """Add the options of a training; one that is not given stays absent, so that the preset decides.
+
+    :param only: names of the fields to add (default: all that are options)
+    """
+    hints = typing.get_type_hints(TrainingConfiguration)
+    for field in dataclasses.fields(TrainingConfiguration):
+        if field.name in PRESET_ONLY or (only is not None and field.name not in only):
+            continue
+        options: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS, "help": field.metadata["help"]}
+        kind = _scalar(hints[field.name])
+        if kind is bool:
+            options["action"] = "store_false"
+        elif kind is None:
+            options |= {"action": "append", "metavar": field.metadata["metavar"]}
+        else:
+            options |= {"type": kind, "choices": field.metadata.get("choices"), "metavar": _metavar(field, kind)}
+        parser.add_argument(option_name(field.name), required=field.name == "env" and only is None, **options)
+
+
+def training_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields given on the command line, the repeated NAME=VALUE options as tables.
+
+    An environment given as module:id is registered by importing the module, and called by its id from then on.
+
+    :raises ValueError: if the environment is unknown or a repeated option is malformed
+    """
+    known = {field.name for field in dataclasses.fields(TrainingConfiguration)}
+    options = {name: value for name, value in vars(arguments).items() if name in known}
+    if "env" in options:
+        options["env"] = check_environment(options["env"])
+    if "env_arguments" in options:
+        options["env_arguments"] = parse_arguments(options["env_arguments"])
+    if "densities" in options:
+        options["densities"] = _parse_densities(options["densities"])
+    return options
+
+
+def show_network(specification: ActorCriticSpecification, env: str | None) -> None:
+    """Print the table of a network, and a warning if it is out of proportion and no preset asked for it."""
+    print(format_table(specification), flush=True)
+    warning = oversize_warning(specification)
+    if warning and not (env and has_preset(env)):
+        print(warning, file=sys.stderr)
+
+
+def _parse_densities(texts: list[str]) -> dict[str, float]:
+    densities: dict[str, float] = {}
+    for text in texts:
+        block, separator, value = text.partition("=")
+        try:
+            density = float(value)
+        except ValueError:
+            separator = ""
+        if not separator:
+            raise ValueError(f"--density {text!r} does not fit: BLOCK=VALUE such as hh=0.2 is needed")
+        if block in densities:
+            raise ValueError(f"--density {text!r} pins block {block} a second time: once is needed")
+        densities[block] = density
+    return densities
+
+
+def _scalar(hint: Any) -> type | None:
+    """Return the type an option's text is read as; None for the repeatable tables."""
+    if typing.get_origin(hint) is typing.Literal:
+        return str
+    if isinstance(hint, types.UnionType):
+        hint = next(option for option in typing.get_args(hint) if option is not types.NoneType)
+    return hint if hint in (str, int, float, bool) else None
+
+
+def _metavar(field: "dataclasses.Field[Any]", kind: type) -> str | None:
+    if "choices" in field.metadata:
+        return "|".join(field.metadata["choices"])
+    return {int: "N", float: "X", str: "TEXT"}[kind]

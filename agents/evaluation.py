@@ -1,0 +1,101 @@
+"""Evaluation of a policy over episodes whose seeds are given."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.vec_env import VecEnv
+
+from agents.normalization import ObservationNormalization
+from policies.sequence_policy import SequencePolicy
+
+EVALUATION_SEED = 1_000_000_000
+"""Episode i of the evaluations during training is seeded EVALUATION_SEED + i; training seeds lie far below."""
+FINAL_SEED = 1_500_000_000
+"""Episode i of the evaluation that ends a training is seeded FINAL_SEED + i: episodes that chose nothing before."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a policy got; one entry per episode, in the order of their seeds."""
+
+    returns: np.ndarray
+    """undiscounted sum of the registered rewards"""
+    lengths: np.ndarray
+    """environment steps"""
+    successes: np.ndarray | None
+    """bool, or None where the environment defines no success"""
+    seconds: float
+
+    @property
+    def mean_return(self) -> float:
+        """Mean return over the episodes."""
+        return float(self.returns.mean())
+
+    @property
+    def std_return(self) -> float:
+        """Standard deviation of the return over the episodes."""
+        return float(self.returns.std())
+
+    @property
+    def success_rate(self) -> float | None:
+        """Share of the episodes that succeeded, if the environment defines success."""
+        return None if self.successes is None else float(self.successes.mean())
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures as plain numbers, for result files."""
+        return {
+            "episodes": len(self.returns),
+            "mean_return": self.mean_return,
+            "std_return": self.std_return,
+            "success_rate": self.success_rate,
+            "mean_length": float(self.lengths.mean()),
+        }
+
+
+def evaluate(
+    policy: SequencePolicy,
+    environments: VecEnv,
+    *,
+    episodes: int,
+    first_seed: int,
+    normalization: ObservationNormalization | None = None,
+    deterministic: bool = True,
+) -> Evaluation:
+    """Run episodes seeded first_seed, first_seed + 1, …, as many at a time as there are environments.
+
+    Every environment plays one episode and waits for the others, so that an episode depends on its seed alone and
+    the mean is not biased towards short episodes.
+
+    :param policy: the policy; its state starts at zero in every episode
+    :param environments: environments that report the registered reward, not normalized
+    :param normalization: applied to observations before the policy sees them
+    """
+    n = environments.num_envs
+    returns = np.zeros(episodes)
+    lengths = np.zeros(episodes, dtype=np.int64)
+    successes: list[bool] = [False] * episodes
+    has_success = False
+    started = time.perf_counter()
+    for first in range(0, episodes, n):
+        environments.seed(first_seed + first)
+        observations = environments.reset()
+        running = np.arange(n) < episodes - first
+        state: tuple[np.ndarray, ...] | None = None
+        episode_starts = np.ones(n, dtype=bool)
+        while running.any():
+            assert isinstance(observations, np.ndarray)
+            seen = observations if normalization is None else normalization(observations)
+            actions, state = policy.predict(seen, state, episode_starts, deterministic=deterministic)
+            observations, _, dones, infos = environments.step(actions)
+            episode_starts = dones
+            for index in np.flatnonzero(running & dones):
+                info = infos[index]
+                returns[first + index] = info["episode"]["r"]
+                lengths[first + index] = info["episode"]["l"]
+                if "is_success" in info:
+                    has_success = True
+                    successes[first + index] = bool(info["is_success"])
+            running &= ~dones
+    return Evaluation(returns, lengths, np.array(successes) if has_success else None, time.perf_counter() - started)

@@ -1,0 +1,62 @@
+"""Normalization of observations by fixed statistics, for evaluation, loading and export."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.vec_env import VecNormalize
+
+
+@dataclass(frozen=True)
+class ObservationNormalization:
+    """clip((observation − mean) / √(variance + epsilon), −clip, clip), as VecNormalize does it.
+
+    mean and variance are float64 arrays of shape (n_x,).
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+    clip: float
+    epsilon: float
+
+    def __call__(self, observations: np.ndarray) -> np.ndarray:
+        """Normalize (…, n_x) observations; returns float32."""
+        scaled = (observations - self.mean) / np.sqrt(self.variance + self.epsilon)
+        return np.clip(scaled, -self.clip, self.clip).astype(np.float32)
+
+    @classmethod
+    def of(cls, environments: VecNormalize) -> "ObservationNormalization":
+        """Copy the statistics that a VecNormalize has gathered so far."""
+        statistics = environments.obs_rms
+        return cls(statistics.mean.copy(), statistics.var.copy(), environments.clip_obs, environments.epsilon)
+
+    def to_json(self) -> str:
+        """Write the statistics as JSON; numbers keep every bit."""
+        return json.dumps(
+            {
+                "mean": self.mean.tolist(),
+                "variance": self.variance.tolist(),
+                "clip": self.clip,
+                "epsilon": self.epsilon,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str, n_inputs: int) -> "ObservationNormalization":
+        """Read what `to_json` wrote.
+
+        :raises ValueError: if the text is no such JSON, or its arrays are not (n_inputs,) finite numbers
+        """
+        try:
+            entries: dict[str, Any] = json.loads(text)
+            mean = np.asarray(entries["mean"], dtype=np.float64)
+            variance = np.asarray(entries["variance"], dtype=np.float64)
+            clip, epsilon = float(entries["clip"]), float(entries["epsilon"])
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ValueError(f"the normalization statistics are damaged: {error!r}") from None
+        if mean.shape != (n_inputs,) or variance.shape != (n_inputs,):
+            raise ValueError(f"the normalization statistics have shape {mean.shape}: ({n_inputs},) is needed")
+        if not (np.isfinite(mean).all() and np.isfinite(variance).all() and (variance >= 0).all()):
+            raise ValueError("the normalization statistics hold a number that is not finite")
+        return cls(mean, variance, clip, epsilon)

@@ -1,0 +1,83 @@
+"""The rollout buffer of whole sequences: minibatches are groups of environments over all steps."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sb3_contrib.common.recurrent.buffers import RecurrentRolloutBuffer
+from sb3_contrib.common.recurrent.type_aliases import RNNStates
+from stable_baselines3.common.buffers import RolloutBuffer
+from torch import Tensor
+
+
+class SequenceBatch(NamedTuple):
+    """A minibatch of whole sequences, time-major; T = n_steps, B environments."""
+
+    observations: Tensor
+    """(T, B, n_x)"""
+    actions: Tensor
+    """(T, B, n_a), for Discrete (T, B) int64"""
+    old_values: Tensor
+    """(T, B)"""
+    old_log_prob: Tensor
+    """(T, B)"""
+    advantages: Tensor
+    """(T, B)"""
+    returns: Tensor
+    """(T, B)"""
+    episode_starts: Tensor
+    """(T, B)"""
+    states: RNNStates
+    """actor and critic state before the first step, pairs of (layers, B, state size)"""
+
+
+class SequenceRolloutBuffer(RecurrentRolloutBuffer):
+    """A rollout buffer that keeps sequences whole.
+
+    Nothing is cut or padded, and the recurrent state is stored once, before the rollout's first step: the policy
+    resets it at episode starts inside its own loop (what stable-baselines3-contrib issue 113 asks for).
+    """
+
+    initial_states: RNNStates
+
+    def reset(self) -> None:
+        """Empty the buffer."""
+        RolloutBuffer.reset(self)
+
+    def add(self, *args: np.ndarray, lstm_states: RNNStates, **kwargs: np.ndarray) -> None:
+        """Add one step of all environments; arguments as in sb3-contrib's buffer."""
+        if self.pos == 0:
+            self.initial_states = lstm_states
+        RolloutBuffer.add(self, *args, **kwargs)
+
+    def sequences(self, n_environments: int, generator: np.random.Generator) -> Iterator[SequenceBatch]:
+        """Yield every environment once, in random groups.
+
+        :param n_environments: sequences per minibatch; the last minibatch holds what is left
+        :param generator: draws the grouping
+        """
+        order = generator.permutation(self.n_envs)
+        for start in range(0, self.n_envs, n_environments):
+            yield self._batch(order[start : start + n_environments])
+
+    def _batch(self, environments: np.ndarray) -> SequenceBatch:
+        def part(array: np.ndarray) -> Tensor:
+            return torch.as_tensor(np.take(array, environments, axis=1), device=self.device)
+
+        columns = torch.as_tensor(environments, device=self.device)
+
+        def pair(states: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+            return states[0][:, columns], states[1][:, columns]
+
+        discrete = self.actions.dtype.kind in "iu"
+        return SequenceBatch(
+            observations=part(self.observations),
+            actions=part(self.actions)[..., 0].long() if discrete else part(self.actions),
+            old_values=part(self.values),
+            old_log_prob=part(self.log_probs),
+            advantages=part(self.advantages),
+            returns=part(self.returns),
+            episode_starts=part(self.episode_starts),
+            states=RNNStates(pair(self.initial_states.pi), pair(self.initial_states.vf)),
+        )

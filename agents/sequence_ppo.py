@@ -1,0 +1,130 @@
+"""Recurrent PPO on whole sequences."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from sb3_contrib import RecurrentPPO
+from stable_baselines3.common.utils import explained_variance
+
+from agents.sequence_buffer import SequenceBatch, SequenceRolloutBuffer
+from policies.sequence_policy import SequencePolicy
+
+
+class SequencePPO(RecurrentPPO):
+    """sb3-contrib's RecurrentPPO with minibatches of whole sequences.
+
+    A minibatch is a group of environments over all steps of the rollout, so `batch_size` is a multiple of `n_steps`.
+    On the full batch its losses and gradients are those of the stock class; the difference is that sequences are
+    neither cut nor padded (stable-baselines3-contrib issue 113) and that the policy resets its state inside its own
+    loop. Arguments are those of RecurrentPPO; the policy must be a `SequencePolicy`.
+
+    :raises ValueError: if `batch_size` is no multiple of `n_steps` or larger than the rollout
+    """
+
+    policy: SequencePolicy
+    rollout_buffer: SequenceRolloutBuffer
+
+    def __init__(self, policy: type[SequencePolicy], env: Any, **kwargs: Any) -> None:
+        super().__init__(policy, env, **kwargs)
+
+    def _setup_model(self) -> None:
+        check_batch_size(self.batch_size, self.n_steps, self.n_envs)
+        super()._setup_model()
+        stock = self.rollout_buffer
+        self.rollout_buffer = SequenceRolloutBuffer(
+            self.n_steps,
+            self.observation_space,
+            self.action_space,
+            stock.hidden_state_shape,
+            self.device,
+            gamma=self.gamma,
+            gae_lambda=self.gae_lambda,
+            n_envs=self.n_envs,
+        )
+        self.minibatch_generator = np.random.default_rng(self.seed)
+
+    def train(self) -> None:
+        """Update the policy on the collected rollout."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        clip_range = self.clip_range(self._current_progress_remaining)
+        clip_range_vf = None if self.clip_range_vf is None else self.clip_range_vf(self._current_progress_remaining)
+        parameters = list(self.policy.parameters())
+        statistics: dict[str, list[torch.Tensor]] = {}
+        keep_on = True
+
+        for _ in range(self.n_epochs):
+            for batch in self.rollout_buffer.sequences(self.batch_size // self.n_steps, self.minibatch_generator):
+                loss, terms = self.loss(batch, clip_range, clip_range_vf)
+                for name, value in terms.items():
+                    statistics.setdefault(name, []).append(value)
+                if self.target_kl is not None and terms["approx_kl"].item() > 1.5 * self.target_kl:
+                    keep_on = False
+                    break
+                self.policy.optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+                self.policy.optimizer.step()
+            self._n_updates += 1
+            if not keep_on:
+                break
+
+        for name, values in statistics.items():
+            self.logger.record(f"train/{name}", torch.stack(values).mean().item())
+        self.logger.record(
+            "train/explained_variance",
+            explained_variance(self.rollout_buffer.values.flatten(), self.rollout_buffer.returns.flatten()),
+        )
+        if hasattr(self.policy, "log_std"):
+            self.logger.record("train/std", torch.exp(self.policy.log_std).mean().item())
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/clip_range", clip_range)
+        if clip_range_vf is not None:
+            self.logger.record("train/clip_range_vf", clip_range_vf)
+
+    def loss(
+        self, batch: SequenceBatch, clip_range: float, clip_range_vf: float | None = None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return PPO's loss on a minibatch, and its terms without gradient, by the names they are logged under."""
+        values, log_prob, entropy = self.policy.evaluate_sequences(
+            batch.observations, batch.actions, batch.states, batch.episode_starts
+        )
+        advantages = batch.advantages
+        if self.normalize_advantage:
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+
+        log_ratio = log_prob - batch.old_log_prob
+        ratio = torch.exp(log_ratio)
+        clipped = torch.clamp(ratio, 1 - clip_range, 1 + clip_range)
+        policy_loss = -torch.min(advantages * ratio, advantages * clipped).mean()
+
+        if clip_range_vf is not None:
+            values = batch.old_values + torch.clamp(values - batch.old_values, -clip_range_vf, clip_range_vf)
+        value_loss = ((batch.returns - values) ** 2).mean()
+        entropy_loss = -entropy.mean()
+        loss = policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss
+
+        with torch.no_grad():
+            terms = {
+                "policy_gradient_loss": policy_loss.detach(),
+                "value_loss": value_loss.detach(),
+                "entropy_loss": entropy_loss.detach(),
+                "loss": loss.detach(),
+                # Schulman's low-variance estimate of the reverse KL divergence, http://joschu.net/blog/kl-approx.html
+                "approx_kl": ((ratio - 1) - log_ratio).mean(),
+                "clip_fraction": ((ratio - 1).abs() > clip_range).float().mean(),
+            }
+        return loss, terms
+
+
+def check_batch_size(batch_size: int, n_steps: int, n_envs: int) -> None:
+    """Refuse minibatches that would cut sequences.
+
+    :raises ValueError: if `batch_size` is no multiple of `n_steps`, or larger than n_steps · n_envs
+    """
+    if batch_size < n_steps or batch_size % n_steps or batch_size > n_steps * n_envs:
+        raise ValueError(
+            f"--batch-size {batch_size} does not fit: minibatches are whole sequences, so a multiple of "
+            f"--n-steps {n_steps} up to {n_steps * n_envs} ({n_envs} environments) is needed"
+        )

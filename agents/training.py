@@ -1,0 +1,225 @@
+"""One training, from a configuration to a run folder."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import torch
+from stable_baselines3.common.callbacks import BaseCallback, ProgressBarCallback
+from stable_baselines3.common.logger import configure as configure_logger
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+from agents.agent_building import policy_recipe, specification_of
+from agents.callbacks import (
+    CurvePoint,
+    EpisodeFiguresCallback,
+    EvaluationCallback,
+    NetworkCallback,
+    current_normalization,
+)
+from agents.configuration import TrainingConfiguration, to_yaml
+from agents.errors import usage_errors
+from agents.evaluation import FINAL_SEED, Evaluation, evaluate
+from agents.run_folder import RunFolder
+from agents.sequence_ppo import SequencePPO, check_batch_size
+from envs.lookup import environment_spaces
+from envs.vectorization import make_vec_env
+from policies.architectures import ActorCriticSpecification
+from policies.initialization import parse_initialization
+
+EVALUATION_ENVIRONMENTS = 16
+"""Most environments that an evaluation steps together."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training leaves behind."""
+
+    path: Path
+    """the run folder"""
+    final: Evaluation
+    """the final policy over fresh episodes"""
+    curve: tuple[CurvePoint, ...]
+    """evaluations during the training, all over the same episodes"""
+    best: CurvePoint
+    """the evaluation with the highest mean return, whose policy is in best/"""
+    steps: int
+    seconds: float
+    """of the whole training, evaluations included"""
+
+
+def plan_training(configuration: TrainingConfiguration) -> ActorCriticSpecification:
+    """Check everything that can be checked before a training starts, and return the networks it would train.
+
+    :raises UsageError: one line that names the option at fault and what would fit
+    """
+    with usage_errors():
+        check_device(configuration.device)
+        check_batch_size(configuration.batch_size, configuration.n_steps, configuration.n_envs)
+        parse_initialization(configuration.init)
+        observation_space, action_space = environment_spaces(
+            configuration.env, configuration.env_arguments, reward=configuration.reward
+        )
+        return specification_of(configuration, observation_space, action_space)
+
+
+def train(configuration: TrainingConfiguration, callbacks: Sequence[BaseCallback] = ()) -> TrainingResult:
+    """Train an agent as configured and write its run folder.
+
+    :param callbacks: Stable-Baselines3 callbacks to run beside the product's own
+    :raises UsageError: if something in the configuration does not fit; nothing is written then
+    """
+    specification = plan_training(configuration)
+    with usage_errors():
+        folder = RunFolder.create(configuration, configuration.run_name or default_run_name(configuration))
+    started = time.perf_counter()
+    folder.write_configuration(configuration)
+    folder.write_json("network.json", specification.to_dict())
+
+    environments = training_environments(configuration)
+    evaluation_environments = make_vec_env(
+        configuration.env,
+        arguments=configuration.env_arguments,
+        n_envs=min(configuration.eval_episodes, EVALUATION_ENVIRONMENTS),
+        seed=0,
+        vectorization=configuration.vectorization,
+        training=False,
+    )
+    try:
+        with torch_threads(configuration.device):
+            algorithm = build_algorithm(configuration, specification, environments)
+            algorithm.set_logger(configure_logger(str(folder.path), ["csv", "tensorboard"]))
+            algorithm.logger.record("configuration", f"```yaml\n{to_yaml(configuration)}```", exclude=("csv", "stdout"))
+            evaluation_callback = EvaluationCallback(
+                evaluation_environments,
+                every=configuration.eval_every,
+                episodes=configuration.eval_episodes,
+                folder=folder,
+            )
+            own: list[BaseCallback] = [
+                NetworkCallback(every=configuration.eval_every),
+                EpisodeFiguresCallback(),
+                evaluation_callback,
+            ]
+            if configuration.progress:
+                own.append(ProgressBarCallback())
+            algorithm.learn(configuration.total_timesteps, callback=[*own, *callbacks])
+
+            normalization = current_normalization(environments)
+            folder.save_policy("final", algorithm.policy, normalization)
+            final = evaluate(
+                algorithm.policy,
+                evaluation_environments,
+                episodes=configuration.eval_episodes,
+                first_seed=FINAL_SEED,
+                normalization=normalization,
+            )
+            algorithm.logger.close()
+    finally:
+        environments.close()
+        evaluation_environments.close()
+
+    assert evaluation_callback.best is not None
+    result = TrainingResult(
+        path=folder.path,
+        final=final,
+        curve=tuple(evaluation_callback.curve),
+        best=evaluation_callback.best,
+        steps=algorithm.num_timesteps,
+        seconds=time.perf_counter() - started,
+    )
+    folder.write_json(
+        "result.json",
+        {
+            "steps": result.steps,
+            "seconds": round(result.seconds, 3),
+            "final": result.final.summary(),
+            "best": {"steps": result.best.steps} | result.best.evaluation.summary(),
+            "curve": [{"steps": point.steps} | point.evaluation.summary() for point in result.curve],
+        },
+    )
+    return result
+
+
+def training_environments(configuration: TrainingConfiguration) -> VecEnv:
+    """Make the environments of a training, normalized as configured."""
+    environments = make_vec_env(
+        configuration.env,
+        arguments=configuration.env_arguments,
+        n_envs=configuration.n_envs,
+        seed=configuration.seed,
+        reward=configuration.reward,
+        vectorization=configuration.vectorization,
+        training=True,
+    )
+    if not (configuration.normalize_observation or configuration.normalize_reward):
+        return environments
+    return VecNormalize(
+        environments,
+        norm_obs=configuration.normalize_observation,
+        norm_reward=configuration.normalize_reward,
+        gamma=configuration.gamma,
+    )
+
+
+def build_algorithm(
+    configuration: TrainingConfiguration, specification: ActorCriticSpecification, environments: VecEnv
+) -> SequencePPO:
+    """Build the learner of a configuration on environments that exist already."""
+    policy_class, policy_options = policy_recipe(configuration, specification)
+    return SequencePPO(
+        policy_class,
+        environments,
+        learning_rate=configuration.learning_rate,
+        n_steps=configuration.n_steps,
+        batch_size=configuration.batch_size,
+        n_epochs=configuration.n_epochs,
+        gamma=configuration.gamma,
+        gae_lambda=configuration.gae_lambda,
+        clip_range=configuration.clip_range,
+        ent_coef=configuration.ent_coef,
+        vf_coef=configuration.vf_coef,
+        max_grad_norm=configuration.max_grad_norm,
+        target_kl=configuration.target_kl,
+        policy_kwargs=policy_options,
+        seed=configuration.seed,
+        device=configuration.device,
+    )
+
+
+def default_run_name(configuration: TrainingConfiguration) -> str:
+    """Return a name that tells runs apart in TensorBoard: architecture, seed and time."""
+    return f"{configuration.architecture}-seed{configuration.seed}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that torch does not know or that this machine does not have.
+
+    :raises ValueError: one line that names what would fit
+    """
+    if device == "auto":
+        return
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):
+        available = "auto, cpu or cuda" if torch.cuda.is_available() else "auto or cpu"
+        raise ValueError(f"--device {device} is not available here: {available} is needed") from None
+
+
+@contextmanager
+def torch_threads(device: str) -> Iterator[None]:
+    """Give torch one thread while a training runs on the CPU.
+
+    Threads of torch and of the environments get in each other's way: the products of these networks are small, and
+    the layer's own kernels already run the actor and the critic side by side.
+    """
+    before = torch.get_num_threads()
+    if device == "cpu" or not torch.cuda.is_available():
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,112 @@
+"""The command lines as a user meets them: what they print, and one line with exit code 2 for bad input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SHORT = ["--total-timesteps", "512", "--n-envs", "2", "--n-steps", "128", "--batch-size", "128", "--eval-episodes", "3"]
+
+
+def call(script: str, *options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / script), *options],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+BAD_CALLS = {
+    "no environment": ([], "--env"),
+    "unknown environment": (["--env", "AdroitHandHamer-v1"], "AdroitHandHammer-v1"),
+    "unsupported observation": (["--env", "Taxi-v4"], "flat Box"),
+    "unknown environment argument": (["--env", "CartPole-v1", "--env-arg", "colour=red"], "--env-arg"),
+    "malformed environment argument": (["--env", "CartPole-v1", "--env-arg", "colour"], "--env-arg"),
+    "proportion of one": (["--env", "CartPole-v1", "--hidden-proportion", "1"], "--hidden-proportion"),
+    "proportion is not a number": (["--env", "CartPole-v1", "--hidden-proportion", "nan"], "--hidden-proportion"),
+    "budget too small": (["--env", "AdroitHandHammer-v1", "--budget", "20"], "budget"),
+    "budget is no number": (["--env", "CartPole-v1", "--budget", "many"], "--budget"),
+    "contradiction": (
+        ["--env", "CartPole-v1", "--architecture", "dense", "--hidden-proportion", "0.3"],
+        "--hidden-proportion",
+    ),
+    "unknown block": (["--env", "CartPole-v1", "--density", "zz=0.5"], "--density"),
+    "malformed block": (["--env", "CartPole-v1", "--density", "hh:0.5"], "--density"),
+    "block pinned twice": (["--env", "CartPole-v1", "--density", "hh=0.5", "--density", "hh=0.6"], "--density"),
+    "batch size": (["--env", "CartPole-v1", "--n-steps", "128", "--batch-size", "100"], "--batch-size"),
+    "unknown option": (["--env", "CartPole-v1", "--bugdet", "3"], "--bugdet"),
+    "abbreviated option": (["--env", "CartPole-v1", "--bud", "300"], "--bud"),
+    "log folder is a file": (["--env", "CartPole-v1", "--log-dir", "taken"], "--log-dir"),
+    "run exists": (["--env", "CartPole-v1", "--run-name", "old"], "--run-name"),
+    "run name with a path": (["--env", "CartPole-v1", "--run-name", "../old"], "--run-name"),
+    "initialization": (["--env", "CartPole-v1", "--init", "uniform"], "init"),
+    "device": (["--env", "CartPole-v1", "--device", "abacus"], "--device"),
+    "corrected reward elsewhere": (["--env", "CartPole-v1", "--reward", "corrected"], "--reward"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CALLS)
+def test_bad_input_is_one_line_and_leaves_nothing(name: str, tmp_path: Path) -> None:
+    options, named = BAD_CALLS[name]
+    (tmp_path / "taken").write_text("a file")
+    old = tmp_path / "logs" / "CartPole-v1" / "old"
+    old.mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    result = call("train.py", *options, cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert named in result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_train_writes_a_run_folder(tmp_path: Path) -> None:
+    options = ["--env", "CartPole-v1", "--hidden-proportion", "0.4", "--no-progress", "--run-name", "first", *SHORT]
+    result = call("train.py", *options, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "return" in result.stdout
+    run = tmp_path / "logs" / "CartPole-v1" / "first"
+    assert str(run.relative_to(tmp_path)) in result.stdout
+    names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    expected = {
+        "config.yaml",
+        "network.json",
+        "result.json",
+        "progress.csv",
+        "best/policy.safetensors",
+        "best/normalization.json",
+        "final/policy.safetensors",
+        "final/normalization.json",
+    }
+    assert expected <= names
+    assert {name.split(".")[0] for name in names - expected} == {"events"}
+    figures = json.loads((run / "result.json").read_text())
+    assert figures["steps"] == 512
+    assert figures["final"]["episodes"] == 3
+    assert len(figures["curve"]) == 1
+
+
+def test_specify_table_and_json(tmp_path: Path) -> None:
+    size = ["--inputs", "46", "--outputs", "26"]
+    table = call("specify.py", *size, "--budget", "50000", "--hidden-proportion", "0.5", cwd=tmp_path)
+    assert table.returncode == 0, table.stderr
+    assert "236" in table.stdout
+    assert "0.4489" in table.stdout
+    for_machines = call("specify.py", "--env", "AdroitHandHammer-v1", "--budget", "50000", "--json", cwd=tmp_path)
+    network = json.loads(for_machines.stdout)
+    assert network["actor"]["n_hidden"] == 236
+    assert sum(network["actor"]["weights"].values()) == 50_000
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["--inputs", "3"], ["--env", "CartPole-v1", "--inputs", "3"], ["--inputs", "0", "--outputs", "2"]]
+)
+def test_specify_refuses_in_one_line(options: list[str], tmp_path: Path) -> None:
+    result = call("specify.py", *options, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1, result.stderr

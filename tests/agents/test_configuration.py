@@ -1,0 +1,96 @@
+"""The configuration: presets, checks, and a YAML form that comes back equal and builds no objects."""
+
+import dataclasses
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.configuration import TrainingConfiguration, configure, from_yaml, option_name, to_yaml
+from envs.presets import PRESETS, preset_for
+
+
+@pytest.mark.parametrize("env", [*PRESETS, "Pendulum-v1"])
+def test_preset_fills_in_and_options_win(env: str) -> None:
+    configuration = configure(env)
+    assert configuration.n_steps == preset_for(env).n_steps
+    assert configure(env, n_steps=7, batch_size=7).n_steps == 7
+
+
+def test_yaml_round_trip() -> None:
+    configuration = configure(
+        "AdroitHandHammer-v1",
+        env_arguments={"reward_type": "sparse", "sizes": [1, 2], "deep": {"x": None}},
+        densities={"hh": 0.25},
+        seed=7,
+        learning_rate=1.5e-4,
+        run_name="a-run",
+    )
+    assert from_yaml(to_yaml(configuration, versions={"torch": "2.13.0"})) == configuration
+
+
+BAD_VALUES = {
+    "hidden_proportion": [0.0, 1.0, -0.1, 1.5, math.nan, math.inf, "half", True],
+    "budget": [0, -5, 1.5, "many", None, True],
+    "learning_rate": [0.0, -1e-3, math.nan, math.inf],
+    "gamma": [-0.1, 1.1, math.nan],
+    "uniform_density": [0.0, 1.1, math.nan],
+    "densities": [{"zz": 0.5}, {"hh": 0.0}, {"hh": 1.1}, {"hh": math.nan}, {"hh": "half"}, 3],
+    "seed": [-1, 2**31, 0.5],
+    "run_name": ["a/b", "..", "", "/tmp", "."],
+    "architecture": ["gru", 3],
+    "activation": ["sigmoid"],
+    "env_arguments": ["x=1"],
+    "n_envs": [0],
+    "progress": ["yes"],
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(field, value) for field, values in BAD_VALUES.items() for value in values]
+)
+def test_bad_value_is_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=option_name(field)) as caught:
+        configure("CartPole-v1", **{field: value})
+    assert "\n" not in str(caught.value)
+    assert "needed" in str(caught.value)
+
+
+def test_unknown_option_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown option 'bugdet'"):
+        configure("CartPole-v1", bugdet=3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "env: !!python/object/apply:os.system ['true']",
+        "env: !!python/name:os.system ''",
+        "- a list",
+        "env: 3",
+        "env: [",
+        "{1: 2, env: CartPole-v1}",
+        "env: CartPole-v1\nbugdet: 3",
+        "env: CartPole-v1\nbudget: !!python/object:object {}",
+        "",
+    ],
+)
+def test_bad_yaml_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\w") as caught:
+        from_yaml(text)
+    assert "\n" not in str(caught.value)
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused(text: str) -> None:
+    message = ""
+    try:
+        assert isinstance(from_yaml(text), TrainingConfiguration)
+    except ValueError as error:
+        message = str(error)
+    assert "\n" not in message
+
+
+def test_every_field_has_help_for_the_command_line() -> None:
+    assert all(field.metadata["help"] for field in dataclasses.fields(TrainingConfiguration))

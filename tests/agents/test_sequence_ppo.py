@@ -1,0 +1,102 @@
+"""The sequence PPO: the stock class's losses and gradients on the full batch, and what it refuses."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from sb3_contrib import RecurrentPPO
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from agents.sequence_ppo import SequencePPO
+from policies.lstm_policy import LstmPolicy, run_lstm
+from policies.varied_sparsity_policy import VariedSparsityPolicy
+
+N_STEPS, N_ENVS, TIME_LIMIT = 40, 4, 17
+POLICIES = {
+    "lstm": (LstmPolicy, {"net_arch": [], "lstm_hidden_size": 8}),
+    "varied": (VariedSparsityPolicy, {"budget": 300, "hidden_proportion": 0.4, "initialization": "normal:0.3"}),
+}
+
+
+def environments() -> DummyVecEnv:
+    def make() -> gymnasium.Env:
+        return gymnasium.make("CartPole-v1", max_episode_steps=TIME_LIMIT)
+
+    venv = DummyVecEnv([make] * N_ENVS)
+    venv.seed(3)
+    return venv
+
+
+def after_one_update(algorithm_class: type, name: str) -> tuple[RecurrentPPO, dict[str, float]]:
+    """Two rollouts, each followed by one full-batch update without a step, so that gradients can be compared."""
+    policy_class, options = POLICIES[name]
+    algorithm = algorithm_class(
+        policy_class,
+        environments(),
+        n_steps=N_STEPS,
+        batch_size=N_STEPS * N_ENVS,
+        n_epochs=1,
+        learning_rate=0.0,
+        ent_coef=0.01,
+        max_grad_norm=1e9,
+        clip_range_vf=0.5,
+        policy_kwargs=options,
+        seed=5,
+        device="cpu",
+    )
+    algorithm.set_logger(configure(None, []))
+    algorithm.learn(2 * N_STEPS * N_ENVS)
+    return algorithm, dict(algorithm.logger.name_to_value)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("boundary", [0, 1, 3])
+def test_full_batch_matches_stock(name: str, boundary: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Stock rotates the batch by a random split; on a boundary between environments it cuts no sequence.
+    monkeypatch.setattr(np.random, "randint", lambda *_args, **_kwargs: boundary * N_STEPS)
+    stock, stock_log = after_one_update(RecurrentPPO, name)
+    ours, our_log = after_one_update(SequencePPO, name)
+
+    np.testing.assert_array_equal(
+        ours.rollout_buffer.actions.swapaxes(0, 1).reshape(-1), stock.rollout_buffer.actions.reshape(-1)
+    )
+    starts = ours.rollout_buffer.episode_starts
+    assert starts[1:].any(), "no episode started inside the rollout"
+    assert np.diff(np.flatnonzero(starts[:, 0])).max() == TIME_LIMIT, "no episode reached the time limit"
+    for key in ("policy_gradient_loss", "value_loss", "entropy_loss", "loss", "explained_variance"):
+        assert our_log[f"train/{key}"] == pytest.approx(stock_log[f"train/{key}"], rel=1e-4, abs=1e-6), key
+    gradients = dict(stock.policy.named_parameters())
+    for key, parameter in ours.policy.named_parameters():
+        assert parameter.grad is not None
+        torch.testing.assert_close(parameter.grad, gradients[key].grad, rtol=1e-3, atol=1e-6, msg=key)
+        assert parameter.grad.abs().sum() > 0 or name == "varied", key
+
+
+@pytest.mark.parametrize("batch_size", [39, 60, 200])
+def test_batch_size_must_hold_whole_sequences(batch_size: int) -> None:
+    with pytest.raises(ValueError, match=r"--batch-size .* multiple of --n-steps 40 up to 160"):
+        SequencePPO(LstmPolicy, environments(), n_steps=N_STEPS, batch_size=batch_size)
+
+
+def test_every_environment_is_in_one_minibatch() -> None:
+    algorithm, _ = after_one_update(SequencePPO, "lstm")
+    batches = list(algorithm.rollout_buffer.sequences(3, np.random.default_rng(0)))
+    assert [batch.returns.shape[1] for batch in batches] == [3, 1]
+    seen = torch.cat([batch.returns for batch in batches], dim=1)
+    expected = torch.as_tensor(algorithm.rollout_buffer.returns)
+    assert sorted(seen[0].tolist()) == sorted(expected[0].tolist())
+
+
+def test_lstm_with_resets_equals_stepping() -> None:
+    torch.manual_seed(0)
+    lstm = torch.nn.LSTM(3, 5).double()
+    inputs = torch.randn(12, 4, 3, dtype=torch.float64)
+    state = (torch.randn(1, 4, 5, dtype=torch.float64), torch.randn(1, 4, 5, dtype=torch.float64))
+    episode_starts = (torch.rand(12, 4) < 0.25).double()
+    expected, (h, c) = [], state
+    for x, start in zip(inputs, episode_starts, strict=True):
+        keep = (1 - start).view(1, 4, 1)
+        out, (h, c) = lstm(x[None], (h * keep, c * keep))
+        expected.append(out)
+    torch.testing.assert_close(run_lstm(lstm, inputs, state, episode_starts), torch.cat(expected))

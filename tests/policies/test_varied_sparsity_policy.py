@@ -1,0 +1,126 @@
+"""The policy in a stock sb3_contrib.RecurrentPPO: parameters, states, saving, and what it refuses."""
+
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from sb3_contrib import RecurrentPPO
+from sb3_contrib.common.recurrent.type_aliases import RNNStates
+
+from policies.varied_sparsity_policy import VariedSparsityPolicy
+
+BOX = spaces.Box(-np.inf, np.inf, (5,), np.float32)
+ACTIONS = {"box": spaces.Box(-1, 1, (3,), np.float32), "discrete": spaces.Discrete(4)}
+
+
+def policy(action: str = "box", **options: object) -> VariedSparsityPolicy:
+    return VariedSparsityPolicy(BOX, ACTIONS[action], lambda _: 1e-3, **({"budget": 400} | options))
+
+
+@pytest.mark.parametrize("env", ["Pendulum-v1", "CartPole-v1"])
+def test_stock_recurrent_ppo_learns_saves_and_loads(env: str, tmp_path: Path) -> None:
+    options = {"budget": 500, "hidden_proportion": 0.5}
+    model = RecurrentPPO(VariedSparsityPolicy, env, n_steps=64, batch_size=32, policy_kwargs=options, seed=0)
+    before = {name: parameter.clone() for name, parameter in model.policy.named_parameters()}
+    model.learn(256)
+    changed = [name for name, parameter in model.policy.named_parameters() if not torch.equal(parameter, before[name])]
+    assert len(changed) > len(before) / 2
+    model.save(tmp_path / "model.zip")
+    loaded = RecurrentPPO.load(tmp_path / "model.zip")
+    environment = gymnasium.make(env)
+    observation, _ = environment.reset(seed=1)
+    state = other_state = None
+    start = np.ones(1, dtype=bool)
+    for _ in range(30):
+        action, state = model.predict(observation, state, start, deterministic=True)
+        other, other_state = loaded.predict(observation, other_state, start, deterministic=True)
+        np.testing.assert_array_equal(action, other)
+        np.testing.assert_array_equal(state[0], other_state[0])
+        start = np.zeros(1, dtype=bool)
+        observation = environment.step(action)[0]
+    model.policy.save(tmp_path / "policy.pth")
+    alone = VariedSparsityPolicy.load(tmp_path / "policy.pth")
+    np.testing.assert_array_equal(
+        alone.predict(observation, deterministic=True)[0], model.predict(observation, deterministic=True)[0]
+    )
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_trainable_parameters_are_weights_biases_and_log_std(action: str) -> None:
+    built = policy(action)
+    actor, critic = built.specification.actor, built.specification.critic
+    expected = actor.total_weights + actor.n_biases + critic.total_weights + critic.n_biases
+    expected += 3 if action == "box" else 0
+    assert sum(parameter.numel() for parameter in built.parameters() if parameter.requires_grad) == expected
+    optimized = {id(p) for group in built.optimizer.param_groups for p in group["params"]}
+    assert optimized == {id(parameter) for parameter in built.parameters()}
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_stepping_equals_evaluating_the_sequence(action: str) -> None:
+    torch.manual_seed(0)
+    T, B = 9, 3
+    built = policy(action, initialization="normal:0.3")
+    observations = torch.randn(T, B, 5)
+    starts = (torch.rand(T, B) < 0.3).float()
+    zeros = torch.zeros(1, B, built.state_size)
+    states = first = RNNStates((zeros, zeros), (zeros, zeros))
+    actions, values, log_probs = [], [], []
+    with torch.no_grad():
+        for t in range(T):
+            chosen, value, log_prob, states = built(observations[t], states, starts[t])
+            actions.append(chosen)
+            values.append(value[:, 0])
+            log_probs.append(log_prob)
+    sequence = built.evaluate_sequences(observations, torch.stack(actions), first, starts)
+    torch.testing.assert_close(sequence[0], torch.stack(values))
+    torch.testing.assert_close(sequence[1], torch.stack(log_probs))
+    flat_actions = torch.stack(actions).transpose(0, 1).flatten(0, 1)
+    flat = built.evaluate_actions(
+        observations.transpose(0, 1).flatten(0, 1), flat_actions, first, starts.t().flatten()
+    )
+    torch.testing.assert_close(flat[0].view(B, T).t(), sequence[0])
+    torch.testing.assert_close(flat[1].view(B, T).t(), sequence[1])
+
+
+def test_actor_outputs_are_the_distribution_parameters() -> None:
+    built = policy("discrete", initialization="normal:0.3")
+    zeros = torch.zeros(1, 2, built.state_size)
+    observation = torch.randn(2, 5)
+    with torch.no_grad():
+        distribution, (h, c) = built.get_distribution(observation, (zeros, zeros), torch.ones(2))
+    n_hidden = built.specification.actor.n_hidden
+    logits = h[0, :, n_hidden : n_hidden + 4]
+    torch.testing.assert_close(distribution.distribution.probs, torch.softmax(logits, -1))
+    assert not c.any()
+
+
+def test_same_seed_same_network() -> None:
+    one, two, other = (policy(network_seed=seed).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert not torch.equal(one["actor.weights.hx"], other["actor.weights.hx"])
+
+
+@pytest.mark.parametrize(
+    ("observation_space", "action_space", "options", "named"),
+    [
+        (spaces.Dict({"a": BOX}), ACTIONS["box"], {}, "one-dimensional Box"),
+        (spaces.Box(0, 255, (3, 8, 8), np.uint8), ACTIONS["box"], {}, "one-dimensional Box"),
+        (spaces.Discrete(3), ACTIONS["box"], {}, "one-dimensional Box"),
+        (BOX, spaces.MultiDiscrete([2, 2]), {}, "a Box or a Discrete"),
+        (BOX, spaces.MultiBinary(3), {}, "a Box or a Discrete"),
+        (BOX, ACTIONS["box"], {"use_sde": True}, "use_sde"),
+        (BOX, ACTIONS["box"], {"architecture": "lstm"}, "varied, uniform or dense"),
+        (BOX, ACTIONS["box"], {"budget": 3}, "budget"),
+        (BOX, ACTIONS["box"], {"activation": "gelu"}, "relu or tanh"),
+    ],
+)
+def test_unsupported_is_refused_in_one_line(
+    observation_space: spaces.Space, action_space: spaces.Space, options: dict[str, object], named: str
+) -> None:
+    with pytest.raises(ValueError, match=named) as caught:
+        VariedSparsityPolicy(observation_space, action_space, lambda _: 1e-3, **options)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,28 @@
+"""Train a recurrent agent: python train.py --env AdroitHandHammer-v1 --hidden-proportion 0.5."""
+
+from agents.command_line import OneLineParser, add_training_options, run, show_network, training_options
+from agents.configuration import configure
+from agents.errors import usage_errors
+from agents.training import plan_training, train
+
+
+def main() -> None:
+    """Parse the options, show the network, train it, and report."""
+    parser = OneLineParser(
+        prog="train.py", description="Train a recurrent agent whose network a weight budget decides."
+    )
+    add_training_options(parser)
+    arguments = parser.parse_args()
+    with usage_errors():
+        configuration = configure(**training_options(arguments))
+    show_network(plan_training(configuration), configuration.env)
+    result = train(configuration)
+    print(f"evaluation over {len(result.final.returns)} fresh episodes after {result.steps:,} steps:")
+    print(f"  return        {result.final.mean_return:.2f} ± {result.final.std_return:.2f}")
+    if result.final.success_rate is not None:
+        print(f"  success rate  {result.final.success_rate:.1%}")
+    print(f"run: {result.path}")
+
+
+if __name__ == "__main__":
+    run(main)
