@@ -7,7 +7,7 @@ from agents.errors import UsageError, usage_errors
 from envs.lookup import environment_spaces
 from envs.presets import preset_for
 from policies.architectures import specify_architecture
-from policies.varied_sparsity_policy import network_sizes
+from policies.sequence_policy import network_sizes
 
 NETWORK_OPTIONS = (
     "env",

@@ -12,8 +12,8 @@ from agents.run_folder import RunFolder, Which
 from envs.lookup import environment_spaces
 from policies.architectures import ActorCriticSpecification, LstmSpecification, specify_architecture
 from policies.lstm_policy import LstmPolicy
-from policies.sequence_policy import SequencePolicy
-from policies.varied_sparsity_policy import VariedSparsityPolicy, network_sizes
+from policies.sequence_policy import SequencePolicy, network_sizes
+from policies.varied_sparsity_policy import VariedSparsityPolicy
 
 
 def specification_of(
@@ -41,7 +41,11 @@ def policy_recipe(
 ) -> tuple[type[SequencePolicy], dict[str, Any]]:
     """Return the policy class and its keyword arguments beyond spaces and learning rate."""
     # Adam's eps is Stable-Baselines3's own; fused is one call per update instead of a dozen per parameter.
-    common = {"log_std_init": configuration.log_std_init, "optimizer_kwargs": {"eps": 1e-5, "fused": True}}
+    common = {
+        "log_std_init": configuration.log_std_init,
+        "noise_correlation": configuration.noise_correlation,
+        "optimizer_kwargs": {"eps": 1e-5, "fused": True},
+    }
     if isinstance(specification.actor, LstmSpecification):
         return LstmPolicy, {"net_arch": [], "lstm_hidden_size": specification.actor.n_hidden, **common}
     return VariedSparsityPolicy, {

@@ -74,6 +74,8 @@ class TrainingConfiguration:
     vf_coef: float = _option("weight of the value loss")
     max_grad_norm: float = _option("largest norm of a gradient")
     target_kl: float | None = _option("divergence that ends an update early (default: no limit)", default=None)
+    noise_correlation: float = _option("correlation of exploration noise from step to step, from 0 to below 1")
+    loss_steps: str = _option("steps that count in the loss: all, or the last of each episode", choices=("all", "last"))
     log_std_init: float = _option("initial logarithm of the actions' standard deviation")
     normalize_observation: bool = _option("normalize observations by their running mean and variance")
     normalize_reward: bool = _option("scale rewards by the running deviation of the return")
@@ -94,6 +96,7 @@ _RANGES: dict[str, tuple[float, float, str]] = {
 _CLOSED_RANGES: dict[str, tuple[float, float, str]] = {
     "gamma": (0.0, 1.0, "a number from 0 to 1"),
     "gae_lambda": (0.0, 1.0, "a number from 0 to 1"),
+    "noise_correlation": (0.0, 1.0 - 1e-6, "a number from 0 to below 1"),
     "uniform_density": (math.ulp(0.0), 1.0, "a number above 0, at most 1"),
     "ent_coef": (0.0, math.inf, "a number of at least 0"),
     "vf_coef": (0.0, math.inf, "a number of at least 0"),

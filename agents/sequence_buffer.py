@@ -28,6 +28,8 @@ class SequenceBatch(NamedTuple):
     """(T, B)"""
     episode_starts: Tensor
     """(T, B)"""
+    episode_ends: Tensor
+    """(T, B) bool, the steps that end an episode"""
     states: RNNStates
     """actor and critic state before the first step, pairs of (layers, B, state size)"""
 
@@ -40,6 +42,7 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
     """
 
     initial_states: RNNStates
+    last_dones: np.ndarray
 
     def reset(self) -> None:
         """Empty the buffer."""
@@ -51,6 +54,16 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
             self.initial_states = lstm_states
         RolloutBuffer.add(self, *args, **kwargs)
 
+    def compute_returns_and_advantage(self, last_values: Tensor, dones: np.ndarray) -> None:
+        """Compute returns and advantages from the values after the last step, and note which episodes it ended."""
+        self.last_dones = np.asarray(dones, dtype=bool)
+        super().compute_returns_and_advantage(last_values, dones)
+
+    @property
+    def episode_ends(self) -> np.ndarray:
+        """(T, B) bool, the steps that end an episode."""
+        return np.concatenate([self.episode_starts[1:] > 0, self.last_dones[None]])
+
     def sequences(self, n_environments: int, generator: np.random.Generator) -> Iterator[SequenceBatch]:
         """Yield every environment once, in random groups.
 
@@ -58,10 +71,11 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
         :param generator: draws the grouping
         """
         order = generator.permutation(self.n_envs)
+        episode_ends = self.episode_ends
         for start in range(0, self.n_envs, n_environments):
-            yield self._batch(order[start : start + n_environments])
+            yield self._batch(order[start : start + n_environments], episode_ends)
 
-    def _batch(self, environments: np.ndarray) -> SequenceBatch:
+    def _batch(self, environments: np.ndarray, episode_ends: np.ndarray) -> SequenceBatch:
         def part(array: np.ndarray) -> Tensor:
             return torch.as_tensor(np.take(array, environments, axis=1), device=self.device)
 
@@ -79,5 +93,6 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
             advantages=part(self.advantages),
             returns=part(self.returns),
             episode_starts=part(self.episode_starts),
+            episode_ends=part(episode_ends),
             states=RNNStates(pair(self.initial_states.pi), pair(self.initial_states.vf)),
         )

@@ -17,15 +17,20 @@ class SequencePPO(RecurrentPPO):
     A minibatch is a group of environments over all steps of the rollout, so `batch_size` is a multiple of `n_steps`.
     On the full batch its losses and gradients are those of the stock class; the difference is that sequences are
     neither cut nor padded (stable-baselines3-contrib issue 113) and that the policy resets its state inside its own
-    loop. Arguments are those of RecurrentPPO; the policy must be a `SequencePolicy`.
+    loop. Arguments are those of RecurrentPPO and one more; the policy must be a `SequencePolicy`.
 
+    :param loss_steps: "all", or "last": only the steps that end an episode count in the loss. For tasks where one
+        action decides and the others change nothing, whose noise would drown the signal
     :raises ValueError: if `batch_size` is no multiple of `n_steps` or larger than the rollout
     """
 
     policy: SequencePolicy
     rollout_buffer: SequenceRolloutBuffer
 
-    def __init__(self, policy: type[SequencePolicy], env: Any, **kwargs: Any) -> None:
+    def __init__(self, policy: type[SequencePolicy], env: Any, *, loss_steps: str = "all", **kwargs: Any) -> None:
+        if loss_steps not in ("all", "last"):
+            raise ValueError(f"--loss-steps {loss_steps!r} is unknown: all or last is needed")
+        self.loss_steps = loss_steps
         super().__init__(policy, env, **kwargs)
 
     def _setup_model(self) -> None:
@@ -72,9 +77,10 @@ class SequencePPO(RecurrentPPO):
 
         for name, values in statistics.items():
             self.logger.record(f"train/{name}", torch.stack(values).mean().item())
+        buffer = self.rollout_buffer
+        counted = buffer.episode_ends if self.loss_steps == "last" else np.ones_like(buffer.values, dtype=bool)
         self.logger.record(
-            "train/explained_variance",
-            explained_variance(self.rollout_buffer.values.flatten(), self.rollout_buffer.returns.flatten()),
+            "train/explained_variance", explained_variance(buffer.values[counted], buffer.returns[counted])
         )
         if hasattr(self.policy, "log_std"):
             self.logger.record("train/std", torch.exp(self.policy.log_std).mean().item())
@@ -90,18 +96,22 @@ class SequencePPO(RecurrentPPO):
         values, log_prob, entropy = self.policy.evaluate_sequences(
             batch.observations, batch.actions, batch.states, batch.episode_starts
         )
-        advantages = batch.advantages
+        advantages, returns, old_values = batch.advantages, batch.returns, batch.old_values
+        log_ratio = log_prob - batch.old_log_prob
+        if self.loss_steps == "last":
+            ends = batch.episode_ends
+            values, log_ratio, entropy = values[ends], log_ratio[ends], entropy[ends]
+            advantages, returns, old_values = advantages[ends], returns[ends], old_values[ends]
         if self.normalize_advantage:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
 
-        log_ratio = log_prob - batch.old_log_prob
         ratio = torch.exp(log_ratio)
         clipped = torch.clamp(ratio, 1 - clip_range, 1 + clip_range)
         policy_loss = -torch.min(advantages * ratio, advantages * clipped).mean()
 
         if clip_range_vf is not None:
-            values = batch.old_values + torch.clamp(values - batch.old_values, -clip_range_vf, clip_range_vf)
-        value_loss = ((batch.returns - values) ** 2).mean()
+            values = old_values + torch.clamp(values - old_values, -clip_range_vf, clip_range_vf)
+        value_loss = ((returns - values) ** 2).mean()
         entropy_loss = -entropy.mean()
         loss = policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss
 

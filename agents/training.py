@@ -184,6 +184,7 @@ def build_algorithm(
         vf_coef=configuration.vf_coef,
         max_grad_norm=configuration.max_grad_norm,
         target_kl=configuration.target_kl,
+        loss_steps=configuration.loss_steps,
         policy_kwargs=policy_options,
         seed=configuration.seed,
         device=configuration.device,

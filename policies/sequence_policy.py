@@ -1,21 +1,102 @@
-"""What the sequence PPO asks of a recurrent actor-critic policy beyond sb3-contrib's interface."""
+"""Recurrent actor-critic policies that work on whole time-major sequences, episode boundaries included."""
 
+import math
 from abc import abstractmethod
+from typing import Any, NamedTuple
 
 import torch
+from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
+from stable_baselines3.common.distributions import DiagGaussianDistribution, Distribution
+from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
+from torch.nn.functional import pad
+
+Pair = tuple[Tensor, Tensor]
+"""A network's state as sb3-contrib carries it: h and c, each (1, B, state width)."""
+
+
+class StateShape(NamedTuple):
+    """The two numbers that RecurrentPPO reads off `policy.lstm_actor` to lay out its states."""
+
+    num_layers: int
+    hidden_size: int
 
 
 class SequencePolicy(RecurrentActorCriticPolicy):
-    """A recurrent actor-critic policy that evaluates whole time-major sequences, episode boundaries included.
+    """What the networks of this project share as policies; a subclass runs its two networks over (T, B, n_x).
 
     sb3-contrib lays minibatches out sequence after sequence and steps through time in Python wherever an episode
-    starts; here time is the first axis and a subclass resets the state inside its own loop.
+    starts; here time is the first axis and the networks reset their states themselves. sb3-contrib's own interface is
+    served from the same code, so that a stock RecurrentPPO can train these policies too.
+
+    **Exploration.** With `noise_correlation` ρ > 0 the Gaussian noise of Box actions is an autoregressive process: an
+    action is drawn around the network's output plus ρ times what the last action differed from its output, with
+    √(1 − ρ²) of the standard deviation, so that the deviation as a whole keeps it (Korenkevych et al. 2019, arXiv
+    1903.11524). White noise per step is filtered out by a body's inertia; correlated noise moves it. The deviation is
+    part of the state pair, the log probabilities are those of the process, and deterministic actions know no noise.
+
+    :param observation_space: one-dimensional Box
+    :param action_space: Box or Discrete
+    :param lr_schedule: learning rate as a function of the remaining progress (1 to 0)
+    :param noise_correlation: ρ, from 0 (white noise) to below 1
+    :param options: of sb3-contrib's RecurrentActorCriticPolicy
+    :raises ValueError: for unsupported spaces or a correlation outside [0, 1)
     """
 
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        lr_schedule: Schedule,
+        *,
+        noise_correlation: float = 0.0,
+        **options: Any,
+    ) -> None:
+        network_sizes(observation_space, action_space)
+        if not 0 <= noise_correlation < 1:
+            raise ValueError(
+                f"--noise-correlation {noise_correlation} does not fit: a number from 0 to below 1 is needed"
+            )
+        super().__init__(observation_space, action_space, lr_schedule, **options)
+        gaussian = isinstance(self.action_dist, DiagGaussianDistribution)
+        self.noise_correlation = float(noise_correlation) if gaussian else 0.0
+        self.noise_size = self.action_dist.action_dim if gaussian and noise_correlation else 0
+
+    def set_state_width(self, width: int) -> None:
+        """Tell sb3-contrib how wide the tensors of a state pair are."""
+        self.lstm_actor = StateShape(num_layers=1, hidden_size=width)
+        self.lstm_hidden_state_shape = (1, 1, width)
+
     @abstractmethod
+    def run_actor(self, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
+        """Run the actor over sequences.
+
+        :param observations: (T, B, n_x)
+        :param pair: state before the first step, (1, B, state width) each
+        :param episode_starts: (T, B), nonzero where the state is zeroed before the step
+        :return: parameters of the action distribution (T, B, n_y), and the state after the last step
+        """
+
+    @abstractmethod
+    def run_critic(self, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
+        """Run the critic over sequences, as `run_actor`; returns values (T, B) and the state after the last step."""
+
+    def run_both(self, observations: Tensor, states: RNNStates, episode_starts: Tensor) -> tuple[Tensor, Tensor]:
+        """Run both networks over sequences; returns the actor's (T, B, n_y) and the critic's (T, B)."""
+        outputs, _ = self.run_actor(observations, states.pi, episode_starts)
+        values, _ = self.run_critic(observations, states.vf, episode_starts)
+        return outputs, values
+
+    @abstractmethod
+    def noise_of(self, pair: Pair) -> Tensor:
+        """Return the part of the actor's state pair that holds the last deviation, (B, noise size)."""
+
+    @abstractmethod
+    def with_noise(self, pair: Pair, noise: Tensor) -> Pair:
+        """Return the actor's state pair with another last deviation."""
+
     def evaluate_sequences(
         self, observations: Tensor, actions: Tensor, states: RNNStates, episode_starts: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -23,10 +104,102 @@ class SequencePolicy(RecurrentActorCriticPolicy):
 
         :param observations: (T, B, n_x)
         :param actions: (T, B, n_a) for Box, (T, B) int64 for Discrete
-        :param states: actor and critic state before the first step, pairs of (1, B, state size)
+        :param states: actor and critic state before the first step
         :param episode_starts: (T, B), nonzero where the state is zeroed before the step
         :return: values, log probabilities and entropies, each (T, B)
         """
+        T, B = observations.shape[:2]
+        outputs, values = self.run_both(observations, states, episode_starts)
+        if self.noise_size:
+            last = torch.cat([self.noise_of(states.pi)[None], (actions - outputs)[:-1]])
+            outputs = self._shifted(outputs, last, episode_starts)
+        distribution = self.distribution(outputs.flatten(0, 1))
+        log_prob = distribution.log_prob(actions.flatten(0, 1)).view(T, B)
+        entropy = distribution.entropy()
+        assert entropy is not None
+        return values, log_prob, entropy.view(T, B)
+
+    def act(self, obs: Tensor, pair: Pair, episode_starts: Tensor, deterministic: bool) -> tuple[Tensor, Tensor, Pair]:
+        """Choose actions for one step of B environments; returns actions, log probabilities and the new state pair."""
+        outputs, new_pair = self.run_actor(obs[None], pair, episode_starts[None])
+        mean = outputs[0]
+        if self.noise_size:
+            mean = self._shifted(mean, self.noise_of(pair), episode_starts)
+        distribution = self.distribution(mean)
+        actions = distribution.get_actions(deterministic=deterministic)
+        if self.noise_size:
+            new_pair = self.with_noise(new_pair, actions - outputs[0])
+        return actions, distribution.log_prob(actions), new_pair
+
+    def forward(
+        self, obs: Tensor, lstm_states: RNNStates, episode_starts: Tensor, deterministic: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor, RNNStates]:
+        """Act and value one step of B environments: actions, values (B, 1), log probabilities, new states."""
+        actions, log_prob, actor_pair = self.act(obs, lstm_states.pi, episode_starts, deterministic)
+        values, critic_pair = self.run_critic(obs[None], lstm_states.vf, episode_starts[None])
+        return actions, values[0, :, None], log_prob, RNNStates(actor_pair, critic_pair)
+
+    def _predict(
+        self, observation: Tensor, lstm_states: Pair, episode_starts: Tensor, deterministic: bool = False
+    ) -> tuple[Tensor, Pair]:
+        actions, _, pair = self.act(observation, lstm_states, episode_starts, deterministic)
+        return actions, pair
+
+    def get_distribution(self, obs: Tensor, lstm_states: Pair, episode_starts: Tensor) -> tuple[Distribution, Pair]:
+        """Return the action distribution of one step of B environments, and the new state pair without a deviation."""
+        outputs, pair = self.run_actor(obs[None], lstm_states, episode_starts[None])
+        mean = outputs[0]
+        if self.noise_size:
+            mean = self._shifted(mean, self.noise_of(lstm_states), episode_starts)
+        return self.distribution(mean), pair
+
+    def predict_values(self, obs: Tensor, lstm_states: Pair, episode_starts: Tensor) -> Tensor:
+        """Return the values (B, 1) of one step of B environments."""
+        return self.run_critic(obs[None], lstm_states, episode_starts[None])[0][0, :, None]
+
+    def evaluate_actions(
+        self, obs: Tensor, actions: Tensor, lstm_states: RNNStates, episode_starts: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Evaluate (B · T) rows in sb3-contrib's layout, as the stock RecurrentPPO asks for them."""
+        n_sequences = lstm_states.pi[0].shape[1]
+        values, log_prob, entropy = self.evaluate_sequences(
+            batch_to_sequences(obs, n_sequences),
+            batch_to_sequences(actions, n_sequences),
+            lstm_states,
+            batch_to_sequences(episode_starts, n_sequences),
+        )
+        return sequences_to_batch(values)[:, None], sequences_to_batch(log_prob), sequences_to_batch(entropy)
+
+    def distribution(self, parameters: Tensor) -> Distribution:
+        """Return the action distribution for (rows, n_y) means or logits."""
+        if isinstance(self.action_dist, DiagGaussianDistribution):
+            log_std = self.log_std
+            if self.noise_size:
+                log_std = log_std + 0.5 * math.log(1 - self.noise_correlation**2)
+            return self.action_dist.proba_distribution(parameters, log_std)
+        return self.action_dist.proba_distribution(action_logits=parameters)
+
+    def _shifted(self, outputs: Tensor, last_noise: Tensor, episode_starts: Tensor) -> Tensor:
+        return outputs + self.noise_correlation * last_noise * (1 - episode_starts.to(outputs.dtype))[..., None]
+
+
+def network_sizes(observation_space: spaces.Space, action_space: spaces.Space) -> tuple[int, int]:
+    """Return (n_x, n_y) of the actor: the observation size, and the action's size or number of choices.
+
+    :raises ValueError: if the observation is not a flat Box or the action neither Box nor Discrete
+    """
+    if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
+        raise ValueError(f"observation space {observation_space} is not supported: a one-dimensional Box is needed")
+    if isinstance(action_space, spaces.Box):
+        return observation_space.shape[0], math.prod(action_space.shape)
+    if isinstance(action_space, spaces.Discrete):
+        return observation_space.shape[0], int(action_space.n)
+    raise ValueError(f"action space {action_space} is not supported: a Box or a Discrete is needed")
+
+
+def widened(tensor: Tensor, width: int) -> Tensor:
+    """Pad (B, n) with zeros to the (1, B, width) of a state pair."""
+    return pad(tensor, (0, width - tensor.shape[-1]))[None]
 
 
 def batch_to_sequences(flat: Tensor, n_sequences: int) -> Tensor:

@@ -94,9 +94,12 @@ def test_lstm_with_resets_equals_stepping() -> None:
     inputs = torch.randn(12, 4, 3, dtype=torch.float64)
     state = (torch.randn(1, 4, 5, dtype=torch.float64), torch.randn(1, 4, 5, dtype=torch.float64))
     episode_starts = (torch.rand(12, 4) < 0.25).double()
+    first = state
     expected, (h, c) = [], state
     for x, start in zip(inputs, episode_starts, strict=True):
         keep = (1 - start).view(1, 4, 1)
         out, (h, c) = lstm(x[None], (h * keep, c * keep))
         expected.append(out)
-    torch.testing.assert_close(run_lstm(lstm, inputs, state, episode_starts), torch.cat(expected))
+    outputs, last = run_lstm(lstm, inputs, first, episode_starts)
+    torch.testing.assert_close(outputs, torch.cat(expected))
+    torch.testing.assert_close(last, (h, c))

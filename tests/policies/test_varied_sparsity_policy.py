@@ -1,5 +1,7 @@
 """The policy in a stock sb3_contrib.RecurrentPPO: parameters, states, saving, and what it refuses."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import gymnasium
@@ -10,6 +12,8 @@ from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 
+from policies.lstm_policy import LstmPolicy
+from policies.sequence_policy import SequencePolicy
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 
 BOX = spaces.Box(-np.inf, np.inf, (5,), np.float32)
@@ -59,14 +63,21 @@ def test_trainable_parameters_are_weights_biases_and_log_std(action: str) -> Non
     assert optimized == {id(parameter) for parameter in built.parameters()}
 
 
-@pytest.mark.parametrize("action", ACTIONS)
-def test_stepping_equals_evaluating_the_sequence(action: str) -> None:
+def lstm_policy(action: str = "box", **options: object) -> LstmPolicy:
+    return LstmPolicy(BOX, ACTIONS[action], lambda _: 1e-3, lstm_hidden_size=7, **options)
+
+
+@pytest.mark.parametrize("make", [partial(policy, initialization="normal:0.3"), lstm_policy])
+@pytest.mark.parametrize(("action", "correlation"), [("box", 0.0), ("box", 0.8), ("discrete", 0.0), ("discrete", 0.8)])
+def test_stepping_equals_evaluating_the_sequence(
+    make: Callable[..., SequencePolicy], action: str, correlation: float
+) -> None:
     torch.manual_seed(0)
     T, B = 9, 3
-    built = policy(action, initialization="normal:0.3")
+    built = make(action, noise_correlation=correlation)
     observations = torch.randn(T, B, 5)
     starts = (torch.rand(T, B) < 0.3).float()
-    zeros = torch.zeros(1, B, built.state_size)
+    zeros = torch.zeros(1, B, built.state_width)
     states = first = RNNStates((zeros, zeros), (zeros, zeros))
     actions, values, log_probs = [], [], []
     with torch.no_grad():
@@ -79,16 +90,36 @@ def test_stepping_equals_evaluating_the_sequence(action: str) -> None:
     torch.testing.assert_close(sequence[0], torch.stack(values))
     torch.testing.assert_close(sequence[1], torch.stack(log_probs))
     flat_actions = torch.stack(actions).transpose(0, 1).flatten(0, 1)
-    flat = built.evaluate_actions(
-        observations.transpose(0, 1).flatten(0, 1), flat_actions, first, starts.t().flatten()
-    )
+    flat = built.evaluate_actions(observations.transpose(0, 1).flatten(0, 1), flat_actions, first, starts.t().flatten())
     torch.testing.assert_close(flat[0].view(B, T).t(), sequence[0])
     torch.testing.assert_close(flat[1].view(B, T).t(), sequence[1])
 
 
+@pytest.mark.parametrize("make", [policy, lstm_policy])
+def test_correlated_noise_has_the_stated_correlation_and_deviation(make: Callable[..., SequencePolicy]) -> None:
+    torch.manual_seed(1)
+    built = make("box", noise_correlation=0.9, log_std_init=-0.5)
+    B, T = 400, 60
+    zeros = torch.zeros(1, B, built.state_width)
+    states = RNNStates((zeros, zeros), (zeros, zeros))
+    noise = []
+    with torch.no_grad():
+        for t in range(T):
+            start = torch.full((B,), float(t == 0))
+            means, _ = built.run_actor(torch.zeros(1, B, 5), states.pi, start[None])
+            actions, _, _, states = built(torch.zeros(B, 5), states, start)
+            noise.append(actions - means[0])
+            torch.testing.assert_close(built.noise_of(states.pi), noise[-1])
+        still, _, _, _ = built(torch.zeros(B, 5), RNNStates((zeros, zeros), (zeros, zeros)), start, deterministic=True)
+    late, before = noise[-1].flatten(), noise[-2].flatten()
+    assert float(late.std()) == pytest.approx(np.exp(-0.5), rel=0.06)
+    assert float(torch.corrcoef(torch.stack([late, before]))[0, 1]) == pytest.approx(0.9, abs=0.03)
+    assert float(still.std(0).max()) < 1e-6
+
+
 def test_actor_outputs_are_the_distribution_parameters() -> None:
     built = policy("discrete", initialization="normal:0.3")
-    zeros = torch.zeros(1, 2, built.state_size)
+    zeros = torch.zeros(1, 2, built.state_width)
     observation = torch.randn(2, 5)
     with torch.no_grad():
         distribution, (h, c) = built.get_distribution(observation, (zeros, zeros), torch.ones(2))

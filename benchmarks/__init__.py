@@ -1,0 +1,1 @@
+"""Runnable comparisons, each with its committed result: python -m benchmarks.<name>."""

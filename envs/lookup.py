@@ -1,0 +1,179 @@
+"""From an environment's id and arguments, as a user gives them, to the environment, or to one line that refuses them.
+
+Every message names the option of the command line at fault: `--env`, `--env-arg`, `--reward`.
+"""
+
+import ast
+import dataclasses
+import difflib
+import importlib
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeGuard
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec, load_env_creator
+
+from envs.success import ADROIT_SUCCESS_STEPS, FinalSuccess, SuccessCount
+
+HAMMER = "AdroitHandHammer-v1"
+OWN_ENTRY_POINTS: Mapping[str, str] = {
+    HAMMER: "envs.hammer:HammerEnv",
+    "AdroitHandHammerSparse-v1": "envs.hammer:HammerEnv",
+}
+"""Registered environments of which we keep a version of our own."""
+
+
+def check_environment(env_id: str, *, allow_module: bool = True) -> str:
+    """Find a Gymnasium environment and return the id it is registered under.
+
+    :param env_id: an id, or `module:id`, which imports the module first so that it can register the id
+    :param allow_module: False for an id that comes from a file, which must not choose code to run
+    :raises ValueError: if there is no such environment, or the module is not allowed or fails to import
+    """
+    module, separator, name = env_id.rpartition(":")
+    if separator and not allow_module:
+        raise ValueError(
+            f"--env {env_id!r} imports a module, which only the command line may: a registered id is needed"
+        )
+    if separator:
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            raise ValueError(f"--env {env_id!r}: module {module!r} cannot be imported: {_one_line(error)}") from error
+    importlib.import_module("envs.robotics")
+    if name in gymnasium.registry:
+        return name
+    close = difflib.get_close_matches(name, gymnasium.registry, n=3)
+    fitting = f"did you mean {' or '.join(close)}?" if close else f"an id such as {HAMMER} or CartPole-v1 is needed"
+    raise ValueError(f"--env {env_id!r} is unknown to Gymnasium: {fitting}")
+
+
+def parse_arguments(texts: Iterable[str]) -> dict[str, Any]:
+    """Read repeated `--env-arg NAME=VALUE`: a value that is a Python literal becomes it, any other stays a text.
+
+    :raises ValueError: for a text without `=`, a name that is no Python name, or a name given twice
+    """
+    arguments: dict[str, Any] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name.isidentifier():
+            raise ValueError(f"--env-arg {text!r} does not fit: NAME=VALUE such as sequence_length=10 is needed")
+        if name in arguments:
+            raise ValueError(f"--env-arg {text!r} gives {name} a second time: once is needed")
+        try:
+            arguments[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            arguments[name] = value
+    return arguments
+
+
+def make_environment(
+    env_id: str, arguments: Mapping[str, Any] | None = None, *, reward: str = "registered"
+) -> gymnasium.Env:
+    """Make one environment that reports `is_success` at the end of an episode, if it knows success at all.
+
+    :param env_id: a registered id; see `check_environment` for `module:id`
+    :param arguments: of the environment's constructor and of `gymnasium.make`, such as `max_episode_steps`
+    :param reward: `registered`, or `corrected` for the hammer task
+    :raises ValueError: if the id is unknown, the environment refuses the arguments or has no such reward
+    """
+    return make_from_spec(gymnasium.spec(check_environment(env_id, allow_module=False)), arguments, reward=reward)
+
+
+def make_from_spec(spec: EnvSpec, arguments: Mapping[str, Any] | None, *, reward: str = "registered") -> gymnasium.Env:
+    """Make an environment as `make_environment` does, from a specification that another process may have registered."""
+    importlib.import_module("envs.robotics")  # silences the notice in a process of its own, too
+    arguments = dict(arguments or {})
+    if spec.id in OWN_ENTRY_POINTS:
+        if "reward" in arguments:
+            raise ValueError(f"--env-arg reward={arguments['reward']!r} does not fit {spec.id}: --reward sets it")
+        spec = dataclasses.replace(spec, entry_point=OWN_ENTRY_POINTS[spec.id])
+        arguments["reward"] = reward
+    elif reward != "registered":
+        raise ValueError(f"--reward {reward!r} does not fit {spec.id}: only registered does, corrected is for {HAMMER}")
+    try:
+        # The checker warns about unusual environments at every step; `environment_spaces` refuses what does not fit.
+        environment = gymnasium.make(spec, disable_env_checker=True, **arguments)
+    except Exception as error:
+        raise ValueError(_refusal(spec, arguments, error)) from error
+    if spec.id in OWN_ENTRY_POINTS:
+        return environment
+    if spec.id in ADROIT_SUCCESS_STEPS:
+        return SuccessCount(environment, ADROIT_SUCCESS_STEPS[spec.id])
+    return FinalSuccess(environment)
+
+
+def environment_spaces(
+    env_id: str, arguments: Mapping[str, Any] | None = None, *, reward: str = "registered"
+) -> tuple[spaces.Box, spaces.Box | spaces.Discrete]:
+    """Return the observation space, as float32, and the action space of an environment an agent can be trained on.
+
+    :raises ValueError: if it cannot be made, observations are no flat Box of floats, or actions neither Discrete nor a
+        flat Box with finite bounds
+    """
+    environment = make_environment(env_id, arguments, reward=reward)
+    try:
+        observation_space, action_space = environment.observation_space, environment.action_space
+    finally:
+        environment.close()
+    if not _is_flat(observation_space):
+        found = f"its observations are {_describe(observation_space)}"
+        raise ValueError(f"--env {env_id} does not fit: {found}, a flat Box of floats is needed")
+    if isinstance(action_space, spaces.Discrete) and action_space.start == 0:
+        return float32_space(observation_space), action_space
+    if _is_flat(action_space) and action_space.is_bounded():
+        return float32_space(observation_space), action_space
+    raise ValueError(
+        f"--env {env_id} does not fit: its actions are {_describe(action_space)}, "
+        "a flat Box of floats with finite bounds or Discrete from 0 is needed"
+    )
+
+
+def float32_space(space: spaces.Box) -> spaces.Box:
+    """Return the Box with float32 bounds; what is beyond float32 becomes infinite."""
+    if space.dtype == np.float32:
+        return space
+    with np.errstate(over="ignore"):
+        return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)
+
+
+def _is_flat(space: spaces.Space) -> TypeGuard[spaces.Box]:
+    return isinstance(space, spaces.Box) and len(space.shape) == 1 and np.issubdtype(space.dtype, np.floating)
+
+
+def _describe(space: spaces.Space) -> str:
+    if not isinstance(space, spaces.Box):
+        return _one_line(space)
+    bounds = "" if space.is_bounded() else " without finite bounds"
+    return f"a Box of shape {space.shape} and type {space.dtype}{bounds}"
+
+
+def _refusal(spec: EnvSpec, arguments: Mapping[str, Any], error: Exception) -> str:
+    given = " ".join(f"{name}={value!r}" for name, value in arguments.items() if name != "reward")
+    what = f"--env {spec.id}" + (f" with --env-arg {given}" if given else "")
+    if isinstance(error, ValueError):
+        return f"{what} does not fit: {_one_line(error)}"
+    # Gymnasium wraps a constructor's TypeError in one that repeats all arguments.
+    cause = error.__cause__ if isinstance(error, TypeError) and error.__cause__ else error
+    text = f"{what} cannot be made: {type(cause).__name__}: {_one_line(cause)}"
+    if isinstance(error, TypeError):
+        text += f"; it takes {', '.join(argument_names(spec)) or 'no arguments'}"
+    return text
+
+
+def argument_names(spec: EnvSpec) -> list[str]:
+    """Return the names of the arguments that an environment's constructor declares."""
+    creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+    assert creator is not None
+    return [
+        name
+        for name, parameter in inspect.signature(creator).parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and name != "reward"
+    ]
+
+
+def _one_line(value: object) -> str:
+    return " ".join(str(value).split())

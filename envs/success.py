@@ -1,0 +1,48 @@
+"""What counts as a successful episode, where an environment reports success step by step."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+
+ADROIT_SUCCESS_STEPS: Mapping[str, int] = {
+    f"AdroitHand{task}{variant}-v1": steps
+    for task, steps in (("Door", 25), ("Pen", 20), ("Relocate", 25))
+    for variant in ("", "Sparse")
+}
+"""An episode succeeds with more successful steps than this, as in the evaluations of DAPG (and D4RL, which kept them).
+
+The hammer task counts for itself, see `envs.hammer`.
+"""
+
+
+class SuccessCount(gymnasium.Wrapper):
+    """Adds `info["is_success"]`: more than `more_than` steps of the episode so far reported `info["success"]`."""
+
+    def __init__(self, env: gymnasium.Env, more_than: int) -> None:
+        super().__init__(env)
+        self.more_than = more_than
+        self._count = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode and the count."""
+        self._count = 0
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step and count."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._count += bool(info["success"])
+        info["is_success"] = self._count > self.more_than
+        return observation, reward, terminated, truncated, info
+
+
+class FinalSuccess(gymnasium.Wrapper):
+    """Adds `info["is_success"]` to an episode's last step: success as that step reports it, where it reports any."""
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        if (terminated or truncated) and "success" in info and "is_success" not in info:
+            info["is_success"] = bool(info["success"])
+        return observation, reward, terminated, truncated, info

@@ -1,0 +1,206 @@
+"""A VecEnv that steps its environments in threads of one process, for environments whose step releases the GIL."""
+
+import os
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from envs.lookup import float32_space
+
+_Work = Callable[[], None]
+
+
+class EnvironmentFailure(RuntimeError):
+    """An environment raised; the message says which, and from which seed it got there.
+
+    :ivar index: of the environment in the VecEnv
+    :ivar seed: it was last reset with; None if it never was
+    :ivar episode: counted from 1 since that seed; later resets draw from the same generator
+    :ivar step: counted from 1 in that episode; 0 is its reset
+    """
+
+    def __init__(self, index: int, seed: int | None, episode: int, step: int, error: Exception) -> None:
+        self.index, self.seed, self.episode, self.step = index, seed, episode, step
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        super().__init__(f"environment {index} failed (seed {seed}, episode {episode}, step {step}): {text}")
+
+
+class ThreadVecEnv(DummyVecEnv):
+    """Steps environments in `n_threads` threads, the caller's among them, with the semantics of DummyVecEnv.
+
+    Threads help where a step spends its time outside the interpreter, as MuJoCo's do. With one thread it is a lean
+    DummyVecEnv. Results do not depend on the number of threads: who steps an environment does not matter to it, and
+    nothing is shared between environments.
+
+    Other than DummyVecEnv it
+    - reports float observations as float32, terminal observations too,
+    - adds `info["episode"]` as SB3's Monitor does: return `r`, length `l`, seconds `t` since the start,
+    - passes infos on without deep copies: an environment has to return a fresh one at each step,
+    - raises `EnvironmentFailure` if an environment raises. All others have been stepped then; only a reset goes on.
+
+    :param env_fns: each makes one environment, with Box observations
+    :param n_threads: default: one per usable core, at most one per environment
+    """
+
+    observation_space: spaces.Box
+
+    def __init__(self, env_fns: Sequence[Callable[[], gymnasium.Env]], n_threads: int | None = None) -> None:
+        super().__init__(list(env_fns))
+        if not isinstance(self.observation_space, spaces.Box):
+            raise ValueError(f"the observations are {self.observation_space}: a Box is needed to step in threads")
+        if n_threads is not None and n_threads < 1:
+            raise ValueError(f"n_threads {n_threads} does not fit: at least 1 is needed")
+        if np.issubdtype(self.observation_space.dtype, np.floating):
+            self.observation_space = float32_space(self.observation_space)
+        n = self.num_envs
+        self.n_threads = min(n, n_threads if n_threads is not None else usable_cores())
+        self._observations = np.zeros((n, *self.observation_space.shape), self.observation_space.dtype)
+        self._infos: list[dict[str, Any]] = [{} for _ in range(n)]
+        self._returns = [0.0] * n
+        self._lengths = [0] * n
+        self._episodes = [0] * n
+        self._last_seeds: list[int | None] = [None] * n
+        self._started = time.time()
+        self._failures: list[EnvironmentFailure] = []
+        self._pending: deque[int] = deque()
+        self._outstanding = 0
+        self._work: SimpleQueue[_Work | None] = SimpleQueue()
+        self._done: SimpleQueue[None] = SimpleQueue()
+        self._workers = [
+            Thread(target=_serve, args=(self._work, self._done), name=f"environments-{i}", daemon=True)
+            for i in range(1, self.n_threads)
+        ]
+        for worker in self._workers:
+            worker.start()
+        # Holds the queue, not the VecEnv: one that is dropped without close() ends its threads too.
+        self._stop = weakref.finalize(self, _stop, self._work, self._workers)
+
+    def reset(self) -> np.ndarray:
+        """Reset every environment, with the seeds and options set since the last time.
+
+        :return: (n_envs, *shape) first observations
+        """
+        self._settle()
+        for index in range(self.num_envs):
+            seed, options = self._seeds[index], self._options[index]
+            if seed is not None:
+                self._last_seeds[index] = seed
+                self._episodes[index] = 0
+            self._reset_one(index, seed=seed, **({"options": options} if options else {}))
+        self._raise_failure()
+        self._reset_seeds()
+        self._reset_options()
+        return self._observations.copy()
+
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        """Step every environment; one whose episode ends is reset.
+
+        :return: observations (n_envs, *shape), rewards (n_envs,) float32, dones (n_envs,) bool, infos; all fresh
+        :raises EnvironmentFailure: if an environment raised; of several the one with the lowest index
+        """
+        self._settle()
+        self._pending.extend(range(self.num_envs))
+        for _ in self._workers:
+            self._outstanding += 1
+            self._work.put(self._step_pending)
+        self._step_pending()
+        self._join()
+        self._raise_failure()
+        return self._observations.copy(), self.buf_rews.copy(), self.buf_dones.copy(), list(self._infos)
+
+    def close(self) -> None:
+        """End the threads and close the environments."""
+        self._settle()
+        self._stop()
+        super().close()
+
+    def _step_pending(self) -> None:
+        # Environments are taken one at a time, so that a thread held up elsewhere does not hold up the others.
+        while True:
+            try:
+                index = self._pending.popleft()
+            except IndexError:
+                return
+            try:
+                self._step_one(index)
+            except Exception as error:
+                self._fail(index, self._lengths[index] + 1, error)
+
+    def _step_one(self, index: int) -> None:
+        observation, reward, terminated, truncated, info = self.envs[index].step(self.actions[index])
+        self._returns[index] += float(reward)
+        self._lengths[index] += 1
+        self.buf_rews[index] = reward
+        self.buf_dones[index] = done = bool(terminated or truncated)
+        info["TimeLimit.truncated"] = bool(truncated and not terminated)
+        self._infos[index] = info
+        if not done:
+            self._observations[index] = observation
+            return
+        info["terminal_observation"] = np.array(observation, dtype=self._observations.dtype)
+        info["episode"] = {
+            "r": round(self._returns[index], 6),
+            "l": self._lengths[index],
+            "t": round(time.time() - self._started, 6),
+        }
+        self._reset_one(index)
+
+    def _reset_one(self, index: int, **options: Any) -> None:
+        self._episodes[index] += 1
+        self._returns[index], self._lengths[index] = 0.0, 0
+        try:
+            self._observations[index], self.reset_infos[index] = self.envs[index].reset(**options)
+        except Exception as error:
+            self._fail(index, 0, error)
+
+    def _fail(self, index: int, step: int, error: Exception) -> None:
+        failure = EnvironmentFailure(index, self._last_seeds[index], self._episodes[index], step, error)
+        failure.__cause__ = error
+        self._failures.append(failure)
+
+    def _settle(self) -> None:
+        # Only a step interrupted from the keyboard leaves anything to wait for or to forget.
+        self._pending.clear()
+        self._join()
+        self._failures.clear()
+
+    def _join(self) -> None:
+        while self._outstanding:
+            self._done.get()
+            self._outstanding -= 1
+
+    def _raise_failure(self) -> None:
+        if self._failures:
+            failure = min(self._failures, key=lambda failure: failure.index)
+            self._failures.clear()
+            raise failure
+
+
+def usable_cores() -> int:
+    """Return the number of cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _serve(work_queue: "SimpleQueue[_Work | None]", done: "SimpleQueue[None]") -> None:
+    while (work := work_queue.get()) is not None:
+        try:
+            work()
+        finally:
+            del work  # an idle thread must not keep the VecEnv alive
+            done.put(None)
+
+
+def _stop(work: "SimpleQueue[_Work | None]", workers: list[Thread]) -> None:
+    for _ in workers:
+        work.put(None)
+    for worker in workers:
+        worker.join()

@@ -1,0 +1,103 @@
+"""Many environments stepped together: in threads, one after the other, in processes, or as one batch."""
+
+import functools
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec, load_env_creator
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecMonitor
+
+from envs.lookup import check_environment, float32_space, make_from_spec
+from envs.thread_vec_env import ThreadVecEnv
+
+VECTORIZATIONS = ("threads", "serial", "processes", "batched")
+
+
+def make_vec_env(
+    env_id: str,
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    n_envs: int,
+    seed: int,
+    reward: str = "registered",
+    vectorization: str = "serial",
+    training: bool,
+    n_threads: int | None = None,
+) -> VecEnv:
+    """Make a VecEnv of float32 observations, not normalized; environment i is seeded with seed + i at the first reset.
+
+    The info of every episode's last step carries `episode` (return `r`, length `l`, seconds `t`) and, where the
+    environment defines success, `is_success`.
+
+    An environment class may bring a VecEnv of its own, as `batched`, a function (or class) called with `n_envs` and the
+    environment's arguments by name; it is used by `vectorization="batched"`.
+
+    :param env_id: a registered id
+    :param arguments: of each environment; an environment that takes a `split` and is given none gets `train` for
+        training and `validation` otherwise
+    :param vectorization: `threads` (for a step that releases the GIL, as MuJoCo's), `serial`, `processes` (for a slow
+        step in Python) or `batched`
+    :param n_threads: of `threads`; default: one per usable core. Results do not depend on it
+    :raises ValueError: if the environment cannot be made, or has no batched version
+    """
+    if vectorization not in VECTORIZATIONS:
+        raise ValueError(f"vectorization {vectorization!r} is unknown: one of {', '.join(VECTORIZATIONS)} is needed")
+    spec = gymnasium.spec(check_environment(env_id, allow_module=False))
+    arguments = with_split(env_id, arguments or {}, "train" if training else "validation")
+    if vectorization == "batched":
+        environments = _make_batched(spec, arguments, n_envs, reward)
+    elif vectorization == "processes":
+        make_one = functools.partial(_make_monitored, spec, arguments, reward)
+        make_one().close()  # what does not fit is said here, in one line, and not by a process that ends
+        environments = SubprocVecEnv([make_one] * n_envs)
+    else:
+        make_one = functools.partial(make_from_spec, spec, arguments, reward=reward)
+        environments = ThreadVecEnv([make_one] * n_envs, n_threads=1 if vectorization == "serial" else n_threads)
+    environments.seed(seed)
+    return environments
+
+
+def with_split(env_id: str, arguments: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """Return the arguments with `split` (`train`, `validation` or `test`) added, for an environment that has splits.
+
+    One that is given already stays, and other environments' arguments are returned as they are.
+    """
+    spec = gymnasium.spec(check_environment(env_id, allow_module=False))
+    if "split" in inspect.signature(_creator(spec)).parameters:
+        return {"split": split, **arguments}
+    return dict(arguments)
+
+
+def _make_batched(spec: EnvSpec, arguments: Mapping[str, Any], n_envs: int, reward: str) -> VecEnv:
+    factory = getattr(_creator(spec), "batched", None)
+    if factory is None:
+        raise ValueError(f"vectorization 'batched' does not fit {spec.id}: it has no batched version, use serial")
+    make_from_spec(spec, arguments, reward=reward).close()  # refuses what does not fit, in one line
+    return VecMonitor(factory(n_envs=n_envs, **(spec.kwargs | dict(arguments))))
+
+
+def _make_monitored(spec: EnvSpec, arguments: Mapping[str, Any], reward: str) -> gymnasium.Env:
+    return Monitor(Float32Observation(make_from_spec(spec, arguments, reward=reward)))
+
+
+class Float32Observation(gymnasium.ObservationWrapper):
+    """Reports the observations of a Box of any type as float32."""
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        if not isinstance(env.observation_space, spaces.Box):
+            raise ValueError(f"the observations are {env.observation_space}: a Box is needed")
+        self.observation_space = float32_space(env.observation_space)
+
+    def observation(self, observation: np.ndarray) -> np.ndarray:
+        """Convert one observation."""
+        return np.asarray(observation, dtype=np.float32)
+
+
+def _creator(spec: EnvSpec) -> Any:
+    return load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
