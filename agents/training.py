@@ -26,11 +26,11 @@ from agents.evaluation import FINAL_SEED, Evaluation, evaluate
 from agents.run_folder import RunFolder
 from agents.sequence_ppo import SequencePPO, check_batch_size
 from envs.lookup import environment_spaces
-from envs.vectorization import make_vec_env
+from envs.vectorization import make_vec_env, with_split
 from policies.architectures import ActorCriticSpecification
 from policies.initialization import parse_initialization
 
-EVALUATION_ENVIRONMENTS = 16
+EVALUATION_ENVIRONMENTS = 64
 """Most environments that an evaluation steps together."""
 
 
@@ -80,14 +80,7 @@ def train(configuration: TrainingConfiguration, callbacks: Sequence[BaseCallback
     folder.write_json("network.json", specification.to_dict())
 
     environments = training_environments(configuration)
-    evaluation_environments = make_vec_env(
-        configuration.env,
-        arguments=configuration.env_arguments,
-        n_envs=min(configuration.eval_episodes, EVALUATION_ENVIRONMENTS),
-        seed=0,
-        vectorization=configuration.vectorization,
-        training=False,
-    )
+    evaluation_environments = held_out_environments(configuration, "validation")
     try:
         with torch_threads(configuration.device):
             algorithm = build_algorithm(configuration, specification, environments)
@@ -110,13 +103,15 @@ def train(configuration: TrainingConfiguration, callbacks: Sequence[BaseCallback
 
             normalization = current_normalization(environments)
             folder.save_policy("final", algorithm.policy, normalization)
+            final_environments = held_out_environments(configuration, "test")
             final = evaluate(
                 algorithm.policy,
-                evaluation_environments,
+                final_environments,
                 episodes=configuration.eval_episodes,
                 first_seed=FINAL_SEED,
                 normalization=normalization,
             )
+            final_environments.close()
             algorithm.logger.close()
     finally:
         environments.close()
@@ -162,6 +157,21 @@ def training_environments(configuration: TrainingConfiguration) -> VecEnv:
         norm_obs=configuration.normalize_observation,
         norm_reward=configuration.normalize_reward,
         gamma=configuration.gamma,
+    )
+
+
+def held_out_environments(configuration: TrainingConfiguration, split: str) -> VecEnv:
+    """Make environments for evaluation: registered reward, not normalized.
+
+    :param split: "validation" or "test", for environments that have splits of their data
+    """
+    return make_vec_env(
+        configuration.env,
+        arguments=with_split(configuration.env, configuration.env_arguments, split),
+        n_envs=min(configuration.eval_episodes, configuration.n_envs, EVALUATION_ENVIRONMENTS),
+        seed=0,
+        vectorization=configuration.vectorization,
+        training=False,
     )
 
 

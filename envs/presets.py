@@ -49,8 +49,8 @@ class Preset:
     eval_episodes: int = 20
 
 
-# Episodes of 200 steps, each rollout one episode per environment; MuJoCo's step releases the GIL. White noise is filtered
-# out by the hand's inertia and nothing is ever touched; noise correlated over ten steps moves arm and fingers.
+# Episodes of 200 steps, each rollout one episode per environment; MuJoCo's step releases the GIL. White noise is
+# filtered out by the hand's inertia and nothing is ever touched; noise correlated over ten steps moves arm and fingers.
 _ADROIT = Preset(
     vectorization="threads",
     n_envs=16,

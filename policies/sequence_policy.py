@@ -11,6 +11,7 @@ from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.distributions import DiagGaussianDistribution, Distribution
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
+from torch.distributions import Categorical, Normal
 from torch.nn.functional import pad
 
 Pair = tuple[Tensor, Tensor]
@@ -172,12 +173,13 @@ class SequencePolicy(RecurrentActorCriticPolicy):
 
     def distribution(self, parameters: Tensor) -> Distribution:
         """Return the action distribution for (rows, n_y) means or logits."""
+        # Filled in directly, without torch's validation, which costs more than what it checks.
         if isinstance(self.action_dist, DiagGaussianDistribution):
-            log_std = self.log_std
-            if self.noise_size:
-                log_std = log_std + 0.5 * math.log(1 - self.noise_correlation**2)
-            return self.action_dist.proba_distribution(parameters, log_std)
-        return self.action_dist.proba_distribution(action_logits=parameters)
+            std = torch.exp(self.log_std) * math.sqrt(1 - self.noise_correlation**2)
+            self.action_dist.distribution = Normal(parameters, std.expand_as(parameters), validate_args=False)
+        else:
+            self.action_dist.distribution = Categorical(logits=parameters, validate_args=False)
+        return self.action_dist
 
     def _shifted(self, outputs: Tensor, last_noise: Tensor, episode_starts: Tensor) -> Tensor:
         return outputs + self.noise_correlation * last_noise * (1 - episode_starts.to(outputs.dtype))[..., None]

@@ -146,7 +146,10 @@ def test_options_and_attributes_and_rendering() -> None:
     environments.set_options({"place": 2.5})
     np.testing.assert_array_equal(environments.reset()[:, 0], [2.5] * 3)
     environments.seed(1)
-    assert (np.abs(environments.reset()[:, 0]) < 1.5).all()  # so that the step below ends no episode
+    assert not (environments.reset()[:, 0] == 2.5).any()
+    environments.seed(1)
+    environments.set_options([{"place": 0.0}] * 3)  # so that the step below ends no episode
+    environments.reset()
     assert environments.get_attr("limit") == [7, 7, 7]
     environments.set_attr("limit", 2, indices=[1])
     assert environments.get_attr("limit") == [7, 2, 7]

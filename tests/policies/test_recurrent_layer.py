@@ -119,8 +119,8 @@ def test_gradients_through_outputs_alone_and_through_both() -> None:
         for states in (layer(inputs, state, starts), step_by_step(layer, inputs, state, starts)):
             outputs = layer.outputs(states)
             assert torch.equal(outputs, states[..., layer.n_hidden :])
-            for loss in (outputs.square().sum(), outputs.sum() + states.square().sum(), states[-1].sum()):
-                results.append(torch.autograd.grad(loss, list(layer.parameters()), retain_graph=True))
+            losses = outputs.square().sum(), outputs.sum() + states.square().sum(), states[-1].sum()
+            results += [torch.autograd.grad(loss, list(layer.parameters()), retain_graph=True) for loss in losses]
         for ours, plain in zip(results[:3], results[3:], strict=True):
             torch.testing.assert_close(ours, plain)
 

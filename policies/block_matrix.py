@@ -1,0 +1,143 @@
+"""A sparse matrix put together from blocks: where each weight lies, and its compressed forms."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class CompressedRows(NamedTuple):
+    """Compressed sparse rows: row i holds entries starts[i] to starts[i + 1].
+
+    :param starts: (n_rows + 1,) int32
+    :param columns: column of each entry, int32
+    :param order: which weight each entry is, int64
+    """
+
+    starts: NDArray[np.int32]
+    columns: NDArray[np.int32]
+    order: NDArray[np.int64]
+
+
+class BlockMatrix:
+    """The pattern of a matrix assembled from blocks; its weights are the blocks' weights, one block after the other.
+
+    :param layout: the blocks by row and column of the arrangement, such as [["hh", "hy"], ["yh", "yy"]]
+    :param shapes: block -> (rows, columns)
+    :param patterns: block -> flat row-major positions, strictly increasing int64
+    :raises ValueError: for positions that are not increasing or lie outside their block
+    """
+
+    def __init__(
+        self,
+        layout: Sequence[Sequence[str]],
+        shapes: Mapping[str, tuple[int, int]],
+        patterns: Mapping[str, NDArray[np.int64]],
+    ) -> None:
+        self.blocks = tuple(block for row in layout for block in row)
+        rows, columns = [], []
+        top = 0
+        for layout_row in layout:
+            left = 0
+            for block in layout_row:
+                (n_rows, n_columns), positions = shapes[block], patterns[block]
+                if len(positions) and (
+                    positions[0] < 0 or positions[-1] >= n_rows * n_columns or (np.diff(positions) <= 0).any()
+                ):
+                    raise ValueError(f"positions of block {block} are not increasing within {n_rows} x {n_columns}")
+                rows.append(positions // n_columns + top)
+                columns.append(positions % n_columns + left)
+                left += n_columns
+            top += n_rows
+        self.shape = (top, left)
+        self.rows = np.concatenate(rows)
+        self.columns = np.concatenate(columns)
+
+    @property
+    def n_weights(self) -> int:
+        """Number of weights."""
+        return len(self.rows)
+
+    @property
+    def density(self) -> float:
+        """Weights divided by size."""
+        return self.n_weights / (self.shape[0] * self.shape[1])
+
+    @cached_property
+    def positions(self) -> NDArray[np.int64]:
+        """Flat row-major position of each weight in the whole matrix."""
+        return self.rows * self.shape[1] + self.columns
+
+    @cached_property
+    def transposed_positions(self) -> NDArray[np.int64]:
+        """Flat row-major position of each weight in the transposed matrix."""
+        return self.columns * self.shape[0] + self.rows
+
+    @cached_property
+    def by_row(self) -> CompressedRows:
+        """The matrix in compressed rows."""
+        return _compress(self.rows, self.columns, self.shape[0])
+
+    @cached_property
+    def by_column(self) -> CompressedRows:
+        """The transposed matrix in compressed rows."""
+        return _compress(self.columns, self.rows, self.shape[1])
+
+
+def _compress(rows: NDArray[np.int64], columns: NDArray[np.int64], n_rows: int) -> CompressedRows:
+    order = np.lexsort((columns, rows))
+    starts = np.zeros(n_rows + 1, np.int32)
+    starts[1:] = np.cumsum(np.bincount(rows, minlength=n_rows))
+    return CompressedRows(starts, columns[order].astype(np.int32), order)
+
+
+class DenseValues:
+    """The matrix filled in, on any device."""
+
+    def __init__(self, pattern: BlockMatrix, weights: Tensor) -> None:
+        self.positions = torch.from_numpy(pattern.positions).to(weights.device)
+        n_rows, n_columns = pattern.shape
+        self.matrix = weights.new_zeros(n_rows * n_columns).index_copy_(0, self.positions, weights).view(n_rows, -1)
+
+    def multiply(self, columns: Tensor) -> Tensor:
+        """Return the matrix times (n_columns, N)."""
+        return self.matrix @ columns
+
+    def multiply_transposed(self, columns: Tensor) -> Tensor:
+        """Return the transposed matrix times (n_rows, N)."""
+        return self.matrix.t() @ columns
+
+    def gradient(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return the weights' gradient from left (n_rows, N) and right (n_columns, N)."""
+        return (left @ right.t()).flatten()[self.positions]
+
+
+class SparseValues:
+    """The matrix and its transpose as torch sparse CSR tensors, on any device."""
+
+    def __init__(self, pattern: BlockMatrix, weights: Tensor) -> None:
+        self.matrix, self.order = self._tensor(pattern.by_row, weights, pattern.shape)
+        self.transposed, _ = self._tensor(pattern.by_column, weights, (pattern.shape[1], pattern.shape[0]))
+
+    def multiply(self, columns: Tensor) -> Tensor:
+        """Return the matrix times (n_columns, N)."""
+        return self.matrix @ columns
+
+    def multiply_transposed(self, columns: Tensor) -> Tensor:
+        """Return the transposed matrix times (n_rows, N)."""
+        return self.transposed @ columns
+
+    def gradient(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return the weights' gradient from left (n_rows, N) and right (n_columns, N)."""
+        products = torch.sparse.sampled_addmm(self.matrix, left, right.t(), beta=0.0).values()
+        return torch.empty_like(products).index_copy_(0, self.order, products)
+
+    @staticmethod
+    def _tensor(form: CompressedRows, weights: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        order = torch.from_numpy(form.order).to(weights.device)
+        starts, columns = (torch.from_numpy(index).to(weights.device) for index in (form.starts, form.columns))
+        return torch.sparse_csr_tensor(starts, columns, weights[order], shape, check_invariants=False), order

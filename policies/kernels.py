@@ -1,0 +1,397 @@
+"""Compiled CPU kernels of the recurrent layer.
+
+All of them release the GIL, leave threading to the caller and give the same bits however the work is shared out. Two
+memory layouts occur. *Rows* are (time x batch, unit); a dense matrix is applied to them unit by unit. *Columns* are
+(unit, time x batch); a sparse matrix is applied to several of them at once, so that every weight is one vector
+operation. Columns are stored in blocks of CHUNK, (blocks, unit, CHUNK), because rows of full length would lie on as
+many memory pages as there are units. Inside the loop over time the columns of one step are the `lanes`, a compile-time
+constant that is passed as the length of a tuple.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+# Sums may be reordered, but NaN and infinity keep their meaning: a diverging network must show.
+_FAST = {"reassoc", "contract", "nsz"}
+_kernel: Callable[..., Any] = njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+_intrinsic: Callable[..., Any] = intrinsic
+
+CHUNK = 64
+"""Columns in a block; the last block is padded with zeros."""
+
+_WIDTH = 16
+
+
+class _VectorBuilder:
+    """LLVM vector operations on the data of contiguous arrays."""
+
+    def __init__(self, context: Any, builder: Any, signature: Any, args: Any, array: int, lanes: int) -> None:
+        self.context, self.builder, self.signature, self.args = context, builder, signature, args
+        self.index = ir.IntType(64)
+        self.lanes = lanes
+        self.element = context.get_data_type(signature.args[array].dtype)
+        self.alignment = 4 if isinstance(self.element, ir.FloatType) else 8
+        self.vector = ir.VectorType(self.element, lanes)
+
+    def data(self, argument: int) -> Any:
+        array = self.context.make_array(self.signature.args[argument])
+        return array(self.context, self.builder, self.args[argument]).data
+
+    def constant(self, value: int) -> Any:
+        return ir.Constant(self.index, value)
+
+    def zeros(self) -> Any:
+        return cgutils.alloca_once_value(self.builder, ir.Constant(self.vector, [0.0] * self.lanes))
+
+    def pointer(self, data: Any, index: Any) -> Any:
+        return self.builder.bitcast(self.builder.gep(data, [index]), self.vector.as_pointer())
+
+    def load(self, data: Any, index: Any) -> Any:
+        return self.builder.load(self.pointer(data, index), align=self.alignment)
+
+    def store(self, value: Any, data: Any, index: Any) -> None:
+        self.builder.store(value, self.pointer(data, index), align=self.alignment)
+
+    def broadcast(self, data: Any, index: Any) -> Any:
+        scalar = self.builder.load(self.builder.gep(data, [index]))
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        single = self.builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
+        places = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(single, undefined, places)
+
+    def column(self, columns: Any, k: Any) -> Any:
+        return self.builder.zext(self.builder.load(self.builder.gep(columns, [k])), self.index)
+
+    def add(self, left: Any, right: Any) -> Any:
+        return self.builder.fadd(left, right, flags=("reassoc", "contract"))
+
+    def multiply(self, left: Any, right: Any) -> Any:
+        return self.builder.fmul(left, right, flags=("reassoc", "contract"))
+
+    def accumulate(self, accumulator: Any, left: Any, right: Any) -> None:
+        self.builder.store(self.add(self.builder.load(accumulator), self.multiply(left, right)), accumulator)
+
+    def chunk(self, row: Any) -> list[Any]:
+        start = self.builder.mul(row, self.constant(CHUNK))
+        return [self.builder.add(start, self.constant(offset)) for offset in range(0, CHUNK, _WIDTH)]
+
+    def entries(self, first: Any, last: Any, step: int) -> Any:
+        return cgutils.for_range_slice(self.builder, first, last, self.constant(step), intp=self.index)
+
+
+@_intrinsic
+def _row_product(
+    typing: Any, values: Any, columns: Any, first: Any, last: Any, x: Any, base: Any, base_at: Any, out: Any, at: Any,
+    lanes: Any,
+) -> Any:  # fmt: skip
+    """out[at : at + L] = base[base_at : base_at + L] + sum over entries k of values[k] * x[columns[k] * L : + L]."""
+    n_lanes = lanes.count
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        v = _VectorBuilder(context, builder, signature, args, 0, n_lanes)
+        values, columns, x, base, out = (v.data(i) for i in (0, 1, 4, 5, 7))
+        first, last, base_at, at = (args[i] for i in (2, 3, 6, 8))
+        sums = [v.zeros() for _ in range(4)]  # Independent sums hide the latency of the additions.
+
+        def add_entry(k: Any, accumulator: Any) -> None:
+            place = builder.mul(v.column(columns, k), v.constant(n_lanes))
+            v.accumulate(accumulator, v.broadcast(values, k), v.load(x, place))
+
+        whole = builder.sub(last, builder.srem(builder.sub(last, first), v.constant(4)))
+        with v.entries(first, whole, 4) as (k, _):
+            for u in range(4):
+                add_entry(builder.add(k, v.constant(u)), sums[u])
+        with v.entries(whole, last, 1) as (k, _):
+            add_entry(k, sums[0])
+        a, b, c, d = (builder.load(s) for s in sums)
+        v.store(v.add(v.load(base, base_at), v.add(v.add(a, b), v.add(c, d))), out, at)
+        return context.get_dummy_value()
+
+    i64 = types.int64
+    return types.void(values, columns, i64, i64, x, base, i64, out, i64, lanes), generate
+
+
+@_intrinsic
+def _chunk_product(
+    typing: Any, values: Any, columns: Any, first: Any, last: Any, x: Any, bias: Any, out: Any, row: Any
+) -> Any:
+    """out[row] = bias[row] + sum over entries k of values[k] * x[columns[k]], rows of CHUNK columns."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        v = _VectorBuilder(context, builder, signature, args, 0, _WIDTH)
+        values, columns, x, bias, out = (v.data(i) for i in (0, 1, 4, 5, 6))
+        first, last, row = (args[i] for i in (2, 3, 7))
+        start = v.broadcast(bias, row)
+        sums = [cgutils.alloca_once_value(builder, start) for _ in range(0, CHUNK, _WIDTH)]
+        with v.entries(first, last, 1) as (k, _):
+            weight = v.broadcast(values, k)
+            for total, place in zip(sums, v.chunk(v.column(columns, k)), strict=True):
+                v.accumulate(total, weight, v.load(x, place))
+        for total, place in zip(sums, v.chunk(row), strict=True):
+            v.store(builder.load(total), out, place)
+        return context.get_dummy_value()
+
+    i64 = types.int64
+    return types.void(values, columns, i64, i64, x, bias, out, i64), generate
+
+
+@_intrinsic
+def _chunk_gradient(
+    typing: Any, gradient: Any, columns: Any, first: Any, last: Any, left: Any, row: Any, right: Any
+) -> Any:
+    """gradient[k] += left[row] . right[columns[k]] for the entries k of a row, rows of CHUNK columns."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        v = _VectorBuilder(context, builder, signature, args, 0, _WIDTH)
+        gradient, columns, left, right = (v.data(i) for i in (0, 1, 4, 6))
+        first, last, row = (args[i] for i in (2, 3, 5))
+        lefts = [v.load(left, place) for place in v.chunk(row)]
+        name = f"llvm.vector.reduce.fadd.v{_WIDTH}{'f32' if v.alignment == 4 else 'f64'}"
+        reduce = builder.module.declare_intrinsic(name, (), ir.FunctionType(v.element, [v.element, v.vector]))
+        with v.entries(first, last, 1) as (k, _):
+            places = v.chunk(v.column(columns, k))
+            products = [v.multiply(part, v.load(right, place)) for part, place in zip(lefts, places, strict=True)]
+            while len(products) > 1:
+                products = [v.add(a, b) for a, b in zip(products[::2], products[1::2], strict=True)]
+            target = builder.gep(gradient, [k])
+            total = builder.call(reduce, [builder.load(target), products[0]], fastmath=("reassoc", "contract"))
+            builder.store(total, target)
+        return context.get_dummy_value()
+
+    i64 = types.int64
+    return types.void(gradient, columns, i64, i64, left, i64, right), generate
+
+
+@_kernel
+def fill_dense(weights, row_starts, columns, order, matrix, first, last):  # type: ignore[no-untyped-def]
+    """Write the weights of rows first to last into a matrix of zeros."""
+    for i in range(first, last):
+        for k in range(row_starts[i], row_starts[i + 1]):
+            matrix[i, columns[k]] = weights[order[k]]
+
+
+@_kernel
+def gather_dense(matrix, row_starts, columns, order, weights, first, last):  # type: ignore[no-untyped-def]
+    """Read the weights of rows first to last back from a matrix that begins with row first."""
+    for i in range(first, last):
+        for k in range(row_starts[i], row_starts[i + 1]):
+            weights[order[k]] = matrix[i - first, columns[k]]
+
+
+@_kernel
+def _add_dense_product(out, x, transposed, places, values):  # type: ignore[no-untyped-def]
+    """out += x @ transposed for vectors; sources that are zero (silent units, half of them) cost nothing."""
+    n = len(out)
+    m = 0
+    for j in range(len(x)):
+        places[m] = j
+        values[m] = x[j]
+        m += x[j] != 0
+    whole = m - m % 8
+    for k in range(0, whole, 8):
+        a0, a1, a2, a3 = values[k], values[k + 1], values[k + 2], values[k + 3]
+        a4, a5, a6, a7 = values[k + 4], values[k + 5], values[k + 6], values[k + 7]
+        r0, r1, r2, r3 = (
+            transposed[places[k]],
+            transposed[places[k + 1]],
+            transposed[places[k + 2]],
+            transposed[places[k + 3]],
+        )
+        r4, r5, r6, r7 = (
+            transposed[places[k + 4]],
+            transposed[places[k + 5]],
+            transposed[places[k + 6]],
+            transposed[places[k + 7]],
+        )
+        for i in range(n):
+            out[i] += ((a0 * r0[i] + a1 * r1[i]) + (a2 * r2[i] + a3 * r3[i])) + (
+                (a4 * r4[i] + a5 * r5[i]) + (a6 * r6[i] + a7 * r7[i])
+            )
+    for k in range(whole, m):
+        a0 = values[k]
+        r0 = transposed[places[k]]
+        for i in range(n):
+            out[i] += a0 * r0[i]
+
+
+@_kernel
+def _activate(out, n_hidden, relu):  # type: ignore[no-untyped-def]
+    if relu:
+        for i in range(n_hidden):
+            out[i] = 0 if out[i] < 0 else out[i]
+    else:
+        for i in range(n_hidden):
+            out[i] = np.tanh(out[i])
+
+
+@_kernel
+def _deactivate(delta, z, n_hidden, relu):  # type: ignore[no-untyped-def]
+    if relu:
+        for i in range(n_hidden):
+            delta[i] = 0 if z[i] <= 0 else delta[i]
+    else:
+        for i in range(n_hidden):
+            delta[i] *= 1 - z[i] * z[i]
+
+
+@_kernel
+def scan_dense(states, transposed, starts, n_hidden, relu, first, last):  # type: ignore[no-untyped-def]
+    """Run the recurrence in place for the batch columns first to last.
+
+    :param states: (T + 1, B, n); [0] the initial state, [1:] holds U x + b and receives the states
+    :param transposed: (n, n), the recurrent matrix transposed
+    :param starts: (T, B) bool
+    """
+    n = states.shape[2]
+    places, values = np.empty(n + 1, np.int64), np.empty(n + 1, states.dtype)
+    for b in range(first, last):
+        for t in range(len(starts)):
+            if not starts[t, b]:
+                _add_dense_product(states[t + 1, b], states[t, b], transposed, places, values)
+            _activate(states[t + 1, b], n_hidden, relu)
+
+
+@_kernel
+def backpropagate_dense(deltas, grad_state, states, matrix, starts, n_hidden, relu, first, last):  # type: ignore[no-untyped-def]
+    """Turn the states' gradients into those before the activation, for the batch columns first to last.
+
+    :param deltas: (T, B, n), gradients on entry, overwritten
+    :param grad_state: (B, n) zeros, receives the gradient of the initial state
+    :param states: (T + 1, B, n)
+    :param matrix: (n, n), the recurrent matrix
+    :param starts: (T, B) bool
+    """
+    n = states.shape[2]
+    places, values = np.empty(n + 1, np.int64), np.empty(n + 1, states.dtype)
+    for b in range(first, last):
+        for t in range(len(starts) - 1, -1, -1):
+            _deactivate(deltas[t, b], states[t + 1, b], n_hidden, relu)
+            if not starts[t, b]:
+                target = deltas[t - 1, b] if t else grad_state[b]
+                _add_dense_product(target, deltas[t, b], matrix, places, values)
+
+
+@_kernel
+def scan_sparse(values, row_starts, columns, projected, state, states, previous, starts, n_hidden, relu, group, lanes):  # type: ignore[no-untyped-def]
+    """Run the recurrence for one group of lanes: batch columns group * L to group * L + L.
+
+    :param values, row_starts, columns: the recurrent matrix in compressed rows
+    :param projected: (blocks, n, CHUNK), U x + b, columns ordered by group, time, lane
+    :param state: (n, P), the initial state, P the batch size padded to whole groups
+    :param states: (T, n, P), receives the states
+    :param previous: (blocks, n, CHUNK), receives the states that the steps started from
+    :param starts: (T, P) bool
+    """
+    L = len(lanes)
+    T, n, _ = states.shape
+    left = group * L
+    source, out = np.empty(n * L, states.dtype), np.empty(n * L, states.dtype)
+    for i in range(n):
+        source[i * L : i * L + L] = state[i, left : left + L]
+    for t in range(T):
+        block, at = divmod((group * T + t) * L, CHUNK)
+        for lane in range(L):
+            if starts[t, left + lane]:
+                for i in range(n):
+                    source[i * L + lane] = 0
+        for i in range(n):
+            for lane in range(L):
+                previous[block, i, at + lane] = source[i * L + lane]
+            _row_product(
+                values, columns, row_starts[i], row_starts[i + 1], source, projected[block, i], at, out, i * L, lanes
+            )
+        _activate(out, n_hidden * L, relu)
+        for i in range(n):
+            for lane in range(L):
+                states[t, i, left + lane] = out[i * L + lane]
+        source, out = out, source
+
+
+@_kernel
+def backpropagate_sparse(values, row_starts, columns, deltas, grad_state, states, starts, n_hidden, relu, group, lanes):  # type: ignore[no-untyped-def]
+    """Turn the states' gradients into those before the activation, for one group of lanes.
+
+    :param values, row_starts, columns: the transposed recurrent matrix in compressed rows
+    :param deltas: (blocks, n, CHUNK), gradients on entry, overwritten; columns ordered by group, time, lane
+    :param grad_state: (n, P), receives the gradient of the initial state
+    :param states: (T, n, P)
+    :param starts: (T, P) bool
+    """
+    L = len(lanes)
+    T, n, _ = states.shape
+    left = group * L
+    source, out, z = np.zeros(n * L, states.dtype), np.empty(n * L, states.dtype), np.empty(n * L, states.dtype)
+    for t in range(T - 1, -1, -1):
+        block, at = divmod((group * T + t) * L, CHUNK)
+        for i in range(n):
+            _row_product(
+                values, columns, row_starts[i], row_starts[i + 1], source, deltas[block, i], at, out, i * L, lanes
+            )
+            for lane in range(L):
+                z[i * L + lane] = states[t, i, left + lane]
+        _deactivate(out, z, n_hidden * L, relu)
+        for i in range(n):
+            for lane in range(L):
+                deltas[block, i, at + lane] = out[i * L + lane]
+        for lane in range(L):
+            if starts[t, left + lane]:
+                for i in range(n):
+                    out[i * L + lane] = 0
+        source, out = out, source
+    nothing = np.zeros(L, states.dtype)
+    for i in range(n):
+        _row_product(values, columns, row_starts[i], row_starts[i + 1], source, nothing, 0, out, i * L, lanes)
+        for lane in range(L):
+            grad_state[i, left + lane] = out[i * L + lane]
+
+
+@_kernel
+def multiply_sparse(values, row_starts, columns, x, bias, out, first, last):  # type: ignore[no-untyped-def]
+    """Write bias + matrix @ x to rows first to last; x (blocks, n_columns, CHUNK) and out (blocks, n_rows, CHUNK)."""
+    for block in range(len(x)):
+        for i in range(first, last):
+            _chunk_product(values, columns, row_starts[i], row_starts[i + 1], x[block], bias, out[block], i)
+
+
+@_kernel
+def gradient_sparse(row_starts, columns, left, right, gradient, first, last):  # type: ignore[no-untyped-def]
+    """Add left @ right.T to the gradient at the entries of rows first to last; both (blocks, ., CHUNK)."""
+    for block in range(len(left)):
+        for i in range(first, last):
+            _chunk_gradient(gradient, columns, row_starts[i], row_starts[i + 1], left[block], i, right[block])
+
+
+@_kernel
+def step_dense(out, x, transposed, starts, n_hidden, relu):  # type: ignore[no-untyped-def]
+    """out += x @ transposed, with x at a start taken as zero; then activate n_hidden units. (B, n) and (B, n_x)."""
+    places, values = np.empty(x.shape[1] + 1, np.int64), np.empty(x.shape[1] + 1, out.dtype)
+    for b in range(len(out)):
+        if not starts[b]:
+            _add_dense_product(out[b], x[b], transposed, places, values)
+        _activate(out[b], n_hidden, relu)
+
+
+@_kernel
+def step_sparse(out, x, values, row_starts, columns, lanes, starts, n_hidden, relu):  # type: ignore[no-untyped-def]
+    """out += x @ matrix.T, with x at a start taken as zero; then activate n_hidden units. (B, n) and (B, n_x)."""
+    L = len(lanes)
+    B, n = out.shape
+    source, total = np.zeros(x.shape[1] * L, out.dtype), np.empty(L, out.dtype)
+    nothing = np.zeros(L, out.dtype)
+    for first in range(0, B, L):
+        width = min(L, B - first)
+        for lane in range(width):
+            for j in range(x.shape[1]):
+                source[j * L + lane] = 0 if starts[first + lane] else x[first + lane, j]
+        for i in range(n):
+            _row_product(values, columns, row_starts[i], row_starts[i + 1], source, nothing, 0, total, 0, lanes)
+            for lane in range(width):
+                out[first + lane, i] += total[lane]
+        for lane in range(width):
+            _activate(out[first + lane], n_hidden, relu)

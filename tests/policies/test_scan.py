@@ -1,0 +1,104 @@
+"""The parts below the layer: sparse kernels against matrices, chains of jobs."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from policies import kernels
+from policies.backends import choose_backend
+from policies.block_matrix import BlockMatrix, DenseValues, SparseValues
+from policies.compiled_scan import lane_groups, to_columns, to_rows
+from policies.threads import run_chains
+
+
+def random_matrix(n_rows: int = 37, n_columns: int = 29, density: float = 0.2) -> tuple[BlockMatrix, torch.Tensor]:
+    """A matrix of two blocks, one above the other, and its weights."""
+    rng = np.random.default_rng(0)
+    shapes = {"hx": (n_rows - 5, n_columns), "yx": (5, n_columns)}
+    patterns = {
+        block: np.flatnonzero(rng.random(rows * columns) < density).astype(np.int64)
+        for block, (rows, columns) in shapes.items()
+    }
+    matrix = BlockMatrix([["hx"], ["yx"]], shapes, patterns)
+    return matrix, torch.randn(matrix.n_weights, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def test_dense_and_sparse_values_agree() -> None:
+    matrix, weights = random_matrix()
+    dense, sparse = DenseValues(matrix, weights), SparseValues(matrix, weights)
+    right, left = torch.randn(29, 4, dtype=torch.float64), torch.randn(37, 4, dtype=torch.float64)
+    torch.testing.assert_close(dense.multiply(right), sparse.multiply(right))
+    torch.testing.assert_close(dense.multiply_transposed(left), sparse.multiply_transposed(left))
+    torch.testing.assert_close(dense.gradient(left, right), sparse.gradient(left, right))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sparse_products_equal_dense_ones(dtype: torch.dtype) -> None:
+    matrix, weights = random_matrix()
+    weights = weights.to(dtype)
+    dense = DenseValues(matrix, weights)
+    N = 150
+    x, left = torch.randn(N, 29, dtype=dtype), torch.randn(N, 37, dtype=dtype)
+    bias = torch.randn(37, dtype=dtype)
+    columns, deltas = to_columns(x), to_columns(left)
+    assert columns.shape == (3, 29, kernels.CHUNK)
+    torch.testing.assert_close(to_rows(columns, N), x)
+    form = matrix.by_row
+    product = torch.zeros(3, 37, kernels.CHUNK, dtype=dtype)
+    gradient = torch.zeros_like(weights)
+    values = weights.numpy()[form.order]
+    for first, last in ((0, 20), (20, 37)):
+        kernels.multiply_sparse(
+            values, form.starts, form.columns, columns.numpy(), bias.numpy(), product.numpy(), first, last
+        )
+        kernels.gradient_sparse(
+            form.starts, form.columns, deltas.numpy(), columns.numpy(), gradient.numpy(), first, last
+        )
+    torch.testing.assert_close(to_rows(product, N), x @ dense.matrix.t() + bias)
+    torch.testing.assert_close(gradient, dense.gradient(left.t(), x.t())[form.order], rtol=1e-4, atol=1e-4)
+
+
+def test_lanes_cover_the_batch() -> None:
+    for batch_size in range(1, 100):
+        for n_units in (10, 5000):
+            lanes, groups = lane_groups(batch_size, n_units)
+            assert lanes in (1, 2, 4, 8, 16)
+            assert lanes * groups >= batch_size > lanes * (groups - 1)
+
+
+def test_rule_prefers_csr_for_sparse_matrices_only() -> None:
+    for batch_size in (1, 4, 16, 64, 3200):
+        assert choose_backend(1.0, batch_size) == "dense"
+        assert choose_backend(0.01, batch_size) == "csr"
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 4])
+def test_stages_of_a_chain_follow_each_other(n_threads: int) -> None:
+    done: list[tuple[int, int, int]] = []
+
+    def chain(index: int):  # type: ignore[no-untyped-def]
+        def stage(number: int):  # type: ignore[no-untyped-def]
+            def jobs():  # type: ignore[no-untyped-def]
+                assert sum(d[:2] == (index, number - 1) for d in done) == (3 if number else 0)
+                return [lambda job=job: done.append((index, number, job)) for job in range(3)]
+
+            return jobs
+
+        return [stage(number) for number in range(4)]
+
+    run_chains([chain(index) for index in range(5)], n_threads)
+    assert sorted(done) == [(i, s, j) for i in range(5) for s in range(4) for j in range(3)]
+
+
+def test_a_failing_job_is_reported_and_blocks_nobody() -> None:
+    def fail() -> None:
+        raise RuntimeError("a job failed")
+
+    for n_threads in (1, 3):
+        with pytest.raises(RuntimeError, match="a job failed"):
+            run_chains([[lambda: [fail]], [lambda: [lambda: None] * 5, lambda: [lambda: None]]], n_threads)
+    ran = threading.Event()
+    run_chains([[lambda: [ran.set]]], 3)
+    assert ran.is_set()
