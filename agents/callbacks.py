@@ -90,7 +90,7 @@ class EvaluationCallback(BaseCallback):
 class NetworkCallback(BaseCallback):
     """Logs what the sparse actor looks like and how alive it is; does nothing for an LSTM.
 
-    :param every: environment steps between computations of the spectral radius
+    :param every: environment steps between the figures that take time, spectral radius and silent units
     """
 
     def __init__(self, every: int) -> None:
@@ -115,10 +115,8 @@ class NetworkCallback(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         policy = self.model.policy
-        if not isinstance(policy, VariedSparsityPolicy):
-            return
-        self.logger.record("network/silent_units", silent_units(policy.actor, self.locals["rollout_buffer"]))
-        if self.num_timesteps >= self._due:
+        if isinstance(policy, VariedSparsityPolicy) and self.num_timesteps >= self._due:
+            self.logger.record("network/silent_units", silent_units(policy.actor, self.locals["rollout_buffer"]))
             self.logger.record("network/spectral_radius", spectral_radius(block_matrix(policy.actor, "hh")))
             self._due = self.num_timesteps + self.every
 

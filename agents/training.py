@@ -93,7 +93,7 @@ def train(configuration: TrainingConfiguration, callbacks: Sequence[BaseCallback
                 folder=folder,
             )
             own: list[BaseCallback] = [
-                NetworkCallback(every=configuration.eval_every),
+                NetworkCallback(every=configuration.eval_every // 5),
                 EpisodeFiguresCallback(),
                 evaluation_callback,
             ]

@@ -41,17 +41,17 @@ def configuration(architecture: str) -> TrainingConfiguration:
     )
 
 
-def steps_per_second(algorithm: RecurrentPPO, threads: int) -> Callable[[], float]:
-    """Return a measurement: one rollout and its update; the first call warms up and is not counted."""
+def steps_per_second(algorithm: RecurrentPPO, threads: int, rollout: int = ROLLOUT) -> Callable[[], float]:
+    """Return a measurement: `rollout` steps and their updates; the first call warms up and is not counted."""
     algorithm.set_logger(configure_logger(None, []))
 
     def once() -> float:
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         started = time.perf_counter()
-        algorithm.learn(ROLLOUT, reset_num_timesteps=False)
+        algorithm.learn(rollout, reset_num_timesteps=False)
         torch.set_num_threads(before)
-        return ROLLOUT / (time.perf_counter() - started)
+        return rollout / (time.perf_counter() - started)
 
     once()
     return once
