@@ -138,9 +138,10 @@ def row_ranges(n_rows: int, n_multiplications: int) -> list[tuple[int, int]]:
 class LayerScan(ABC):
     """One layer's part of a `CompiledScan`, from forward to backward; made anew for every call.
 
+    This class multiplies with the compressed input matrix; the loop over time is the subclass's.
+
     :param input_matrix: U
     :param recurrent_matrix: R
-    :param input_backend: "dense" or "csr", of U; the backend of R is the subclass
     :param n_hidden: hidden units
     :param relu: ReLU if true, else tanh
     """
@@ -149,16 +150,8 @@ class LayerScan(ABC):
     lanes: int
     _grad_state: Tensor
 
-    def __init__(
-        self,
-        input_matrix: BlockMatrix,
-        recurrent_matrix: BlockMatrix,
-        input_backend: str,
-        n_hidden: int,
-        relu: bool,
-    ) -> None:
+    def __init__(self, input_matrix: BlockMatrix, recurrent_matrix: BlockMatrix, n_hidden: int, relu: bool) -> None:
         self.input_matrix, self.recurrent_matrix = input_matrix, recurrent_matrix
-        self.sparse_inputs = input_backend == "csr"
         self.n_hidden, self.relu = n_hidden, relu
         self.n, self.n_x = input_matrix.shape
         self.n_tensors = 2 + len(input_matrix.blocks) + len(recurrent_matrix.blocks)
@@ -170,6 +163,7 @@ class LayerScan(ABC):
         self.sizes = [len(block) for block in weights]
         self.choose_groups()
         self.N = self.T * self.groups * self.lanes
+        self.input_ranges = row_ranges(self.n, self.input_cost())
 
     def begin(self) -> list[Job]:
         """Return the job that lays out what was taken."""
@@ -180,29 +174,26 @@ class LayerScan(ABC):
         self.input_weights = torch.cat(self.weights[:n_input_blocks])
         self.recurrent_weights = torch.cat(self.weights[n_input_blocks:])
         self.arrange(self.inputs.starts)
-        arranged = self.inputs.columns if self.sparse_inputs else self.inputs.rows
-        self.x = arranged(self.groups, self.lanes)
-        if not self.sparse_inputs:
-            self.U = self.x.new_zeros(self.input_matrix.shape)
-        work = self.N * (self.input_matrix.n_weights if self.sparse_inputs else self.n * self.n_x)
-        self.input_ranges = row_ranges(self.n, work)
+        self.arrange_inputs()
 
     def prepare(self) -> list[Job]:
         """Return the jobs before the loop over time: U x + b, and R laid out."""
-        return [partial(self._project, *rows) for rows in self.input_ranges] + self.recurrent_jobs()
+        return [partial(self.project, *rows) for rows in self.input_ranges] + self.recurrent_jobs()
 
-    def _project(self, first: int, last: int) -> None:
+    def input_cost(self) -> int:
+        """Return the number of multiplications of U x."""
+        return self.N * self.input_matrix.n_weights
+
+    def arrange_inputs(self) -> None:
+        """Lay out the inputs."""
+        self.x = self.inputs.columns(self.groups, self.lanes)
+        self.projected = torch.empty(len(self.x), self.n, kernels.CHUNK, dtype=self.x.dtype)
+
+    def project(self, first: int, last: int) -> None:
+        """Compute rows first to last of U x + b."""
         form = self.input_matrix.by_row
-        if self.sparse_inputs:
-            projected = self.x.new_empty(len(self.x), self.n, kernels.CHUNK)
-            kernels.multiply_sparse(
-                self.input_weights.numpy(), form.starts, form.columns, self.x.numpy(), self.bias.numpy(),
-                projected.numpy(), first, last,
-            )  # fmt: skip
-            self.place_projection(projected[:, first:last], first, last)
-        else:
-            kernels.fill_dense(self.input_weights.numpy(), *form, self.U.numpy(), first, last)
-            self.project_dense(first, last)
+        arrays = self.x.numpy(), self.bias.numpy(), self.projected.numpy()
+        kernels.multiply_sparse(self.input_weights.numpy(), form.starts, form.columns, *arrays, first, last)
 
     def take_gradients(self, grad_states: Tensor | None, grad_outputs: Tensor | None, inputs_needed: bool) -> None:
         """Take the gradients of the states (T, B, n) and the outputs (T, B, n_y)."""
@@ -217,36 +208,30 @@ class LayerScan(ABC):
         self.input_gradient = torch.zeros_like(self.input_weights)
         self.recurrent_gradient = torch.zeros_like(self.recurrent_weights)
         jobs = self.recurrent_gradient_jobs()
-        jobs += [partial(self._compute_input_gradient, *rows) for rows in self.input_ranges]
-        jobs.append(self._sum_bias_gradient)
+        jobs += [partial(self.compute_input_gradient, *rows) for rows in self.input_ranges]
+        jobs.append(self._sum_deltas)
         if self.inputs_needed:
-            jobs.append(self._multiply_back)
+            jobs.append(self.multiply_back)
         return jobs
 
-    def _compute_input_gradient(self, first: int, last: int) -> None:
+    def compute_input_gradient(self, first: int, last: int) -> None:
+        """Compute the gradient of the weights in rows first to last of U."""
         form = self.input_matrix.by_row
-        gradient = self.input_gradient.numpy()
-        if self.sparse_inputs:
-            deltas = self.delta_columns(first, last)
-            kernels.gradient_sparse(form.starts, form.columns, deltas.numpy(), self.x.numpy(), gradient, first, last)
-        else:
-            kernels.gather_dense(self.dense_gradient(first, last).numpy(), *form, gradient, first, last)
+        arrays = self.delta_columns(first, last).numpy(), self.x.numpy(), self.input_gradient.numpy()
+        kernels.gradient_sparse(form.starts, form.columns, *arrays, first, last)
 
-    def _sum_bias_gradient(self) -> None:
+    def _sum_deltas(self) -> None:
         self.bias_gradient = self.sum_deltas()
 
-    def _multiply_back(self) -> None:
-        if self.sparse_inputs:
-            form = self.input_matrix.by_column
-            deltas = self.delta_columns(0, self.n)
-            result = deltas.new_empty(len(deltas), self.n_x, kernels.CHUNK)
-            kernels.multiply_sparse(
-                self.input_weights.numpy()[form.order], form.starts, form.columns, deltas.numpy(),
-                deltas.new_zeros(self.n_x).numpy(), result.numpy(), 0, self.n_x,
-            )  # fmt: skip
-            self.back = to_rows(result, self.N)
-        else:
-            self.back = torch.mm(self.delta_rows(), self.U)
+    def multiply_back(self) -> None:
+        """Compute the gradient of the inputs, (N, n_x)."""
+        form = self.input_matrix.by_column
+        deltas = self.delta_columns(0, self.n)
+        result = deltas.new_empty(len(deltas), self.n_x, kernels.CHUNK)
+        arrays = deltas.numpy(), deltas.new_zeros(self.n_x).numpy(), result.numpy()
+        values = self.input_weights.numpy()[form.order]
+        kernels.multiply_sparse(values, form.starts, form.columns, *arrays, 0, self.n_x)
+        self.back = to_rows(result, self.N)
 
     def grad_inputs(self) -> Tensor:
         """Return the gradient of the inputs, (T, B, n_x)."""
@@ -284,14 +269,6 @@ class LayerScan(ABC):
         """Return the jobs that lay out the recurrent weights."""
 
     @abstractmethod
-    def place_projection(self, projected: Tensor, first: int, last: int) -> None:
-        """Put rows first to last of U x + b, (blocks, last - first, CHUNK), where the loop reads them."""
-
-    @abstractmethod
-    def project_dense(self, first: int, last: int) -> None:
-        """Multiply rows first to last of the dense U with x."""
-
-    @abstractmethod
     def advance(self) -> list[Job]:
         """Return the jobs of the loop over time."""
 
@@ -308,16 +285,8 @@ class LayerScan(ABC):
         """Return the jobs of the loop back through time, after which the deltas are known."""
 
     @abstractmethod
-    def delta_rows(self) -> Tensor:
-        """Return the deltas, the gradients before the activation, as rows (N, n)."""
-
-    @abstractmethod
     def delta_columns(self, first: int, last: int) -> Tensor:
         """Return the deltas as blocked columns, of which only units first to last need be filled in."""
-
-    @abstractmethod
-    def dense_gradient(self, first: int, last: int) -> Tensor:
-        """Return rows first to last of deltas times inputs, (last - first, n_x)."""
 
     @abstractmethod
     def sum_deltas(self) -> Tensor:
@@ -329,7 +298,21 @@ class LayerScan(ABC):
 
 
 class DenseScan(LayerScan):
-    """A layer whose recurrent matrix is filled in; everything in rows ordered by time, then batch."""
+    """A layer whose recurrent matrix is filled in; everything in rows ordered by time, then batch.
+
+    :param dense_inputs: whether the input matrix is filled in as well
+    """
+
+    def __init__(
+        self,
+        input_matrix: BlockMatrix,
+        recurrent_matrix: BlockMatrix,
+        n_hidden: int,
+        relu: bool,
+        dense_inputs: bool,
+    ) -> None:
+        super().__init__(input_matrix, recurrent_matrix, n_hidden, relu)
+        self.dense_inputs = dense_inputs
 
     def choose_groups(self) -> None:
         self.groups, self.lanes = 1, self.B
@@ -350,12 +333,39 @@ class DenseScan(LayerScan):
         pairs = ((self.recurrent_matrix.by_row, self.R), (self.recurrent_matrix.by_column, self.transposed))
         return [partial(kernels.fill_dense, weights, *form, matrix.numpy(), 0, self.n) for form, matrix in pairs]
 
-    def place_projection(self, projected: Tensor, first: int, last: int) -> None:
-        self.buffer[1:].view(self.N, self.n)[:, first:last] = to_rows(projected, self.N)
+    def input_cost(self) -> int:
+        return self.N * self.n * self.n_x if self.dense_inputs else super().input_cost()
 
-    def project_dense(self, first: int, last: int) -> None:
+    def arrange_inputs(self) -> None:
+        if self.dense_inputs:
+            self.x = self.inputs.rows(self.groups, self.lanes)
+            self.U = self.x.new_zeros(self.n, self.n_x)
+        else:
+            super().arrange_inputs()
+
+    def project(self, first: int, last: int) -> None:
         out = self.buffer[1:].view(self.N, self.n)[:, first:last]
-        torch.addmm(self.bias[first:last], self.x, self.U[first:last].t(), out=out)
+        if self.dense_inputs:
+            weights = self.input_weights.numpy()
+            kernels.fill_dense(weights, *self.input_matrix.by_row, self.U.numpy(), first, last)
+            torch.addmm(self.bias[first:last], self.x, self.U[first:last].t(), out=out)
+        else:
+            super().project(first, last)
+            out.copy_(to_rows(self.projected[:, first:last], self.N))
+
+    def compute_input_gradient(self, first: int, last: int) -> None:
+        if self.dense_inputs:
+            matrix = torch.mm(self._delta_rows()[:, first:last].t(), self.x)
+            gradient = self.input_gradient.numpy()
+            kernels.gather_dense(matrix.numpy(), *self.input_matrix.by_row, gradient, first, last)
+        else:
+            super().compute_input_gradient(first, last)
+
+    def multiply_back(self) -> None:
+        if self.dense_inputs:
+            self.back = torch.mm(self._delta_rows(), self.U)
+        else:
+            super().multiply_back()
 
     def advance(self) -> list[Job]:
         arrays = self.buffer.numpy(), self.transposed.numpy(), self.starts.numpy()
@@ -379,20 +389,17 @@ class DenseScan(LayerScan):
             for batch in self.batch_ranges
         ]
 
-    def delta_rows(self) -> Tensor:
+    def _delta_rows(self) -> Tensor:
         return self.deltas.view(self.N, self.n)
 
     def delta_columns(self, first: int, last: int) -> Tensor:
         n_blocks = -(-self.N // kernels.CHUNK)
         columns = self.deltas.new_empty(n_blocks, self.n, kernels.CHUNK)
-        columns[:, first:last] = to_columns(self.delta_rows()[:, first:last])
+        columns[:, first:last] = to_columns(self._delta_rows()[:, first:last])
         return columns
 
-    def dense_gradient(self, first: int, last: int) -> Tensor:
-        return torch.mm(self.delta_rows()[:, first:last].t(), self.x)
-
     def sum_deltas(self) -> Tensor:
-        return self.delta_rows().sum(0)
+        return self._delta_rows().sum(0)
 
     def recurrent_gradient_jobs(self) -> list[Job]:
         ranges = row_ranges(self.n, self.N * self.n * self.n)
@@ -402,13 +409,16 @@ class DenseScan(LayerScan):
         previous = self.buffer[:-1].view(self.N, self.n)
         if self.starts[1:].any():
             previous = previous.masked_fill(self.starts.view(self.N, 1), 0)
-        matrix = torch.mm(self.delta_rows()[:, first:last].t(), previous)
+        matrix = torch.mm(self._delta_rows()[:, first:last].t(), previous)
         gradient = self.recurrent_gradient.numpy()
         kernels.gather_dense(matrix.numpy(), *self.recurrent_matrix.by_row, gradient, first, last)
 
 
 class SparseScan(LayerScan):
-    """A layer whose recurrent matrix stays compressed; everything in columns ordered by group, time, lane."""
+    """A layer whose matrices stay compressed; everything in columns ordered by group, time, lane.
+
+    The input matrix is taken as sparse even when it is full: in this layout its kernels are as fast as dense products.
+    """
 
     def choose_groups(self) -> None:
         self.lanes, self.groups = lane_groups(self.B, self.n)
@@ -419,7 +429,6 @@ class SparseScan(LayerScan):
         self.starts = pad(starts, (0, width - self.B), value=True)
         self.state = pad(self.state.t(), (0, width - self.B)).contiguous()
         n_blocks = -(-self.T * width // kernels.CHUNK)
-        self.projected = self.state.new_empty(n_blocks, self.n, kernels.CHUNK)
         self.states = self.state.new_empty(self.T, self.n, width)
         self.previous = self.state.new_empty(n_blocks, self.n, kernels.CHUNK)
         self.previous[-1] = 0  # The rest of the last block, which the loop leaves out, takes part in the products.
@@ -435,14 +444,6 @@ class SparseScan(LayerScan):
         by_row, by_column = self.recurrent_matrix.by_row, self.recurrent_matrix.by_column
         self.compressed = weights[by_row.order], by_row.starts, by_row.columns
         self.transposed = weights[by_column.order], by_column.starts, by_column.columns
-
-    def place_projection(self, projected: Tensor, first: int, last: int) -> None:
-        self.projected[:, first:last] = projected
-
-    def project_dense(self, first: int, last: int) -> None:
-        bias, U = self.bias[first:last, None], self.U[first:last]
-        for x, out in zip(to_blocks(self.x), self.projected[:, first:last], strict=True):
-            torch.addmm(bias, U, x.t(), out=out)
 
     def advance(self) -> list[Job]:
         arrays = tuple(a.numpy() for a in (self.projected, self.state, self.states, self.previous, self.starts))
@@ -469,17 +470,8 @@ class SparseScan(LayerScan):
         lanes = (0,) * self.lanes
         return [partial(kernel, *arrays, self.n_hidden, self.relu, group, lanes) for group in range(self.groups)]
 
-    def delta_rows(self) -> Tensor:
-        return to_rows(self.deltas, self.N)
-
     def delta_columns(self, first: int, last: int) -> Tensor:
         return self.deltas
-
-    def dense_gradient(self, first: int, last: int) -> Tensor:
-        result = self.deltas.new_zeros(last - first, self.n_x)
-        for deltas, x in zip(self.deltas[:, first:last], to_blocks(self.x), strict=True):
-            result.addmm_(deltas, x)
-        return result
 
     def sum_deltas(self) -> Tensor:
         return self.deltas.sum((0, 2))

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
+from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
@@ -48,15 +49,21 @@ class LstmPolicy(SequencePolicy):
         self.state_width = lstm_hidden_size + self.noise_size
         self.set_state_width(self.state_width)
 
-    def run_actor(self, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
-        """Run the actor over sequences; see `SequencePolicy.run_actor`."""
-        latent, new_pair = self._run(self.actor, observations, pair, episode_starts)
-        return self.action_net(self.mlp_extractor.forward_actor(latent)), new_pair
+    def step_actor(self, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
+        """Run the actor over one step; see `SequencePolicy.step_actor`."""
+        latent, new_pair = self._step(self.actor, observations, pair, episode_starts)
+        return self._outputs(latent), new_pair
 
-    def run_critic(self, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
-        """Run the critic over sequences; see `SequencePolicy.run_critic`."""
-        latent, new_pair = self._run(self.critic, observations, pair, episode_starts)
-        return self.value_net(self.mlp_extractor.forward_critic(latent)).squeeze(-1), new_pair
+    def step_critic(self, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
+        """Run the critic over one step; see `SequencePolicy.step_critic`."""
+        latent, new_pair = self._step(self.critic, observations, pair, episode_starts)
+        return self._values(latent), new_pair
+
+    def run_sequences(self, observations: Tensor, states: RNNStates, episode_starts: Tensor) -> tuple[Tensor, Tensor]:
+        """Run both networks over whole sequences; see `SequencePolicy.run_sequences`."""
+        latent = run_lstm(self.actor, observations.float(), self._state(states.pi), episode_starts)
+        values = run_lstm(self.critic, observations.float(), self._state(states.vf), episode_starts)
+        return self._outputs(latent), self._values(values)
 
     def noise_of(self, pair: Pair) -> Tensor:
         """Return the last deviation, (B, noise size); see `SequencePolicy`."""
@@ -66,40 +73,46 @@ class LstmPolicy(SequencePolicy):
         """Return the pair with another last deviation; see `SequencePolicy`."""
         return torch.cat([pair[0][..., : self.actor.hidden_size], noise[None]], dim=-1), pair[1]
 
-    def _run(self, lstm: nn.LSTM, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
-        size = lstm.hidden_size
-        state = pair[0][..., :size].contiguous(), pair[1][..., :size].contiguous()
-        outputs, (h, c) = run_lstm(lstm, observations.float(), state, episode_starts)
-        return outputs, (widened(h[0], self.state_width), widened(c[0], self.state_width))
+    def _outputs(self, latent: Tensor) -> Tensor:
+        return self.action_net(self.mlp_extractor.forward_actor(latent))
+
+    def _values(self, latent: Tensor) -> Tensor:
+        return self.value_net(self.mlp_extractor.forward_critic(latent)).squeeze(-1)
+
+    def _state(self, pair: Pair) -> Pair:
+        size = self.actor.hidden_size
+        return pair[0][..., :size].contiguous(), pair[1][..., :size].contiguous()
+
+    def _step(self, lstm: nn.LSTM, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
+        carried = 1 - episode_starts.float()[None, :, None]
+        h, c = self._state(pair)
+        outputs, (h, c) = lstm(observations.float()[None], (h * carried, c * carried))
+        return outputs[0], (widened(h[0], self.state_width), widened(c[0], self.state_width))
 
 
-def run_lstm(lstm: nn.LSTM, inputs: Tensor, state: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
+def run_lstm(lstm: nn.LSTM, inputs: Tensor, state: Pair, episode_starts: Tensor) -> Tensor:
     """Run a one-layer LSTM over sequences whose state is zeroed at episode starts.
 
     :param inputs: (T, B, n_x)
     :param state: hidden and cell state before the first step, (1, B, h) each
     :param episode_starts: (T, B)
-    :return: outputs (T, B, h), and hidden and cell state after the last step
+    :return: outputs (T, B, h)
     """
     T, B = inputs.shape[:2]
     starts = episode_starts.bool()
     carried = (~starts[0]).to(inputs.dtype).view(1, B, 1)
     h, c = state[0] * carried, state[1] * carried
     if not starts[1:].any():
-        return lstm(inputs, (h, c))
+        return lstm(inputs, (h, c))[0]
     # Pieces between episode starts, environment after environment; each row knows its piece and its place in it.
     cuts = starts.t().clone()
     cuts[:, 0] = True
     piece = cuts.flatten().cumsum(0) - 1
     first_rows = cuts.flatten().nonzero().squeeze(1)
     place = torch.arange(B * T, device=inputs.device) - first_rows[piece]
-    lengths = torch.diff(first_rows, append=first_rows.new_tensor([B * T]))
-    padded = inputs.new_zeros(int(lengths.max()), len(first_rows), inputs.shape[2])
+    padded = inputs.new_zeros(int(place.max()) + 1, len(first_rows), inputs.shape[2])
     padded[place, piece] = inputs.transpose(0, 1).flatten(0, 1)
-    leading, last = piece.view(B, T)[:, 0], piece.view(B, T)[:, -1]
+    leading = piece.view(B, T)[:, 0]
     zeros = h.new_zeros(1, len(first_rows), h.shape[2])
-    # Packed, so that the state after a piece is that of its last step and not of the padding behind it.
-    packed = nn.utils.rnn.pack_padded_sequence(padded, lengths.cpu(), enforce_sorted=False)
-    results, (h, c) = lstm(packed, (zeros.index_copy(1, leading, h), zeros.index_copy(1, leading, c)))
-    outputs, _ = nn.utils.rnn.pad_packed_sequence(results)
-    return outputs[place, piece].view(B, T, -1).transpose(0, 1), (h[:, last], c[:, last])
+    outputs, _ = lstm(padded, (zeros.index_copy(1, leading, h), zeros.index_copy(1, leading, c)))
+    return outputs[place, piece].view(B, T, -1).transpose(0, 1)

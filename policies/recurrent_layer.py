@@ -1,13 +1,13 @@
 """The sparse recurrent layer: six weight blocks, iterated over time."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from policies.backends import choose_backend
+from policies.backends import choose_backends
 from policies.block_matrix import BlockMatrix
 from policies.compiled_scan import CompiledScan, DenseScan, LayerScan, SparseScan
 from policies.initialization import parse_initialization
@@ -64,6 +64,12 @@ class SparseRecurrentLayer(nn.Module):
         self._stepper = Stepper()
         self.register_load_state_dict_post_hook(_forget_patterns)
 
+    def train(self, mode: bool = True) -> Self:
+        """Set the training mode. In evaluation mode `step` keeps the matrices it has laid out, in training mode not."""
+        if mode != self.training:
+            self._stepper = Stepper()
+        return super().train(mode)
+
     def positions(self, block: str) -> Tensor:
         """Return the flat row-major positions of a block's weights, int64, in the order of `weights[block]`."""
         return self.get_buffer(f"positions_{block}")
@@ -96,13 +102,15 @@ class SparseRecurrentLayer(nn.Module):
         if self.backend != "auto":
             return self.backend, self.backend
         U, R = self.matrices()
-        return choose_backend(U.density, n_steps * batch_size), choose_backend(R.density, batch_size)
+        return choose_backends(U.density, R.density, n_steps, batch_size, self.activation == "relu")
 
     def compiled_scan(self, n_steps: int, batch_size: int) -> LayerScan:
         """Return a scan for one call of `CompiledScan`."""
         input_backend, recurrent_backend = self.backends(n_steps, batch_size)
-        kind = DenseScan if recurrent_backend == "dense" else SparseScan
-        return kind(*self.matrices(), input_backend, self.n_hidden, self.activation == "relu")
+        relu = self.activation == "relu"
+        if recurrent_backend == "csr":
+            return SparseScan(*self.matrices(), self.n_hidden, relu)
+        return DenseScan(*self.matrices(), self.n_hidden, relu, dense_inputs=input_backend == "dense")
 
     def scan_in_torch(self, inputs: Tensor, state: Tensor, starts: Tensor | None) -> Tensor:
         """Run over whole sequences in torch operations, on any device; arguments as in `forward`."""
@@ -133,7 +141,7 @@ class SparseRecurrentLayer(nn.Module):
         return forward_together([self], inputs, [state], episode_starts)[0]
 
     def step(self, inputs: Tensor, state: Tensor, episode_starts: Tensor | None = None) -> Tensor:
-        """Make a single step without gradients.
+        """Make a single step without gradients; faster in evaluation mode (`eval()`), see `train`.
 
         :param inputs: (B, n_x), of the weights' dtype
         :param state: (B, n_h + n_y)

@@ -71,24 +71,28 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         self.lstm_hidden_state_shape = (1, 1, width)
 
     @abstractmethod
-    def run_actor(self, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
-        """Run the actor over sequences.
+    def step_actor(self, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
+        """Run the actor over one step.
 
-        :param observations: (T, B, n_x)
-        :param pair: state before the first step, (1, B, state width) each
-        :param episode_starts: (T, B), nonzero where the state is zeroed before the step
-        :return: parameters of the action distribution (T, B, n_y), and the state after the last step
+        :param observations: (B, n_x)
+        :param pair: state before the step, (1, B, state width) each
+        :param episode_starts: (B,), nonzero where the state is zeroed before the step
+        :return: parameters of the action distribution (B, n_y), and the state after the step
         """
 
     @abstractmethod
-    def run_critic(self, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
-        """Run the critic over sequences, as `run_actor`; returns values (T, B) and the state after the last step."""
+    def step_critic(self, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
+        """Run the critic over one step, as `step_actor`; returns values (B,) and the state after the step."""
 
-    def run_both(self, observations: Tensor, states: RNNStates, episode_starts: Tensor) -> tuple[Tensor, Tensor]:
-        """Run both networks over sequences; returns the actor's (T, B, n_y) and the critic's (T, B)."""
-        outputs, _ = self.run_actor(observations, states.pi, episode_starts)
-        values, _ = self.run_critic(observations, states.vf, episode_starts)
-        return outputs, values
+    @abstractmethod
+    def run_sequences(self, observations: Tensor, states: RNNStates, episode_starts: Tensor) -> tuple[Tensor, Tensor]:
+        """Run both networks over whole sequences.
+
+        :param observations: (T, B, n_x)
+        :param states: actor and critic state before the first step
+        :param episode_starts: (T, B), nonzero where the state is zeroed before the step
+        :return: parameters of the action distribution (T, B, n_y), and values (T, B)
+        """
 
     @abstractmethod
     def noise_of(self, pair: Pair) -> Tensor:
@@ -110,7 +114,7 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         :return: values, log probabilities and entropies, each (T, B)
         """
         T, B = observations.shape[:2]
-        outputs, values = self.run_both(observations, states, episode_starts)
+        outputs, values = self.run_sequences(observations, states, episode_starts)
         if self.noise_size:
             last = torch.cat([self.noise_of(states.pi)[None], (actions - outputs)[:-1]])
             outputs = self._shifted(outputs, last, episode_starts)
@@ -122,14 +126,14 @@ class SequencePolicy(RecurrentActorCriticPolicy):
 
     def act(self, obs: Tensor, pair: Pair, episode_starts: Tensor, deterministic: bool) -> tuple[Tensor, Tensor, Pair]:
         """Choose actions for one step of B environments; returns actions, log probabilities and the new state pair."""
-        outputs, new_pair = self.run_actor(obs[None], pair, episode_starts[None])
-        mean = outputs[0]
+        outputs, new_pair = self.step_actor(obs, pair, episode_starts)
+        mean = outputs
         if self.noise_size:
-            mean = self._shifted(mean, self.noise_of(pair), episode_starts)
+            mean = self._shifted(outputs, self.noise_of(pair), episode_starts)
         distribution = self.distribution(mean)
         actions = distribution.get_actions(deterministic=deterministic)
         if self.noise_size:
-            new_pair = self.with_noise(new_pair, actions - outputs[0])
+            new_pair = self.with_noise(new_pair, actions - outputs)
         return actions, distribution.log_prob(actions), new_pair
 
     def forward(
@@ -137,8 +141,8 @@ class SequencePolicy(RecurrentActorCriticPolicy):
     ) -> tuple[Tensor, Tensor, Tensor, RNNStates]:
         """Act and value one step of B environments: actions, values (B, 1), log probabilities, new states."""
         actions, log_prob, actor_pair = self.act(obs, lstm_states.pi, episode_starts, deterministic)
-        values, critic_pair = self.run_critic(obs[None], lstm_states.vf, episode_starts[None])
-        return actions, values[0, :, None], log_prob, RNNStates(actor_pair, critic_pair)
+        values, critic_pair = self.step_critic(obs, lstm_states.vf, episode_starts)
+        return actions, values[:, None], log_prob, RNNStates(actor_pair, critic_pair)
 
     def _predict(
         self, observation: Tensor, lstm_states: Pair, episode_starts: Tensor, deterministic: bool = False
@@ -148,15 +152,14 @@ class SequencePolicy(RecurrentActorCriticPolicy):
 
     def get_distribution(self, obs: Tensor, lstm_states: Pair, episode_starts: Tensor) -> tuple[Distribution, Pair]:
         """Return the action distribution of one step of B environments, and the new state pair without a deviation."""
-        outputs, pair = self.run_actor(obs[None], lstm_states, episode_starts[None])
-        mean = outputs[0]
+        outputs, pair = self.step_actor(obs, lstm_states, episode_starts)
         if self.noise_size:
-            mean = self._shifted(mean, self.noise_of(lstm_states), episode_starts)
-        return self.distribution(mean), pair
+            outputs = self._shifted(outputs, self.noise_of(lstm_states), episode_starts)
+        return self.distribution(outputs), pair
 
     def predict_values(self, obs: Tensor, lstm_states: Pair, episode_starts: Tensor) -> Tensor:
         """Return the values (B, 1) of one step of B environments."""
-        return self.run_critic(obs[None], lstm_states, episode_starts[None])[0][0, :, None]
+        return self.step_critic(obs, lstm_states, episode_starts)[0][:, None]
 
     def evaluate_actions(
         self, obs: Tensor, actions: Tensor, lstm_states: RNNStates, episode_starts: Tensor

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 class Stepper:
-    """Makes steps with matrices that are laid out once and kept until a parameter changes."""
+    """Makes steps with matrices that are laid out once and, in evaluation mode, kept until a parameter changes.
+
+    In training mode they are laid out for every step: a fused optimizer changes parameters without telling their
+    version counters, so nothing would show that the matrices are out of date.
+    """
 
     def __init__(self) -> None:
         self._versions: list[tuple[int, int]] = []
@@ -35,7 +39,7 @@ class Stepper:
         """Make the step; see `SparseRecurrentLayer.step`."""
         tensors = layer.tensors()
         versions = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
-        if versions != self._versions:
+        if layer.training or versions != self._versions:
             # The old tensors were held until here, so that no new one could have taken their place in memory.
             self._versions, self._tensors, self._products = versions, [tensor.detach() for tensor in tensors], {}
         B = len(inputs)

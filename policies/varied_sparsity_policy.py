@@ -137,17 +137,17 @@ class VariedSparsityPolicy(SequencePolicy):
             "optimizer_kwargs": self.optimizer_kwargs,
         }
 
-    def run_actor(self, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
-        """Run the actor over sequences; see `SequencePolicy.run_actor`."""
-        return self._run(self.actor, observations, pair, episode_starts)
+    def step_actor(self, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
+        """Run the actor over one step; see `SequencePolicy.step_actor`."""
+        return self._step(self.actor, observations, pair, episode_starts)
 
-    def run_critic(self, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
-        """Run the critic over sequences; see `SequencePolicy.run_critic`."""
-        outputs, new_pair = self._run(self.critic, observations, pair, episode_starts)
+    def step_critic(self, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
+        """Run the critic over one step; see `SequencePolicy.step_critic`."""
+        outputs, new_pair = self._step(self.critic, observations, pair, episode_starts)
         return outputs.squeeze(-1), new_pair
 
-    def run_both(self, observations: Tensor, states: RNNStates, episode_starts: Tensor) -> tuple[Tensor, Tensor]:
-        """Run both networks over sequences, side by side; see `SequencePolicy.run_both`."""
+    def run_sequences(self, observations: Tensor, states: RNNStates, episode_starts: Tensor) -> tuple[Tensor, Tensor]:
+        """Run both networks over whole sequences, side by side; see `SequencePolicy.run_sequences`."""
         before = [states.pi[0][0, :, : self.actor.state_size], states.vf[0][0, :, : self.critic.state_size]]
         actor, critic = forward_together([self.actor, self.critic], observations.float(), before, episode_starts)
         return self.actor.outputs(actor), self.critic.outputs(critic).squeeze(-1)
@@ -160,12 +160,8 @@ class VariedSparsityPolicy(SequencePolicy):
         """Return the pair with another last deviation; see `SequencePolicy`."""
         return pair[0], widened(noise, self.state_width)
 
-    def _run(
+    def _step(
         self, layer: SparseRecurrentLayer, observations: Tensor, pair: Pair, episode_starts: Tensor
     ) -> tuple[Tensor, Pair]:
-        state = pair[0][0, :, : layer.state_size]
-        if len(observations) == 1 and not torch.is_grad_enabled():
-            states = layer.step(observations[0].float(), state, episode_starts[0])[None]
-        else:
-            states = layer(observations.float(), state, episode_starts)
-        return layer.outputs(states), (widened(states[-1], self.state_width), pair[1])
+        state = layer.step(observations.float(), pair[0][0, :, : layer.state_size], episode_starts)
+        return layer.outputs(state), (widened(state, self.state_width), pair[1])

@@ -1,5 +1,6 @@
 """Learning is real: CartPole beside the LSTM of equal weights, and a task that only memory solves."""
 
+import csv
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 from gymnasium import spaces
 
 from agents.configuration import configure
+from agents.evaluation import FINAL_SEED
 from agents.training import TrainingResult, train
+from envs.vectorization import make_vec_env
 
 SEEDS = (0, 1, 2)
 
@@ -120,3 +123,32 @@ def test_memory_over_thirty_steps(tmp_path: Path) -> None:
     assert result.final.success_rate is not None
     print(f"\nRememberFirst: {result.final.success_rate:.3f} right after {result.steps:,} steps")
     assert result.final.success_rate >= 0.95
+
+
+def zero_action_returns(episodes: int) -> np.ndarray:
+    """Returns of doing nothing on AdroitHandHammer-v1, over the seeds of the final evaluation."""
+    returns = np.zeros(episodes)
+    environments = make_vec_env("AdroitHandHammer-v1", n_envs=episodes, seed=FINAL_SEED, training=False)
+    environments.reset()
+    for _ in range(200):
+        _, rewards, dones, _ = environments.step(np.zeros((episodes, 26), dtype=np.float32))
+        returns += rewards
+    assert dones.all()
+    environments.close()
+    return returns
+
+
+@pytest.mark.slow
+def test_hammer_does_better_than_nothing(tmp_path: Path) -> None:
+    result = train_quietly("AdroitHandHammer-v1", {"total_timesteps": 256_000, "log_dir": str(tmp_path), "seed": 3})
+    nothing = zero_action_returns(len(result.final.returns))
+    better = result.final.returns - nothing
+    with (result.path / "progress.csv").open() as file:
+        rows = [
+            float(row["train/explained_variance"]) for row in csv.DictReader(file) if row["train/explained_variance"]
+        ]
+    first, last = np.mean(rows[:10]), np.mean(rows[-10:])
+    print(f"\nAdroitHandHammer-v1 after {result.steps:,} steps: return {result.final.mean_return:.1f}, ", end="")
+    print(f"zero action {nothing.mean():.1f}; explained variance {first:.2f} -> {last:.2f}")
+    assert better.mean() > 3 * better.std() / np.sqrt(len(better))
+    assert last > first

@@ -187,6 +187,16 @@ def test_step_notices_changed_parameters(backend: str) -> None:
     layer(inputs, state).sum().backward()
     torch.optim.Adam(layer.parameters(), lr=0.1).step()
     check()
+    # A fused optimizer changes parameters behind the back of their version counters.
+    for _ in range(2):
+        layer.train()
+        layer(inputs, state).sum().backward()
+        torch.optim.Adam(layer.parameters(), lr=0.1, fused=True).step()
+        check()
+        layer(inputs, state).sum().backward()
+        torch.optim.Adam(layer.parameters(), lr=0.1, fused=True).step()
+        layer.eval()
+        check()
     with torch.no_grad():
         layer.weights["hx"].copy_(torch.ones_like(layer.weights["hx"]))
     check()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from policies import kernels
-from policies.backends import choose_backend
+from policies.backends import choose_backends
 from policies.block_matrix import BlockMatrix, DenseValues, SparseValues
 from policies.compiled_scan import lane_groups, to_columns, to_rows
 from policies.threads import run_chains
@@ -69,9 +69,11 @@ def test_lanes_cover_the_batch() -> None:
 
 
 def test_rule_prefers_csr_for_sparse_matrices_only() -> None:
-    for batch_size in (1, 4, 16, 64, 3200):
-        assert choose_backend(1.0, batch_size) == "dense"
-        assert choose_backend(0.01, batch_size) == "csr"
+    for batch_size in (1, 4, 16, 64, 256):
+        for n_steps in (1, 200):
+            assert choose_backends(1.0, 1.0, n_steps, batch_size) == ("dense", "dense")
+            assert choose_backends(0.01, 1.0, n_steps, batch_size) == ("csr", "dense")
+            assert choose_backends(0.01, 0.01, n_steps, batch_size) == ("csr", "csr")
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 4])

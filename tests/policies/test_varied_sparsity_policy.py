@@ -106,9 +106,9 @@ def test_correlated_noise_has_the_stated_correlation_and_deviation(make: Callabl
     with torch.no_grad():
         for t in range(T):
             start = torch.full((B,), float(t == 0))
-            means, _ = built.run_actor(torch.zeros(1, B, 5), states.pi, start[None])
+            means, _ = built.step_actor(torch.zeros(B, 5), states.pi, start)
             actions, _, _, states = built(torch.zeros(B, 5), states, start)
-            noise.append(actions - means[0])
+            noise.append(actions - means)
             torch.testing.assert_close(built.noise_of(states.pi), noise[-1])
         still, _, _, _ = built(torch.zeros(B, 5), RNNStates((zeros, zeros), (zeros, zeros)), start, deterministic=True)
     late, before = noise[-1].flatten(), noise[-2].flatten()
