@@ -1,4 +1,6 @@
-"""Worlds: the environments trained on, how they are found, vectorized and preset; importing it registers our own."""
+"""Worlds: the environments trained on, how they are found, vectorized and preset. Importing it registers our own."""
 
-# Own environments are registered here with gymnasium.register, entry points given as text so that nothing heavy loads.
-# --- RandomAnomaly-v0 ---
+import gymnasium
+
+# The entry point is a text, so that nothing heavy is loaded before the environment is made.
+gymnasium.register(id="RandomAnomaly-v0", entry_point="envs.random_anomaly:RandomAnomalyEnv")
