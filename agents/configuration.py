@@ -64,6 +64,9 @@ class TrainingConfiguration:
     eval_episodes: int = _option("episodes of each evaluation")
     progress: bool = _option("no progress bar", flag="--no-progress", default=True)
     learning_rate: float = _option("step size of Adam")
+    learning_rate_schedule: str = _option(
+        "constant, or linear: falls to zero over the training", choices=("constant", "linear")
+    )
     n_steps: int = _option("steps of each environment per rollout")
     batch_size: int = _option("environment steps per minibatch, a multiple of --n-steps")
     n_epochs: int = _option("passes over a rollout")

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from stable_baselines3.common.callbacks import BaseCallback, ProgressBarCallback
 from stable_baselines3.common.logger import configure as configure_logger
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from agents.agent_building import policy_recipe, specification_of
@@ -183,7 +184,9 @@ def build_algorithm(
     return SequencePPO(
         policy_class,
         environments,
-        learning_rate=configuration.learning_rate,
+        learning_rate=LinearSchedule(configuration.learning_rate, end=0.0, end_fraction=1.0)
+        if configuration.learning_rate_schedule == "linear"
+        else configuration.learning_rate,
         n_steps=configuration.n_steps,
         batch_size=configuration.batch_size,
         n_epochs=configuration.n_epochs,
