@@ -169,7 +169,7 @@ def held_out_environments(configuration: TrainingConfiguration, split: str) -> V
     return make_vec_env(
         configuration.env,
         arguments=with_split(configuration.env, configuration.env_arguments, split),
-        n_envs=min(configuration.eval_episodes, configuration.n_envs, EVALUATION_ENVIRONMENTS),
+        n_envs=min(configuration.eval_episodes, EVALUATION_ENVIRONMENTS),
         seed=0,
         vectorization=configuration.vectorization,
         training=False,

@@ -1,0 +1,204 @@
+"""Time and memory against the hidden size at a fixed budget of 400,000 weights: python -m benchmarks.scaling.
+
+Forward and backward over 200 steps at batch 16, 46 inputs, 26 outputs; memory of an update with Adam.
+"""
+
+import argparse
+import re
+import statistics
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from benchmarks.harness import FOLDER, alternate, describe, machine, markdown_table, write_result, write_section
+from benchmarks.layer import N_INPUTS, N_OUTPUTS, N_STEPS, milliseconds, one_pass, ours
+from policies.recurrent_layer import SparseRecurrentLayer
+from policies.specification import BLOCKS, DEFAULT_HIDDEN_PROPORTION, NetworkSpecification, specify
+
+BUDGET = 400_000
+BATCH_SIZE = 16
+DENSE_HIDDEN_SIZE = 584
+HIDDEN_SIZES = (DENSE_HIDDEN_SIZE, 1000, 2000, 4404, 10_000, 20_000)
+FIGURE = FOLDER / "figures" / "scaling.png"
+MEGABYTE = 1_000_000
+
+Memory = Mapping[str, int | None]
+
+
+def specification(n_hidden: int) -> NetworkSpecification:
+    """Return the network of a hidden size: the dense one, or p = 0.5, or the least p that fits where 0.5 does not."""
+    if n_hidden == DENSE_HIDDEN_SIZE:
+        return specify(N_INPUTS, N_OUTPUTS, BUDGET, densities=dict.fromkeys(BLOCKS, 1.0))
+    outer_size = n_hidden * (N_INPUTS + 2 * N_OUTPUTS) + N_OUTPUTS * (N_INPUTS + N_OUTPUTS)
+    proportion = max(DEFAULT_HIDDEN_PROPORTION, 1 - outer_size / BUDGET)
+    return specify(N_INPUTS, N_OUTPUTS, BUDGET, hidden_proportion=proportion, hidden_size=n_hidden)
+
+
+def memory(n_hidden: int) -> Memory:
+    """Count the bytes that training a network takes, in a process that has done nothing else.
+
+    :return: weights, gradients, optimizer (Adam's moments), patterns (the positions of the weights, in buffers and
+        compressed), states (those of all steps) and update (most that the process grew by during the first update; None
+        where /proc does not tell)
+    """
+    torch.set_num_threads(1)
+    small = specify(N_INPUTS, N_OUTPUTS, 10_000)
+    for backend in ("dense", "csr"):  # So that what the libraries load at their first call does not count.
+        one_pass(ours(SparseRecurrentLayer(small, backend=backend)), BATCH_SIZE)()
+
+    layer = SparseRecurrentLayer(specification(n_hidden))
+    parameters = list(layer.parameters())
+    optimizer = torch.optim.Adam(parameters, fused=True)
+    run = one_pass(ours(layer), BATCH_SIZE)
+    before = resident("VmRSS", reset_peak=True)
+    run()
+    optimizer.step()
+    peak = resident("VmHWM")
+    moments = [optimizer.state[parameter][name] for parameter in parameters for name in ("exp_avg", "exp_avg_sq")]
+    return {
+        "weights": tensor_bytes(parameters),
+        "gradients": tensor_bytes(parameter.grad for parameter in parameters if parameter.grad is not None),
+        "optimizer": tensor_bytes(moments),
+        "patterns": tensor_bytes(layer.buffers()) + pattern_bytes(layer),
+        "states": N_STEPS * BATCH_SIZE * layer.state_size * layer.bias.element_size(),
+        "update": None if before is None or peak is None else peak - before,
+    }
+
+
+def tensor_bytes(tensors: Iterable[torch.Tensor]) -> int:
+    """Return the bytes of all elements."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def pattern_bytes(layer: SparseRecurrentLayer) -> int:
+    """Return the bytes of all arrays in which the layer keeps where the weights of U and R lie."""
+    kept = [value for matrix in layer.matrices() for value in vars(matrix).values()]
+    arrays = [part for value in kept for part in (value if isinstance(value, tuple) else (value,))]
+    return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+
+
+def resident(figure: str, *, reset_peak: bool = False) -> int | None:
+    """Return this process's VmRSS (now) or VmHWM (peak) in bytes, None where there is no /proc to tell it.
+
+    VmHWM and not getrusage's ru_maxrss, which a process inherits from its parent.
+    """
+    process = Path("/proc/self")
+    if not (process / "clear_refs").is_file():
+        return None
+    if reset_peak:
+        (process / "clear_refs").write_text("5")
+    found = re.search(rf"{figure}:\s*(\d+) kB", (process / "status").read_text())
+    return 1024 * int(found.group(1)) if found else None
+
+
+def memory_in_new_process(n_hidden: int) -> Memory:
+    """Return `memory` as a fresh process finds it."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(memory, n_hidden).result()
+
+
+def persistent(memory: Memory) -> int:
+    """Return the bytes of weights, gradients and optimizer."""
+    return sum(memory[name] or 0 for name in ("weights", "gradients", "optimizer"))
+
+
+def full_matrices(n_hidden: int) -> int:
+    """Return the bytes of weights, gradients and optimizer, were U and R full matrices times a mask."""
+    n = n_hidden + N_OUTPUTS
+    return 4 * 4 * n * (n + N_INPUTS + 1)
+
+
+def draw(medians: Mapping[int, float], memories: Mapping[int, Memory]) -> None:
+    """Draw the figure: time, and memory beside what full matrices would take."""
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    time_axes, memory_axes = figure.subplots(1, 2)
+    time_axes.plot(medians.keys(), medians.values(), "o-")
+    time_axes.set(ylabel=f"ms for {N_STEPS} steps and back", ylim=(0, None))
+    memory_axes.plot(
+        HIDDEN_SIZES, [full_matrices(n) / MEGABYTE for n in HIDDEN_SIZES], "--", color="gray", label="full matrices"
+    )
+    memory_axes.plot(
+        HIDDEN_SIZES, [persistent(memories[n]) / MEGABYTE for n in HIDDEN_SIZES], "o-", label="ours, per weight"
+    )
+    memory_axes.set(ylabel="MB of weights, gradients, Adam", yscale="log")
+    memory_axes.legend(frameon=False)
+    for axes in (time_axes, memory_axes):
+        axes.set(xlabel=f"hidden size, at {BUDGET:,} weights", xscale="log")
+        axes.spines[["top", "right"]].set_visible(False)
+    FIGURE.parent.mkdir(exist_ok=True)
+    figure.savefig(FIGURE, dpi=100)
+
+
+def main() -> None:
+    """Measure, print, and write results/scaling.json, the table and the figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--no-write", action="store_true", help="only print")
+    arguments = parser.parse_args()
+
+    networks = {n: specification(n) for n in HIDDEN_SIZES}
+    contenders = {
+        f"n_h {n}": milliseconds(ours(SparseRecurrentLayer(network)), BATCH_SIZE) for n, network in networks.items()
+    }
+    figures = alternate(contenders, arguments.rounds)
+    medians = {n: statistics.median(figures[f"n_h {n}"]) for n in HIDDEN_SIZES}
+    memories = {n: memory_in_new_process(n) for n in HIDDEN_SIZES}
+
+    def megabytes(figure: int | None) -> str:
+        return "not measured" if figure is None else f"{figure / MEGABYTE:,.1f}"
+
+    rows = [
+        (
+            f"{n:,}{' (dense)' if n == DENSE_HIDDEN_SIZE else ''}",
+            f"{networks[n].hidden_proportion:.2f}",
+            f"{networks[n].densities['hh']:.4f}",
+            f"{medians[n]:.1f}",
+            f"{1000 * medians[n] / N_STEPS:.0f}",
+            megabytes(persistent(memories[n])),
+            megabytes(full_matrices(n)),
+            *(megabytes(memories[n][name]) for name in ("patterns", "states", "update")),
+        )
+        for n in HIDDEN_SIZES
+    ]
+    header = (
+        "n_h",
+        "p",
+        "density of hh",
+        "ms",
+        "µs per step",
+        "weights, gradients, optimizer",
+        "as full matrices",
+        "patterns",
+        "states",
+        "growth in an update",
+    )
+    table = markdown_table(header, rows)
+    print(table)
+    if not arguments.no_write:
+        draw(medians, memories)
+        facts = machine()
+        write_result(
+            "scaling",
+            {"machine": facts, "rounds": arguments.rounds, "milliseconds": figures, "bytes": memories},
+        )
+        write_section(
+            "scaling",
+            f"### Scaling\n\n`python -m benchmarks.scaling --rounds {arguments.rounds}`\n\n{table}\n\n"
+            f"![Time and memory against the hidden size]({FIGURE.relative_to(FOLDER).as_posix()})\n\n"
+            f"{BUDGET:,} weights, {N_INPUTS} inputs, {N_OUTPUTS} outputs; p = 0.5, or the least p that fits where 0.5 "
+            f"does not. Time: forward and backward of {N_STEPS} steps at batch {BATCH_SIZE}, medians over "
+            f"{arguments.rounds} rounds. Memory in MB of 10⁶ bytes: weights and biases, gradients and Adam's moments, "
+            f"and what they would be as full matrices times a mask; patterns, the positions of the weights, in buffers "
+            f"and compressed; states, the activations of all steps that backward needs, which grow with n_h; and the "
+            f"most that a fresh process grew by in its first update, from gradients to the scan's working space. "
+            f"{describe(facts)}",
+        )
+
+
+if __name__ == "__main__":
+    main()
