@@ -80,7 +80,6 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             activation="tanh",
             learning_rate=1e-3,
             learning_rate_schedule="linear",
-            normalize_reward=False,
             eval_every=25_000,
             eval_episodes=50,
         ),
