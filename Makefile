@@ -12,10 +12,10 @@ train: $(INSTALLED)  ## Train the default agent on the hammer task.
 	$(BIN)/python train.py --env AdroitHandHammer-v1 --hidden-proportion 0.5
 
 test: $(INSTALLED)  ## All tests, the slow learning tests included.
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 quick: $(INSTALLED)  ## The tests that need no learning.
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
 check: $(INSTALLED)  ## Formatting, lint and types.
 	$(BIN)/ruff format --check .
