@@ -57,12 +57,21 @@ def steps_per_second(algorithm: RecurrentPPO, threads: int, rollout: int = ROLLO
     return once
 
 
+def registered_hammer() -> gymnasium.Env:
+    """Make the environment as gymnasium-robotics registers it, in whatever process this is called."""
+    import envs.robotics  # noqa: F401 registers it
+
+    return gymnasium.make(ENV, disable_env_checker=True)
+
+
 def stock(architecture: str, vec_env_class: type[VecEnv]) -> RecurrentPPO:
     """Build sb3-contrib's RecurrentPPO on Stable-Baselines3's own environments, Monitor and VecNormalize included."""
     settings = configuration(architecture)
     policy_class, options = policy_recipe(settings, plan_training(settings))
-    options.pop("optimizer_kwargs")
-    environments = VecNormalize(stock_vec_env(ENV, n_envs=N_ENVS, seed=0, vec_env_cls=vec_env_class))
+    del options["optimizer_kwargs"]
+    if architecture == "lstm":
+        del options["noise_correlation"]  # ours; the stock policy explores with white noise
+    environments = VecNormalize(stock_vec_env(registered_hammer, n_envs=N_ENVS, seed=0, vec_env_cls=vec_env_class))
     return RecurrentPPO(
         "MlpLstmPolicy" if architecture == "lstm" else policy_class,
         environments,
@@ -78,7 +87,7 @@ def stock(architecture: str, vec_env_class: type[VecEnv]) -> RecurrentPPO:
 
 def simulator_alone() -> float:
     """Step raw environments with random actions in two threads, and return steps per second."""
-    environments = [gymnasium.make(ENV, disable_env_checker=True).unwrapped for _ in range(N_ENVS)]
+    environments = [registered_hammer().unwrapped for _ in range(N_ENVS)]
     for index, environment in enumerate(environments):
         environment.reset(seed=index)
     actions = np.random.default_rng(0).uniform(-1, 1, (N_STEPS, N_ENVS, 26)).astype(np.float32)
