@@ -60,8 +60,8 @@ _ADROIT = Preset(
     batch_size=800,
     noise_correlation=0.9,
     log_std_init=-0.7,
-    total_timesteps=1_200_000,
-    eval_every=60_000,
+    total_timesteps=1_000_000,
+    eval_every=50_000,
 )
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(

@@ -14,12 +14,12 @@ class CompressedRows(NamedTuple):
     """Compressed sparse rows: row i holds entries starts[i] to starts[i + 1].
 
     :param starts: (n_rows + 1,) int32
-    :param columns: column of each entry, int32
+    :param columns: column of each entry, uint16 where that holds them all, else int32
     :param order: which weight each entry is, int64
     """
 
     starts: NDArray[np.int32]
-    columns: NDArray[np.int32]
+    columns: NDArray[np.uint16] | NDArray[np.int32]
     order: NDArray[np.int64]
 
 
@@ -92,7 +92,9 @@ def _compress(rows: NDArray[np.int64], columns: NDArray[np.int64], n_rows: int) 
     order = np.lexsort((columns, rows))
     starts = np.zeros(n_rows + 1, np.int32)
     starts[1:] = np.cumsum(np.bincount(rows, minlength=n_rows))
-    return CompressedRows(starts, columns[order].astype(np.int32), order)
+    # The loop over time streams values and columns from memory: half-sized columns save a quarter of it.
+    kind = np.uint16 if columns.max(initial=0) <= np.iinfo(np.uint16).max else np.int32
+    return CompressedRows(starts, columns[order].astype(kind), order)
 
 
 class DenseValues:
@@ -139,5 +141,6 @@ class SparseValues:
     @staticmethod
     def _tensor(form: CompressedRows, weights: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
         order = torch.from_numpy(form.order).to(weights.device)
-        starts, columns = (torch.from_numpy(index).to(weights.device) for index in (form.starts, form.columns))
+        indices = (form.starts, form.columns.astype(np.int32))
+        starts, columns = (torch.from_numpy(index).to(weights.device) for index in indices)
         return torch.sparse_csr_tensor(starts, columns, weights[order], shape, check_invariants=False), order
