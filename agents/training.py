@@ -14,6 +14,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from agents.agent_building import policy_recipe, specification_of
+from agents.anomaly_pictures import pictures_for
 from agents.callbacks import (
     CurvePoint,
     EpisodeFiguresCallback,
@@ -97,6 +98,7 @@ def train(configuration: TrainingConfiguration, callbacks: Sequence[BaseCallback
                 NetworkCallback(every=configuration.eval_every // 5),
                 EpisodeFiguresCallback(),
                 evaluation_callback,
+                *pictures_for(configuration, evaluation_environments),
             ]
             if configuration.progress:
                 own.append(ProgressBarCallback())

@@ -1,0 +1,307 @@
+"""Pictures of what an agent cannot tell apart in the Random Anomaly task, for TensorBoard."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import TensorBoardOutputFormat
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+
+from agents.callbacks import current_normalization
+from agents.configuration import TrainingConfiguration
+from agents.evaluation import evaluate
+from agents.normalization import ObservationNormalization
+from envs.anomaly_transformations import TRANSFORMATIONS
+from envs.episode_strip import GAP, episode_strip
+from policies.sequence_policy import SequencePolicy
+
+PICTURES_SEED = 1_750_000_000
+"""Episode i of the pictures is seeded PICTURES_SEED + i, far from the seeds of training and evaluations."""
+EPISODES_SHOWN = 4
+"""Episodes that are drawn image by image."""
+
+_RIGHT, _WRONG, _FAINT = "#1a9641", "#d7191c", "#777777"
+_SOLID, _DASHED = "-", (0, (2, 1))
+
+
+@dataclass(frozen=True)
+class PlayedEpisode:
+    """An episode as it was shown, the truth about it, and the answer."""
+
+    observations: np.ndarray
+    """(T + 1, image_size²) float32, normalized; the last one is blank"""
+    anomaly_index: int
+    """place of the odd image, from 0; T if there is none"""
+    normal_kind: str
+    anomaly_kind: str
+    """equals normal_kind if no image is odd"""
+    digit: int
+    answer: int
+    """the place that was named, or T for none"""
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the odd place was named."""
+        return self.answer == self.anomaly_index
+
+
+class AnomalyPicturesCallback(BaseCallback):
+    """Shows TensorBoard a few episodes with their answers, and the accuracy per pair of kinds.
+
+    Every `every` steps, at the end of the update that passes them, and at the end of the training, the policy plays
+    deterministically the same held-out episodes. The pictures are `anomaly/episodes` and `anomaly/accuracy_by_kinds`;
+    they go to TensorBoard alone, and neither the training nor its other records change by them. Without a TensorBoard
+    output nothing is played.
+
+    :param environments: RandomAnomaly-v0, not normalized; may be those of the evaluations. Not closed
+    :param every: environment steps between pictures
+    :param episodes: episodes that the accuracy is taken over, the same seeds each time; the first of them are drawn
+    """
+
+    def __init__(self, environments: VecEnv, *, every: int, episodes: int = 512) -> None:
+        super().__init__()
+        self.environments = environments
+        self.every = every
+        self.episodes = episodes
+        self._due = every
+        self._drawn_at = 0
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        # A rollout starts right after an update: here the policy has learned from all steps so far.
+        if self.num_timesteps >= self._due:
+            self._draw()
+            self._due = (self.num_timesteps // self.every + 1) * self.every
+
+    def _on_training_end(self) -> None:
+        if self._drawn_at < self.num_timesteps:
+            self._draw()
+
+    def _draw(self) -> None:
+        self._drawn_at = self.num_timesteps
+        # Not by logger.record and dump: that would add a row to progress.csv and draw the pending figures into it.
+        outputs = [output for output in self.logger.output_formats if isinstance(output, TensorBoardOutputFormat)]
+        if not outputs:
+            return
+        episodes = play_episodes(
+            self.model.policy,
+            self.environments,
+            episodes=self.episodes,
+            first_seed=PICTURES_SEED,
+            normalization=current_normalization(self.training_env),
+        )
+        choices = int(self.environments.action_space.n)
+        pictures = {
+            "anomaly/episodes": episodes_picture(episodes[:EPISODES_SHOWN], choices),
+            "anomaly/accuracy_by_kinds": accuracy_picture(episodes, choices),
+        }
+        for output in outputs:
+            for name, picture in pictures.items():
+                output.writer.add_figure(name, picture, self.num_timesteps, close=False)
+            output.writer.flush()
+
+
+def pictures_for(configuration: TrainingConfiguration, environments: VecEnv) -> list[BaseCallback]:
+    """Return the callback that draws a training's pictures, or none for environments other than RandomAnomaly-v0.
+
+    :param environments: those of the evaluations during training; the pictures come as often and from as many episodes
+    """
+    if configuration.env.rpartition(":")[2] != "RandomAnomaly-v0":
+        return []
+    return [AnomalyPicturesCallback(environments, every=configuration.eval_every, episodes=configuration.eval_episodes)]
+
+
+def play_episodes(
+    policy: SequencePolicy,
+    environments: VecEnv,
+    *,
+    episodes: int,
+    first_seed: int,
+    normalization: ObservationNormalization | None = None,
+) -> list[PlayedEpisode]:
+    """Play RandomAnomaly-v0 deterministically, as `agents.evaluation.evaluate` does, and keep what was seen and said.
+
+    Only the first `EPISODES_SHOWN` episodes keep their observations; those of the others are empty.
+    """
+    recorder = _Recorder(environments)
+    evaluate(policy, recorder, episodes=episodes, first_seed=first_seed, normalization=normalization)
+    return recorder.played[:episodes]
+
+
+class _Recorder(VecEnvWrapper):
+    """Collects the episodes of a batch as it ends; all have T + 1 steps, so they end together."""
+
+    def __init__(self, environments: VecEnv) -> None:
+        super().__init__(environments)
+        self.played: list[PlayedEpisode] = []
+        self._seen: list[np.ndarray] = []
+
+    def reset(self) -> np.ndarray:
+        observations = self.venv.reset()
+        assert isinstance(observations, np.ndarray)
+        self._seen = [self._to_keep(observations)]
+        return observations
+
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        observations, rewards, dones, infos = self.venv.step_wait()
+        assert isinstance(observations, np.ndarray)
+        if dones.all():
+            kept = np.stack(self._seen, axis=1)
+            for index, info in enumerate(infos):
+                self.played.append(
+                    PlayedEpisode(
+                        observations=kept[index] if index < len(kept) else kept[:0],
+                        **{key: info[key] for key in ("anomaly_index", "normal_kind", "anomaly_kind", "digit")},
+                        answer=int(info["answer"]),
+                    )
+                )
+            self._seen = []
+        self._seen.append(self._to_keep(observations))
+        return observations, rewards, dones, infos
+
+    def _to_keep(self, observations: np.ndarray) -> np.ndarray:
+        return observations[: max(0, EPISODES_SHOWN - len(self.played))].copy()
+
+
+def accuracy_by_kinds(episodes: Sequence[PlayedEpisode]) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """Count the episodes of each pair of kinds and the right answers among them.
+
+    :return: the k kinds that occur, and two (k, k) int64 arrays, normal kinds in rows and anomaly kinds in columns:
+        right answers and episodes. The diagonal holds episodes without an odd image
+    """
+    occurring = {kind for episode in episodes for kind in (episode.normal_kind, episode.anomaly_kind)}
+    kinds = tuple(kind for kind in TRANSFORMATIONS if kind in occurring)
+    right, played = np.zeros((2, len(kinds), len(kinds)), dtype=np.int64)
+    for episode in episodes:
+        cell = kinds.index(episode.normal_kind), kinds.index(episode.anomaly_kind)
+        played[cell] += 1
+        right[cell] += episode.is_right
+    return kinds, right, played
+
+
+def accuracy_picture(episodes: Sequence[PlayedEpisode], choices: int) -> Figure:
+    """Draw the accuracy per pair of kinds.
+
+    :param episodes: at least one
+    :param choices: number of possible answers
+    """
+    kinds, right, played = accuracy_by_kinds(episodes)
+    accuracy = np.divide(right, played, where=played > 0, out=np.full(right.shape, np.nan))
+    with matplotlib.rc_context({"font.size": 9}):
+        figure = Figure(figsize=(7.6, 6.4), dpi=100, layout="constrained")
+        axes = figure.subplots()
+        axes.set_facecolor("#eeeeee")
+        image = axes.imshow(accuracy, cmap="YlGnBu", vmin=0.0, vmax=1.0)
+        for row, column in np.argwhere(played > 0):
+            colour = "white" if accuracy[row, column] > 0.55 else "black"
+            for words, height, text_size in (
+                (f"{accuracy[row, column]:.2f}", 5, 11),
+                (f"of {played[row, column]}", -10, 7),
+            ):
+                axes.annotate(
+                    words,
+                    (column, row),
+                    (0, height),
+                    textcoords="offset points",
+                    ha="center",
+                    va="center",
+                    color=colour,
+                    size=text_size,
+                )
+        axes.set_xticks(range(len(kinds)), kinds, rotation=35, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(kinds)), kinds)
+        axes.set_xticks(np.arange(1, len(kinds)) - 0.5, minor=True)
+        axes.set_yticks(np.arange(1, len(kinds)) - 0.5, minor=True)
+        axes.grid(which="minor", color="white", linewidth=1.5)
+        axes.tick_params(which="both", length=0)
+        axes.spines[:].set_visible(False)
+        axes.set_xlabel("kind of the odd image" + (" (diagonal: no image is odd)" if played.diagonal().any() else ""))
+        axes.set_ylabel("kind of the others")
+        axes.set_title(
+            f"accuracy {right.sum() / played.sum():.3f} over {played.sum():,} episodes (chance {1 / choices:.3f})",
+            size=11,
+        )
+        bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02)
+        bar.outline.set_visible(False)
+        bar.ax.axhline(1 / choices, color=_WRONG, linewidth=1.5)
+        bar.set_label("accuracy (red line: chance)")
+    return figure
+
+
+def episodes_picture(episodes: Sequence[PlayedEpisode], choices: int) -> Figure:
+    """Draw episodes one below the other, with the odd place and the answer framed.
+
+    :param episodes: with their observations, at least one
+    :param choices: number of possible answers; the blank image is drawn if it is one of them, for "none"
+    """
+    with matplotlib.rc_context({"font.size": 9}):
+        images = min(choices, len(episodes[0].observations))
+        figure = Figure(figsize=(2.1 + 0.9 * images, 0.5 + 1.15 * len(episodes)), dpi=100, layout="constrained")
+        # Text beside the strips lies in axes of its own, so that the layout leaves room for the longest kinds.
+        grid = figure.subplots(len(episodes), 2, squeeze=False, width_ratios=(2.0, 0.9 * images))
+        for (text, strip), episode in zip(grid, episodes, strict=True):
+            _describe(text, episode)
+            _draw_strip(strip, episode, choices)
+        frames = [
+            Rectangle((0, 0), 1, 1, fill=False, edgecolor=_RIGHT, linewidth=2.5),
+            Rectangle((0, 0), 1, 1, fill=False, edgecolor=_WRONG, linewidth=2.5, linestyle=_DASHED),
+        ]
+        figure.legend(frames, ["true place", "wrong answer"], loc="outside upper right", ncols=2, frameon=False)
+    return figure
+
+
+def _describe(axes: Axes, episode: PlayedEpisode) -> None:
+    axes.axis("off")
+    places = _place_names(episode)
+    verdict = "right" if episode.is_right else f"wrong, true: {places[episode.anomaly_index]}"
+    nothing_odd = episode.anomaly_index == len(places) - 1
+    lines = (
+        (f"digit {episode.digit}", "black", "bold"),
+        (f"{'all' if nothing_odd else 'others'}: {episode.normal_kind}", "black", "normal"),
+        ("no odd image" if nothing_odd else f"odd: {episode.anomaly_kind}", "black", "normal"),
+        (f"answer {places[episode.answer]}: {verdict}", _RIGHT if episode.is_right else _WRONG, "bold"),
+    )
+    for line, (words, colour, weight) in enumerate(lines):
+        axes.text(0.0, 0.86 - 0.24 * line, words, color=colour, weight=weight, va="center", transform=axes.transAxes)
+
+
+def _draw_strip(axes: Axes, episode: PlayedEpisode, choices: int) -> None:
+    shown = episode.observations[:choices]
+    strip = episode_strip(shown)
+    size = strip.shape[0] - 2 * GAP
+    left_edges = GAP + np.arange(len(shown)) * (size + GAP)
+    axes.imshow(strip, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    marks: list[tuple[int, str, Any]] = [(episode.anomaly_index, _RIGHT, _SOLID)]
+    if not episode.is_right:
+        marks.append((episode.answer, _WRONG, _DASHED))
+    for place, colour, style in marks:
+        corner = (left_edges[place] - GAP / 2 - 0.5, GAP / 2 - 0.5)
+        axes.add_patch(
+            Rectangle(
+                corner,
+                size + GAP,
+                size + GAP,
+                fill=False,
+                edgecolor=colour,
+                linewidth=3,
+                linestyle=style,
+                clip_on=False,
+            )
+        )
+    axes.set_xticks(left_edges + (size - 1) / 2, _place_names(episode)[: len(shown)], color=_FAINT, size=8)
+    axes.set_yticks([])
+    axes.tick_params(length=0, pad=2)
+    axes.spines[:].set_visible(False)
+
+
+def _place_names(episode: PlayedEpisode) -> list[str]:
+    """Return what the answers are called: places from 1, as people count, and none."""
+    return [str(place) for place in range(1, len(episode.observations))] + ["none"]
