@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ class CompressedRows(NamedTuple):
     """
 
     starts: NDArray[np.int32]
-    columns: NDArray[np.uint16] | NDArray[np.int32]
+    columns: NDArray[Any]
     order: NDArray[np.int64]
 
 
