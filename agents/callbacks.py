@@ -75,7 +75,8 @@ class EvaluationCallback(BaseCallback):
         )
         point = CurvePoint(self.num_timesteps, evaluation)
         self.curve.append(point)
-        if self.best is None or evaluation.mean_return > self.best.evaluation.mean_return:
+        # A return that is not a number is no best one, and any number is better.
+        if self.best is None or _rank(evaluation) > _rank(self.best.evaluation):
             self.best = point
             self.folder.save_policy("best", self.model.policy, normalization)
         self.logger.record("eval/mean_return", evaluation.mean_return)
@@ -85,6 +86,10 @@ class EvaluationCallback(BaseCallback):
             self.logger.record("eval/success_rate", evaluation.success_rate)
         self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
         self.logger.dump(self.num_timesteps)
+
+
+def _rank(evaluation: Evaluation) -> float:
+    return evaluation.mean_return if np.isfinite(evaluation.mean_return) else -np.inf
 
 
 class NetworkCallback(BaseCallback):

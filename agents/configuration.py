@@ -155,7 +155,9 @@ def _check(configuration: TrainingConfiguration) -> None:
             if not (low <= value <= high and math.isfinite(value)):
                 raise ValueError(f"{name} {value} does not fit: {needed} is needed")
     run_name = configuration.run_name
-    if run_name is not None and (run_name in ("", "..") or Path(run_name).name != run_name):
+    if run_name is not None and (
+        run_name in ("", "..") or Path(run_name).name != run_name or len(run_name.encode()) > 200
+    ):
         raise ValueError(f"--run-name {configuration.run_name!r} does not fit: the plain name of one folder is needed")
     for block, density in configuration.densities.items():
         if block not in BLOCKS:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.errors import UsageError
 from agents.normalization import ObservationNormalization
 from policies.sequence_policy import SequencePolicy
 
@@ -14,6 +15,9 @@ EVALUATION_SEED = 1_000_000_000
 """Episode i of the evaluations during training is seeded EVALUATION_SEED + i; training seeds lie far below."""
 FINAL_SEED = 1_500_000_000
 """Episode i of the evaluation that ends a training is seeded FINAL_SEED + i: episodes that chose nothing before."""
+
+LONGEST_EPISODE = 100_000
+"""Steps after which an evaluation takes an episode for one that never ends."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,14 @@ def evaluate(
         running = np.arange(n) < episodes - first
         state: tuple[np.ndarray, ...] | None = None
         episode_starts = np.ones(n, dtype=bool)
+        steps = 0
         while running.any():
+            if steps == LONGEST_EPISODE:
+                raise UsageError(
+                    f"an episode of the evaluation is not over after {steps:,} steps: "
+                    "--env-arg max_episode_steps=N is needed"
+                )
+            steps += 1
             assert isinstance(observations, np.ndarray)
             seen = observations if normalization is None else normalization(observations)
             actions, state = policy.predict(seen, state, episode_starts, deterministic=deterministic)

@@ -61,6 +61,8 @@ class SequencePPO(RecurrentPPO):
 
         for _ in range(self.n_epochs):
             for batch in self.rollout_buffer.sequences(self.batch_size // self.n_steps, self.minibatch_generator):
+                if self.loss_steps == "last" and not batch.episode_ends.any():
+                    continue  # no step of this minibatch counts
                 loss, terms = self.loss(batch, clip_range, clip_range_vf)
                 for name, value in terms.items():
                     statistics.setdefault(name, []).append(value)
@@ -102,7 +104,7 @@ class SequencePPO(RecurrentPPO):
             ends = batch.episode_ends
             values, log_ratio, entropy = values[ends], log_ratio[ends], entropy[ends]
             advantages, returns, old_values = advantages[ends], returns[ends], old_values[ends]
-        if self.normalize_advantage:
+        if self.normalize_advantage and advantages.numel() > 1:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
 
         ratio = torch.exp(log_ratio)
@@ -133,8 +135,8 @@ def check_batch_size(batch_size: int, n_steps: int, n_envs: int) -> None:
 
     :raises ValueError: if `batch_size` is no multiple of `n_steps`, or larger than n_steps · n_envs
     """
-    if batch_size < n_steps or batch_size % n_steps or batch_size > n_steps * n_envs:
+    if not max(n_steps, 2) <= batch_size <= n_steps * n_envs or batch_size % n_steps:
         raise ValueError(
             f"--batch-size {batch_size} does not fit: minibatches are whole sequences, so a multiple of "
-            f"--n-steps {n_steps} up to {n_steps * n_envs} ({n_envs} environments) is needed"
+            f"--n-steps {n_steps} from 2 up to {n_steps * n_envs} ({n_envs} environments) is needed"
         )

@@ -75,15 +75,15 @@ def train(configuration: TrainingConfiguration, callbacks: Sequence[BaseCallback
     :raises UsageError: if something in the configuration does not fit; nothing is written then
     """
     specification = plan_training(configuration)
-    with usage_errors():
-        folder = RunFolder.create(configuration, configuration.run_name or default_run_name(configuration))
     started = time.perf_counter()
-    folder.write_configuration(configuration)
-    folder.write_json("network.json", specification.to_dict())
-
-    environments = training_environments(configuration)
-    evaluation_environments = held_out_environments(configuration, "validation")
+    with usage_errors():
+        environments = training_environments(configuration)
+        evaluation_environments = held_out_environments(configuration, "validation")
     try:
+        with usage_errors():
+            folder = RunFolder.create(configuration, configuration.run_name or default_run_name(configuration))
+        folder.write_configuration(configuration)
+        folder.write_json("network.json", specification.to_dict())
         with torch_threads(configuration.device):
             algorithm = build_algorithm(configuration, specification, environments)
             algorithm.set_logger(configure_logger(str(folder.path), ["csv", "tensorboard"]))
@@ -219,7 +219,7 @@ def check_device(device: str) -> None:
     if device == "auto":
         return
     try:
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError):
         available = "auto, cpu or cuda" if torch.cuda.is_available() else "auto or cpu"
         raise ValueError(f"--device {device} is not available here: {available} is needed") from None

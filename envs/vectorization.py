@@ -78,7 +78,10 @@ def _make_batched(spec: EnvSpec, arguments: Mapping[str, Any], n_envs: int, rewa
     if factory is None:
         raise ValueError(f"vectorization 'batched' does not fit {spec.id}: it has no batched version, use serial")
     make_from_spec(spec, arguments, reward=reward).close()  # refuses what does not fit, in one line
-    return VecMonitor(factory(n_envs=n_envs, **(spec.kwargs | dict(arguments))))
+    try:
+        return VecMonitor(factory(n_envs=n_envs, **(spec.kwargs | dict(arguments))))
+    except TypeError as error:
+        raise ValueError(f"--env-arg does not fit the batched version of {spec.id}: {error}") from error
 
 
 def _make_monitored(spec: EnvSpec, arguments: Mapping[str, Any], reward: str) -> gymnasium.Env:

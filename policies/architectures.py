@@ -266,6 +266,6 @@ def _option_names() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        names = r"(?<![\w-])(?:budget|hidden_proportion|hidden_size|density(?= \w\w=))"
-        text = re.sub(names, lambda match: "--" + match[0].replace("_", "-"), str(error))
+        names = r"(?<![\w-])(?:budget|hidden_proportion|hidden_size|density(?= \w\w=)|n_(?:inputs|outputs))"
+        text = re.sub(names, lambda match: "--" + match[0].removeprefix("n_").replace("_", "-"), str(error))
         raise ValueError(text) from None

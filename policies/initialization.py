@@ -80,13 +80,13 @@ def parse_initialization(text: str) -> Initialization:
     if text == "scaled":
         return Initialization("scaled", DEFAULT_GAIN)
     if kind not in ("scaled", "normal") or not colon:
-        raise ValueError(f"initialization {text!r} is unknown: scaled, scaled:GAIN or normal:STD is needed")
+        raise ValueError(f"--init {text!r} is unknown: scaled, scaled:GAIN or normal:STD is needed")
     try:
         value = float(number)
     except ValueError:
         value = float("nan")
     if not 0 < value < float("inf"):
-        raise ValueError(f"initialization {text!r}: a positive number is needed after the colon, such as {kind}:0.05")
+        raise ValueError(f"--init {text!r}: a positive number is needed after the colon, such as {kind}:0.05")
     return Initialization(kind, value)
 
 

@@ -47,6 +47,13 @@ BAD_CALLS = {
     "run name with a path": (["--env", "CartPole-v1", "--run-name", "../old"], "--run-name"),
     "initialization": (["--env", "CartPole-v1", "--init", "uniform"], "init"),
     "device": (["--env", "CartPole-v1", "--device", "abacus"], "--device"),
+    "argument the batch does not take": (
+        ["--env", "RandomAnomaly-v0", "--env-arg", "max_episode_steps=5"],
+        "--env-arg",
+    ),
+    "device without data": (["--env", "CartPole-v1", "--device", "meta"], "--device"),
+    "minibatch of one step": (["--env", "CartPole-v1", "--n-steps", "1", "--batch-size", "1"], "--batch-size"),
+    "endless run name": (["--env", "CartPole-v1", "--run-name", "x" * 300], "--run-name"),
     "corrected reward elsewhere": (["--env", "CartPole-v1", "--reward", "corrected"], "--reward"),
 }
 

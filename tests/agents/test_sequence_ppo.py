@@ -70,12 +70,42 @@ def test_full_batch_matches_stock(name: str, boundary: int, monkeypatch: pytest.
     for key, parameter in ours.policy.named_parameters():
         assert parameter.grad is not None
         torch.testing.assert_close(parameter.grad, gradients[key].grad, rtol=1e-3, atol=1e-6, msg=key)
-        assert parameter.grad.abs().sum() > 0 or name == "varied", key
+        # In a small network the output's own blocks may lie behind a silent unit; these may not.
+        must_learn = name == "lstm" or key.endswith(("weights.hx", "weights.hh", "weights.yh"))
+        assert not must_learn or parameter.grad.abs().sum() > 0, key
+
+
+@pytest.mark.parametrize("n_steps", [4, 16])
+def test_minibatches_with_few_or_no_counted_steps_keep_the_weights_finite(n_steps: int) -> None:
+    policy_class, options = POLICIES["varied"]
+    algorithm = SequencePPO(
+        policy_class,
+        environments(),
+        loss_steps="last",
+        n_steps=n_steps,
+        batch_size=n_steps,
+        n_epochs=2,
+        policy_kwargs=options,
+        seed=1,
+        device="cpu",
+    )
+    algorithm.set_logger(configure(None, []))
+    ends = []
+    train = algorithm.train
+
+    def count_then_train() -> None:
+        ends.extend(algorithm.rollout_buffer.episode_ends.sum(axis=0).tolist())
+        train()
+
+    algorithm.train = count_then_train
+    algorithm.learn(6 * n_steps * N_ENVS)
+    assert {0, 1} <= set(ends)
+    assert all(torch.isfinite(parameter).all() for parameter in algorithm.policy.parameters())
 
 
 @pytest.mark.parametrize("batch_size", [39, 60, 200])
 def test_batch_size_must_hold_whole_sequences(batch_size: int) -> None:
-    with pytest.raises(ValueError, match=r"--batch-size .* multiple of --n-steps 40 up to 160"):
+    with pytest.raises(ValueError, match=r"--batch-size .* multiple of --n-steps 40 from 2 up to 160"):
         SequencePPO(LstmPolicy, environments(), n_steps=N_STEPS, batch_size=batch_size)
 
 

@@ -130,7 +130,7 @@ def test_unknown_architectures(value):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("sizes", [(0, 2, 1000), (4, None, 1000), (4, 2, "many"), (4, 2, 3)])
 def test_sizes_and_budgets_that_do_not_fit(architecture, sizes):
-    assert re.match(r"n_inputs|n_outputs|--budget|--hidden-proportion", refusal(architecture, *sizes))
+    assert re.match(r"--inputs|--outputs|--budget|--hidden-proportion", refusal(architecture, *sizes))
 
 
 def test_errors_name_the_options():
