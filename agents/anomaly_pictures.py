@@ -13,7 +13,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import TensorBoardOutputFormat
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from agents.callbacks import current_normalization
+from agents.callbacks import PeriodicCallback, current_normalization
 from agents.configuration import TrainingConfiguration
 from agents.evaluation import evaluate
 from agents.normalization import ObservationNormalization
@@ -51,7 +51,7 @@ class PlayedEpisode:
         return self.answer == self.anomaly_index
 
 
-class AnomalyPicturesCallback(BaseCallback):
+class AnomalyPicturesCallback(PeriodicCallback):
     """Shows TensorBoard a few episodes with their answers, and the accuracy per pair of kinds.
 
     Every `every` steps, at the end of the update that passes them, and at the end of the training, the policy plays
@@ -65,28 +65,12 @@ class AnomalyPicturesCallback(BaseCallback):
     """
 
     def __init__(self, environments: VecEnv, *, every: int, episodes: int = 512) -> None:
-        super().__init__()
+        super().__init__(every)
         self.environments = environments
-        self.every = every
         self.episodes = episodes
-        self._due = every
-        self._drawn_at = 0
 
-    def _on_step(self) -> bool:
-        return True
-
-    def _on_rollout_start(self) -> None:
-        # A rollout starts right after an update: here the policy has learned from all steps so far.
-        if self.num_timesteps >= self._due:
-            self._draw()
-            self._due = (self.num_timesteps // self.every + 1) * self.every
-
-    def _on_training_end(self) -> None:
-        if self._drawn_at < self.num_timesteps:
-            self._draw()
-
-    def _draw(self) -> None:
-        self._drawn_at = self.num_timesteps
+    def act(self) -> None:
+        """Play the held-out episodes and draw the pictures."""
         # Not by logger.record and dump: that would add a row to progress.csv and draw the pending figures into it.
         outputs = [output for output in self.logger.output_formats if isinstance(output, TensorBoardOutputFormat)]
         if not outputs:

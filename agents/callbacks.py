@@ -1,5 +1,6 @@
 """What happens beside the learning: evaluations, figures of the network, episode figures."""
 
+from abc import abstractmethod
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,43 @@ def current_normalization(environments: VecEnv) -> ObservationNormalization | No
     return None
 
 
-class EvaluationCallback(BaseCallback):
+class PeriodicCallback(BaseCallback):
+    """Does something every `every` steps, at the end of the update that passes them, and at the end of the training.
+
+    A subclass says what in `act`.
+
+    :param every: environment steps
+    """
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self.every = every
+        self._due = every
+        self._acted_at = 0
+
+    @abstractmethod
+    def act(self) -> None:
+        """Do it, after `num_timesteps` environment steps."""
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        # A rollout starts right after an update: here the policy has learned from all steps so far.
+        if self.num_timesteps >= self._due:
+            self._act_once()
+            self._due = (self.num_timesteps // self.every + 1) * self.every
+
+    def _on_training_end(self) -> None:
+        if self._acted_at < self.num_timesteps:
+            self._act_once()
+
+    def _act_once(self) -> None:
+        self._acted_at = self.num_timesteps
+        self.act()
+
+
+class EvaluationCallback(PeriodicCallback):
     """Evaluates every `every` steps, at the end of the update that passes them, and keeps the best policy.
 
     :param environments: report the registered reward, not normalized
@@ -42,29 +79,15 @@ class EvaluationCallback(BaseCallback):
     """
 
     def __init__(self, environments: VecEnv, *, every: int, episodes: int, folder: RunFolder) -> None:
-        super().__init__()
+        super().__init__(every)
         self.environments = environments
-        self.every = every
         self.episodes = episodes
         self.folder = folder
         self.curve: list[CurvePoint] = []
         self.best: CurvePoint | None = None
-        self._due = every
 
-    def _on_step(self) -> bool:
-        return True
-
-    def _on_rollout_start(self) -> None:
-        # A rollout starts right after an update: here the policy has learned from all steps so far.
-        if self.num_timesteps >= self._due:
-            self._evaluate()
-            self._due = (self.num_timesteps // self.every + 1) * self.every
-
-    def _on_training_end(self) -> None:
-        if not self.curve or self.curve[-1].steps < self.num_timesteps:
-            self._evaluate()
-
-    def _evaluate(self) -> None:
+    def act(self) -> None:
+        """Evaluate, log, and keep the policy if it is the best so far."""
         normalization = current_normalization(self.training_env)
         evaluation = evaluate(
             self.model.policy,
