@@ -1,6 +1,7 @@
 """Run, share, report and repeat studies of many trainings: python sweep.py run STUDY.yaml."""
 
 import argparse
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -10,8 +11,10 @@ from rich.console import Console
 
 from agents.command_line import OneLineParser, run
 from agents.errors import UsageError, usage_errors
+from agents.studies.command import train_command
 from agents.studies.definition import StudyDefinition, read_study
 from agents.studies.ledger import CellState
+from agents.studies.report import write_report
 from agents.studies.running import run_study
 from agents.studies.storage import EXAMPLE_ADDRESS, Address, storage_errors
 from agents.studies.worker import StudyAccess, Worker, embedded_address, interrupted_by
@@ -63,7 +66,8 @@ def main() -> None:
         definition = read_study(arguments.study)
         folder: Path = arguments.studies_dir / definition.name
         address = Address.parse(arguments.storage) if arguments.storage is not None else embedded_address(folder)
-    {"run": _run, "worker": _worker}[arguments.command](arguments, definition, folder, address)
+    do = {"run": _run, "worker": _worker, "report": _report, "show": _show}[arguments.command]
+    do(arguments, definition, folder, address)
 
 
 def _run(arguments: argparse.Namespace, definition: StudyDefinition, folder: Path, address: Address) -> None:
@@ -90,6 +94,24 @@ def _worker(arguments: argparse.Namespace, definition: StudyDefinition, folder: 
         except KeyboardInterrupt:
             _stopped("stopped; the cell at hand went back to the study")
     _finish(states, "every cell is done")
+
+
+def _report(arguments: argparse.Namespace, definition: StudyDefinition, folder: Path, address: Address) -> None:
+    with storage_errors(address), usage_errors():
+        access = StudyAccess(definition, folder, address, create=False)
+    out: Path = arguments.out or folder / "report"
+    with usage_errors():
+        out.mkdir(parents=True, exist_ok=True)
+    for sentence in write_report(access.study, access.plan, out):
+        print(sentence)
+    print(f"report: {out / 'report.html'}")
+
+
+def _show(arguments: argparse.Namespace, definition: StudyDefinition, folder: Path, address: Address) -> None:
+    with storage_errors(address), usage_errors():
+        access = StudyAccess(definition, folder, address, create=False)
+        words = train_command(access.study, arguments.trial, arguments.modules)
+    print(shlex.join(words))
 
 
 def _open(definition: StudyDefinition, folder: Path, address: Address) -> StudyAccess:

@@ -209,9 +209,7 @@ def _groups(top: Entry, entries: Mapping[str, Entry], env: str, options: Mapping
     return tuple(groups)
 
 
-def _group(
-    name: str, where: Entry, entries: Mapping[str, Entry], env: str, shared: Mapping[str, Any]
-) -> Group:
+def _group(name: str, where: Entry, entries: Mapping[str, Entry], env: str, shared: Mapping[str, Any]) -> Group:
     if "sampler" not in entries:
         raise where.refuse(f"has no sampler: one of {', '.join(SAMPLERS)} is needed")
     sampler = entries["sampler"].text("a sampler", SAMPLERS)

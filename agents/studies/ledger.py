@@ -71,7 +71,11 @@ def open_study(storage: StudyStorage, definition: StudyDefinition, *, create: bo
     sampler = optuna.samplers.RandomSampler(seed=0)  # draws nothing: cells are planned, and tpe is set for each cell
     if definition.name not in names:
         study = optuna.create_study(
-            study_name=definition.name, storage=storage, direction="maximize", sampler=sampler, pruner=_pruner(definition)
+            study_name=definition.name,
+            storage=storage,
+            direction="maximize",
+            sampler=sampler,
+            pruner=_pruner(definition),
         )
     else:
         study = optuna.load_study(

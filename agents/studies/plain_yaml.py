@@ -29,7 +29,9 @@ class Entry:
         """Return the error that refuses this entry; `message` goes on after the key."""
         return refusal(self.file, self.line, self.key, message)
 
-    def table(self, known: Collection[str] | None = None, what: str = "a table of names and values") -> "dict[str, Entry]":
+    def table(
+        self, known: Collection[str] | None = None, what: str = "a table of names and values"
+    ) -> "dict[str, Entry]":
         """Return the entries of a table.
 
         :param known: names that may be there; None for any

@@ -42,7 +42,8 @@ def run_study(
 ) -> list[CellState]:
     """Run a study with worker processes, each on its share of the cores, and show how it stands.
 
-    A worker that is killed is replaced, and its cell runs again. Ctrl-C and SIGTERM let every worker hand its cell back.
+    A worker that is killed is replaced, and its cell runs again. Ctrl-C and SIGTERM let every worker hand its cell
+    back.
 
     :param modules: imported by each worker before anything else, to register environments
     :param retry_failed: run cells that failed before again

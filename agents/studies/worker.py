@@ -42,26 +42,33 @@ class CellLost(Exception):
 
 
 class StudyAccess:
-    """A study opened: its plan, its database and its lock; the cells are planned in the database.
+    """A study opened: its plan, its database and its lock.
 
     :param folder: of the study
     :param address: of the database; None for an SQLite file in the folder
-    :raises ValueError: if the study's definition differs from the one that is there
+    :param create: make what is not there yet
+    :raises ValueError: if the study's definition differs from the one that is there, or none is there to read
     :raises StorageInternalError, SQLAlchemyError: if the database cannot be used
     """
 
-    def __init__(self, definition: StudyDefinition, folder: Path, address: Address | None) -> None:
+    def __init__(
+        self, definition: StudyDefinition, folder: Path, address: Address | None, *, create: bool = True
+    ) -> None:
         self.definition = definition
         self.folder = folder
         self.address = address or embedded_address(folder)
         self.planner = NetworkPlanner()
         self.plan: Plan = plan_study(definition, self.planner)
-        folder.mkdir(parents=True, exist_ok=True)
+        file = self.address.file
+        if create:
+            folder.mkdir(parents=True, exist_ok=True)
+        elif file is not None and not file.is_file():
+            raise ValueError(f"the study {definition.name!r} has no database {file}: run it first")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.lock = StudyLock(self.address, definition.name)
         with self.lock:
             self.storage = self.address.storage(definition.heartbeat)
-            self.study = open_study(self.storage, definition, create=True)
+            self.study = open_study(self.storage, definition, create=create)
 
     def enqueue(self, *, gone: tuple[str, ...] = (), retry_failed: bool = False) -> list[CellState]:
         """Let dead workers' trials fail, enqueue what is missing, and return how every cell stands."""
@@ -171,9 +178,7 @@ class Worker:
         patiently(lambda: trial.set_user_attr("outcome", outcome))
         return outcome["final_score"]
 
-    def _proposed(
-        self, trial: optuna.Trial, cell: Cell
-    ) -> tuple[TrainingConfiguration, ActorCriticSpecification]:
+    def _proposed(self, trial: optuna.Trial, cell: Cell) -> tuple[TrainingConfiguration, ActorCriticSpecification]:
         """Let tpe propose the parameters, from the trials so far and the cell's own seed."""
         definition, group = self.access.definition, self.access.plan.group(cell)
         number = int(cell.configuration_id.rpartition("-")[2])
@@ -218,7 +223,8 @@ class ReportingCallback(BaseCallback):
 
     def _pass_on(self) -> bool:
         assert self._evaluations is not None
-        return any([self._report(point) for point in self._evaluations.curve])
+        verdicts = [self._report(point) for point in self._evaluations.curve]
+        return any(verdicts)
 
 
 def worker_name() -> str:
