@@ -80,8 +80,8 @@ def cross_validated_r2(
     :param features: (n, k), without a constant
     :param scores: (n,)
     :param configurations: (n,) configuration of each row
-    :return: None if there are fewer than two configurations for each fold, too few to fit k + 1 coefficients on those of
-        the other folds, or if all scores are equal
+    :return: None if there are fewer than two configurations for each fold, too few in the other folds to fit k + 1
+        coefficients, or if all scores are equal
     """
     features = np.asarray(features, dtype=np.float64)
     scores = np.asarray(scores, dtype=np.float64)

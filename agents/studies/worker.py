@@ -9,6 +9,7 @@ that was given to another.
 import contextlib
 import json
 import math
+import os
 import secrets
 import signal
 import socket
@@ -229,7 +230,7 @@ class ReportingCallback(BaseCallback):
 
 def worker_name() -> str:
     """Return a name for a worker that no other has."""
-    return f"{socket.gethostname()}-{secrets.token_hex(4)}"
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
 def score_of(evaluation: Evaluation, score: str) -> float:
