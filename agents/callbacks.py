@@ -88,20 +88,26 @@ class EvaluationCallback(PeriodicCallback):
 
     def act(self) -> None:
         """Evaluate, log, and keep the policy if it is the best so far."""
-        normalization = current_normalization(self.training_env)
-        evaluation = evaluate(
+        self.keep(self.evaluate())
+
+    def evaluate(self) -> Evaluation:
+        """Evaluate the policy as it is."""
+        return evaluate(
             self.model.policy,
             self.environments,
             episodes=self.episodes,
             first_seed=EVALUATION_SEED,
-            normalization=normalization,
+            normalization=current_normalization(self.training_env),
         )
+
+    def keep(self, evaluation: Evaluation) -> None:
+        """Take an evaluation of the policy into the curve and the log, and keep the policy if it is the best so far."""
         point = CurvePoint(self.num_timesteps, evaluation)
         self.curve.append(point)
         # A return that is not a number is no best one, and any number is better.
         if self.best is None or _rank(evaluation) > _rank(self.best.evaluation):
             self.best = point
-            self.folder.save_policy("best", self.model.policy, normalization)
+            self.folder.save_policy("best", self.model.policy, current_normalization(self.training_env))
         self.logger.record("eval/mean_return", evaluation.mean_return)
         self.logger.record("eval/std_return", evaluation.std_return)
         self.logger.record("eval/mean_length", float(evaluation.lengths.mean()))
