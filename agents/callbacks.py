@@ -10,7 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Figure
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from agents.evaluation import EVALUATION_SEED, Evaluation, evaluate
+from agents.evaluation import EPISODE_FIGURES, EVALUATION_SEED, Evaluation, evaluate
 from agents.network_statistics import block_matrix, pattern_picture, silent_units, spectral_radius
 from agents.normalization import ObservationNormalization
 from agents.run_folder import RunFolder
@@ -113,6 +113,8 @@ class EvaluationCallback(PeriodicCallback):
         self.logger.record("eval/mean_length", float(evaluation.lengths.mean()))
         if evaluation.success_rate is not None:
             self.logger.record("eval/success_rate", evaluation.success_rate)
+        for name, values in evaluation.figures.items():
+            self.logger.record(f"eval/{name}", float(values.mean()))
         self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
         self.logger.dump(self.num_timesteps)
 
@@ -158,10 +160,10 @@ class NetworkCallback(BaseCallback):
 class EpisodeFiguresCallback(BaseCallback):
     """Logs the mean over the last episodes of figures that an environment reports at an episode's end.
 
-    :param names: entries of the final step's info, such as "lifted"; logged as rollout/<name> where present
+    :param names: entries of the final step's info; logged as rollout/<name> where present
     """
 
-    def __init__(self, names: tuple[str, ...] = ("lifted",), window: int = 100) -> None:
+    def __init__(self, names: tuple[str, ...] = EPISODE_FIGURES, window: int = 100) -> None:
         super().__init__()
         self.recent: dict[str, deque[float]] = {name: deque(maxlen=window) for name in names}
 

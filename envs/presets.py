@@ -80,6 +80,7 @@ _ADROIT = Preset(
             "noise_correlation": 0.0,
             "log_std_init": -1.6,
             "learning_rate": 1e-4,
+            "learning_rate_schedule": "linear",
             "total_timesteps": 100_000,
             "eval_every": 25_000,
         }

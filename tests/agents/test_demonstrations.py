@@ -179,7 +179,16 @@ def test_files_that_are_no_data_set_are_refused(pendulum, pendulum_spaces, tmp_p
 
 def test_an_unknown_id_without_network_is_one_line(tmp_path):
     done = subprocess.run(
-        [sys.executable, "train.py", "--env", "AdroitHandHammer-v1", "--demos", "D4RL/hammer/expert-v2", "--log-dir", tmp_path],
+        [
+            sys.executable,
+            "train.py",
+            "--env",
+            "AdroitHandHammer-v1",
+            "--demos",
+            "D4RL/hammer/expert-v2",
+            "--log-dir",
+            tmp_path,
+        ],
         env={**os.environ, "MINARI_DATASETS_PATH": str(tmp_path), "HF_HUB_OFFLINE": "1"},
         cwd=Path(__file__).resolve().parents[2],
         capture_output=True,

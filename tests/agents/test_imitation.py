@@ -61,7 +61,7 @@ def synthetic(generator: np.random.Generator, gain: float, noise: float, episode
 
 
 def test_clipped_demonstrations_do_not_flatten_what_is_learned():
-    """With a gain of 2, most actions are clipped: squared error would learn a lower gain, the censored loss does not."""
+    """With a gain of 2, most actions are clipped: squared error would learn a lower gain."""
     generator = np.random.default_rng(0)
     space = spaces.Box(-1, 1, (1,), np.float32)
     policy = VariedSparsityPolicy(
