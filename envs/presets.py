@@ -52,7 +52,7 @@ class Preset:
     """of the imitation loss in PPO's first update after a fit to demonstrations"""
     demo_decay: float = 0.95
     """factor on it from update to update"""
-    critic_rollouts: int = 5
+    critic_rollouts: int = 3
     """from which the critic alone learns after a fit to demonstrations"""
 
     eval_every: int = 50_000
@@ -74,15 +74,20 @@ _ADROIT = Preset(
     log_std_init=-0.7,
     total_timesteps=1_000_000,
     eval_every=50_000,
-    # A fitted policy needs no wide exploration: correlated noise would throw it off what it has learned.
+    # A fitted policy needs no wide exploration: correlated noise would throw it off what it has learned. Large rollouts
+    # and few passes over them: there is little to gain and much to lose.
     with_demos=MappingProxyType(
         {
             "noise_correlation": 0.0,
             "log_std_init": -1.6,
-            "learning_rate": 1e-4,
+            "n_envs": 32,
+            "batch_size": 1600,
+            "n_epochs": 5,
+            "learning_rate": 2e-4,
             "learning_rate_schedule": "linear",
-            "total_timesteps": 100_000,
-            "eval_every": 25_000,
+            "demo_weight": 0.3,
+            "total_timesteps": 128_000,
+            "eval_every": 32_000,
         }
     ),
 )
