@@ -6,51 +6,32 @@ The state is what the network carries from step to step: [h; y] of the sparse ne
 of exploration noise is no part of it: the action is the deterministic one.
 """
 
+import math
 from typing import cast
 
 import numpy as np
 import onnx
 from gymnasium import spaces
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper
+from torch import Tensor
 
+from agents.graph_builder import GraphBuilder
 from agents.normalization import ObservationNormalization
-from agents.onnx_policy import PolicyMetadata, state_size
+from agents.onnx_policy import IR_VERSION, OPSET, PolicyMetadata, state_size
+from agents.sparse_product import SparseRows, add_product, full_blocks
 from policies.block_matrix import BlockMatrix
 from policies.lstm_policy import LstmPolicy
 from policies.recurrent_layer import SparseRecurrentLayer
 from policies.sequence_policy import SequencePolicy
+from policies.specification import BLOCKS
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 
-OPSET = 18
-"""Version of ONNX's operators, with the IR version that came with it; readers of 2023 and later know both."""
-IR_VERSION = 8
+SOURCES, TARGETS = "xhy", "hy"
+START_COLUMN = "start of row"
+"""Name of the episode starts as a column (B, 1)."""
 
 FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
-
-
-class GraphBuilder:
-    """Collects nodes and constants; every method returns the name of what a node computes."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def constant(self, name: str, values: NDArray) -> str:
-        """Store an array in the file."""
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
-        return name
-
-    def add(self, operator: str, inputs: list[str], output: str, **attributes: object) -> str:
-        """Add a node with one output."""
-        self.nodes.append(helper.make_node(operator, inputs, [output], output, **attributes))
-        return output
-
-    def split(self, value: str, sizes: list[int], outputs: list[str]) -> list[str]:
-        """Cut (B, sum of sizes) into pieces."""
-        lengths = self.constant(f"sizes of {value}", np.array(sizes, np.int64))
-        self.nodes.append(helper.make_node("Split", [value, lengths], outputs, f"split {value}", axis=1))
-        return outputs
 
 
 def policy_model(
@@ -123,7 +104,7 @@ def _normalized(graph: GraphBuilder, observation: str, normalization: Observatio
 def _carried(graph: GraphBuilder) -> str:
     """Zero the state where an episode starts, whatever it holds."""
     starts = graph.add("Cast", ["episode_start"], "starts", to=onnx.TensorProto.BOOL)
-    column = graph.add("Unsqueeze", [starts, graph.constant("second axis", np.array([1], np.int64))], "start of row")
+    column = graph.add("Unsqueeze", [starts, graph.constant("second axis", np.array([1], np.int64))], START_COLUMN)
     return graph.add("Where", [column, graph.constant("zero", np.float32(0)), "state"], "carried")
 
 
@@ -138,36 +119,71 @@ def _clipped(graph: GraphBuilder, outputs: str, space: spaces.Box) -> None:
 
 
 def _sparse_network(graph: GraphBuilder, layer: SparseRecurrentLayer, inputs: str, carried: str, outputs: str) -> None:
-    """Add one step of [U R] [x; z] + b, split into h and y, and the activation of h."""
-    weights = np.concatenate([_dense(matrix, layer) for matrix in layer.matrices()], axis=1)
-    everything = graph.add("Concat", [inputs, carried], "inputs and state", axis=1)
-    matrix, bias = graph.constant("weights", weights.T), graph.constant("bias", layer.bias.detach().cpu().numpy())
-    sums = graph.add("Gemm", [everything, matrix, bias], "sums")
-    hidden, _ = graph.split(sums, [layer.n_hidden, layer.specification.n_outputs], ["hidden sums", outputs])
-    hidden = graph.add({"relu": "Relu", "tanh": "Tanh"}[layer.activation], [hidden], "hidden")
+    """Add one step of the block map: h' = act(W_hx x + W_hh h + W_hy y + b_h), y' = W_yx x + W_yh h + W_yy y + b_y.
+
+    Blocks that are full matrices in the file are multiplied in one Gemm, both targets together if their full blocks
+    read the same sources; the weights of the other blocks are gathered.
+    """
+    shapes = {block: layer.specification.shape(block) for block in BLOCKS}
+    full = {}
+    for target in TARGETS:
+        row = {source: target + source for source in SOURCES}
+        blocks = {source: (math.prod(shapes[block]), len(layer.weights[block])) for source, block in row.items()}
+        full[target] = "".join(full_blocks(blocks))
+    sources = {"xhy": graph.add("Concat", [inputs, carried], "x, h, y", axis=1), "x": inputs}
+    if set(full.values()) != {"xhy"}:
+        sources["h"], sources["y"] = graph.split(carried, [shapes["hh"][1], shapes["hy"][1]], ["h", "y"])
+    if full["h"] == full["y"]:
+        sums = _sums(graph, layer, TARGETS, full["h"], sources, "sums")
+        graph.split(sums, [shapes["hh"][0], shapes["yh"][0]], ["sums of h", outputs])
+    else:
+        _sums(graph, layer, "h", full["h"], sources, "sums of h")
+        _sums(graph, layer, "y", full["y"], sources, outputs)
+    hidden = graph.add({"relu": "Relu", "tanh": "Tanh"}[layer.activation], ["sums of h"], "next h")
     graph.add("Concat", [hidden, outputs], "next_state", axis=1)
 
 
-def _dense(matrix: BlockMatrix, layer: SparseRecurrentLayer) -> NDArray[np.float32]:
-    filled = np.zeros(matrix.shape, np.float32)
-    filled[matrix.rows, matrix.columns] = np.concatenate(
-        [layer.weights[block].detach().cpu().numpy() for block in matrix.blocks]
-    )
-    return filled
+def _sums(
+    graph: GraphBuilder, layer: SparseRecurrentLayer, targets: str, full: str, sources: dict[str, str], name: str
+) -> str:
+    """Add the weighted sums of x, h and y and the bias, for the rows of some targets; returns `name`.
+
+    :param full: the sources whose blocks are full matrices in the file
+    """
+    shapes = {block: layer.specification.shape(block) for block in BLOCKS}
+    patterns = {block: layer.positions(block).cpu().numpy() for block in BLOCKS}
+    pattern = BlockMatrix([[target + source for source in SOURCES] for target in targets], shapes, patterns)
+    values = np.concatenate([_array(layer.weights[block]) for block in pattern.blocks])
+    weights = SparseRows(pattern.shape[0], pattern.rows, pattern.columns, values)
+    in_full = np.repeat([source in full for source in SOURCES], [shapes["h" + source][1] for source in SOURCES])
+
+    first_row = 0 if "h" in targets else layer.n_hidden
+    sums = graph.constant(f"{name}: bias", _array(layer.bias)[first_row : first_row + weights.n_rows])
+    if full:
+        if full not in sources:
+            sources[full] = graph.add("Concat", [sources[source] for source in full], ", ".join(full), axis=1)
+        matrix = graph.constant(f"{name}: weights", weights.dense(in_full).T)
+        output = name if in_full.all() else f"{name}: full blocks"
+        sums = graph.add("Gemm", [sources[full], matrix, sums], output)
+    if not in_full.all():
+        batch = graph.add("Shape", [START_COLUMN], f"{name}: shape of the batch")
+        gathered = add_product(graph, f"{name}: other blocks", weights.select(~in_full), sources["xhy"], batch)
+        sums = graph.add("Add", [sums, gathered], name)
+    return sums
 
 
 def _lstm(graph: GraphBuilder, policy: LstmPolicy, inputs: str, carried: str, outputs: str) -> None:
     """Add one step of PyTorch's LSTM and the linear head."""
     size = policy.actor.hidden_size
-    tensors = {name: tensor.detach().cpu().numpy() for name, tensor in policy.actor.named_parameters()}
-    weights = np.concatenate([tensors["weight_ih_l0"], tensors["weight_hh_l0"]], axis=1)
-    bias = tensors["bias_ih_l0"] + tensors["bias_hh_l0"]
+    tensors = {name: _array(tensor) for name, tensor in policy.actor.named_parameters()}
     # PyTorch has the gates in the order input, forget, cell, output; here the three sigmoids lie side by side.
     order = np.arange(4 * size).reshape(4, size)[[0, 1, 3, 2]].ravel()
     h, c = graph.split(carried, [size, size], ["h", "c"])
     everything = graph.add("Concat", [inputs, h], "inputs and h", axis=1)
-    matrix, bias = graph.constant("weights", weights[order].T), graph.constant("bias", bias[order])
-    sums = graph.add("Gemm", [everything, matrix, bias], "gate sums")
+    weights = np.concatenate([tensors["weight_ih_l0"], tensors["weight_hh_l0"]], axis=1)[order]
+    biases = (tensors["bias_ih_l0"] + tensors["bias_hh_l0"])[order]
+    constants = [graph.constant("weights", weights.T), graph.constant("biases", biases)]
+    sums = graph.add("Gemm", [everything, *constants], "gate sums")
     gates, cell = graph.split(sums, [3 * size, size], ["sigmoid sums", "cell sums"])
     gates = graph.add("Sigmoid", [gates], "gates")
     cell = graph.add("Tanh", [cell], "cell")
@@ -177,6 +193,9 @@ def _lstm(graph: GraphBuilder, policy: LstmPolicy, inputs: str, carried: str, ou
     h = graph.add("Mul", [o, graph.add("Tanh", [c], "bounded c")], "next h")
     graph.add("Concat", [h, c], "next_state", axis=1)
     head = policy.action_net
-    matrix = graph.constant("head weights", head.weight.detach().cpu().numpy().T)
-    bias = graph.constant("head bias", head.bias.detach().cpu().numpy())
-    graph.add("Gemm", [h, matrix, bias], outputs)
+    constants = [graph.constant("head weights", _array(head.weight).T), graph.constant("head bias", _array(head.bias))]
+    graph.add("Gemm", [h, *constants], outputs)
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    return tensor.detach().cpu().numpy()
