@@ -1,5 +1,6 @@
 """From a run folder to one self-contained file that acts as the run's policy, checked against it and timed."""
 
+import os
 import statistics
 import time
 from collections.abc import Callable

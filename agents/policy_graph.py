@@ -158,10 +158,8 @@ def _sums(
     :param full: the sources whose blocks are full matrices in the file
     """
     weights = weights_of(layer, targets)
-    in_full = np.repeat(
-        [source in full for source in SOURCES], [layer.specification.shape("h" + source)[1] for source in SOURCES]
-    )
-
+    widths = [layer.specification.shape("h" + source)[1] for source in SOURCES]
+    in_full = np.repeat([source in full for source in SOURCES], widths)
     first_row = 0 if "h" in targets else layer.n_hidden
     sums = graph.constant(f"{name}: bias", _array(layer.bias)[first_row : first_row + weights.n_rows])
     if full:
