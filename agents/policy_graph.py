@@ -35,12 +35,17 @@ FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
 
 
 def policy_model(
-    policy: SequencePolicy, normalization: ObservationNormalization | None, metadata: PolicyMetadata
+    policy: SequencePolicy,
+    normalization: ObservationNormalization | None,
+    metadata: PolicyMetadata,
+    *,
+    gather: bool = True,
 ) -> onnx.ModelProto:
     """Build the graph of a policy's actor, observation normalization inside, action bounds applied.
 
     :param normalization: of the observations; None where the policy sees them as they are
     :param metadata: written into the model
+    :param gather: False stores every block as a full matrix, however few weights it has
     """
     graph = GraphBuilder()
     inputs = "observation"
@@ -52,7 +57,7 @@ def policy_model(
     if isinstance(policy, LstmPolicy):
         _lstm(graph, policy, inputs, carried, parameters)
     else:
-        _sparse_network(graph, cast(VariedSparsityPolicy, policy).actor, inputs, carried, parameters)
+        _sparse_network(graph, cast(VariedSparsityPolicy, policy).actor, inputs, carried, parameters, gather)
     actor = metadata.specification.actor
     n_x, n_y, n = actor.n_inputs, actor.n_outputs, state_size(metadata.specification)
     if discrete:
@@ -118,7 +123,9 @@ def _clipped(graph: GraphBuilder, outputs: str, space: spaces.Box) -> None:
         graph.add("Min", [bounded, graph.constant("highest actions", high)], "action")
 
 
-def _sparse_network(graph: GraphBuilder, layer: SparseRecurrentLayer, inputs: str, carried: str, outputs: str) -> None:
+def _sparse_network(
+    graph: GraphBuilder, layer: SparseRecurrentLayer, inputs: str, carried: str, outputs: str, gather: bool
+) -> None:
     """Add one step of the block map: h' = act(W_hx x + W_hh h + W_hy y + b_h), y' = W_yx x + W_yh h + W_yy y + b_y.
 
     Blocks that are full matrices in the file are multiplied in one Gemm, both targets together if their full blocks
@@ -129,7 +136,7 @@ def _sparse_network(graph: GraphBuilder, layer: SparseRecurrentLayer, inputs: st
     for target in TARGETS:
         row = {source: target + source for source in SOURCES}
         blocks = {source: (math.prod(shapes[block]), len(layer.weights[block])) for source, block in row.items()}
-        full[target] = "".join(full_blocks(blocks))
+        full[target] = "".join(full_blocks(blocks)) if gather else SOURCES
     sources = {"xhy": graph.add("Concat", [inputs, carried], "x, h, y", axis=1), "x": inputs}
     if set(full.values()) != {"xhy"}:
         sources["h"], sources["y"] = graph.split(carried, [shapes["hh"][1], shapes["hy"][1]], ["h", "y"])
@@ -150,13 +157,9 @@ def _sums(
 
     :param full: the sources whose blocks are full matrices in the file
     """
-    shapes = {block: layer.specification.shape(block) for block in BLOCKS}
-    patterns = {block: layer.positions(block).cpu().numpy() for block in BLOCKS}
-    pattern = BlockMatrix([[target + source for source in SOURCES] for target in targets], shapes, patterns)
-    values = np.concatenate([_array(layer.weights[block]) for block in pattern.blocks])
-    weights = SparseRows(pattern.shape[0], pattern.rows, pattern.columns, values)
-    in_full = np.repeat([source in full for source in SOURCES], [shapes["h" + source][1] for source in SOURCES])
-
+    weights = weights_of(layer, targets)
+    widths = [layer.specification.shape("h" + source)[1] for source in SOURCES]
+    in_full = np.repeat([source in full for source in SOURCES], widths)
     first_row = 0 if "h" in targets else layer.n_hidden
     sums = graph.constant(f"{name}: bias", _array(layer.bias)[first_row : first_row + weights.n_rows])
     if full:
@@ -170,6 +173,15 @@ def _sums(
         gathered = add_product(graph, f"{name}: other blocks", weights.select(~in_full), sources["xhy"], batch)
         sums = graph.add("Add", [sums, gathered], name)
     return sums
+
+
+def weights_of(layer: SparseRecurrentLayer, targets: str) -> SparseRows:
+    """Return the weights that lead to some targets, "h", "y" or "hy"; the columns are those of [x, h, y]."""
+    shapes = {block: layer.specification.shape(block) for block in BLOCKS}
+    patterns = {block: layer.positions(block).cpu().numpy() for block in BLOCKS}
+    pattern = BlockMatrix([[target + source for source in SOURCES] for target in targets], shapes, patterns)
+    values = np.concatenate([_array(layer.weights[block]) for block in pattern.blocks])
+    return SparseRows(pattern.shape[0], pattern.rows, pattern.columns, values)
 
 
 def _lstm(graph: GraphBuilder, policy: LstmPolicy, inputs: str, carried: str, outputs: str) -> None:

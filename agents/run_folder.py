@@ -109,6 +109,22 @@ class RunFolder:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
         temporary.replace(self.path / name)
 
+    def read_figures(self, which: Which) -> dict[str, Any]:
+        """Read the evaluation of best/ or final/ from result.json; empty if the training did not come to its end.
+
+        :raises ValueError: if the file is damaged
+        """
+        file = self.path / "result.json"
+        if not file.is_file():
+            return {}
+        try:
+            figures = json.loads(file.read_text())[which]
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ValueError(f"{file} is damaged: {error!r}") from None
+        if not isinstance(figures, dict):
+            raise ValueError(f"{file} is damaged: {which!r} is no table")
+        return figures
+
     def save_policy(self, which: Which, policy: nn.Module, normalization: ObservationNormalization | None) -> None:
         """Write a policy's weights and its normalization statistics to best/ or final/."""
         folder = self.path / which
