@@ -107,7 +107,7 @@ def evaluate_policy(
         )
     try:
         with torch_threads("cpu"), torch.random.fork_rng(devices=()), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The GLFW library is not initialized|.*GLFW")  # the window was closed
+            warnings.filterwarnings("ignore", ".*GLFW")  # the window was closed
             zeros = np.zeros(environments.observation_space.shape, np.float32)
             policy.parameters(np.tile(zeros, (1, environments.num_envs, 1)))  # kernels are compiled when first called
             torch.manual_seed(first_seed)

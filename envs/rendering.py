@@ -22,11 +22,10 @@ def prepare_off_screen_rendering() -> None:
     if sys.platform != "linux":
         return
     backend = os.environ.get("MUJOCO_GL") or find_backend()
-    if backend == "glfw":
-        check_display()
+    if backend == "glfw" and has_display():
         return
     if backend not in OFF_SCREEN:
-        raise ValueError(f"MUJOCO_GL={backend} does not fit: {' or '.join(OFF_SCREEN)} is needed to render off-screen")
+        raise ValueError(f"MUJOCO_GL={backend} does not fit: {' or '.join(OFF_SCREEN)} renders without a display")
     # Gymnasium's viewer reads the variable when it is made; it has no other way to be told.
     os.environ["MUJOCO_GL"] = backend
     try:
@@ -50,21 +49,25 @@ def find_backend() -> str:
 
 
 def missing_library(backend: str, error: Exception) -> str:
-    """Return the line for a library that does not load or work."""
-    package = OFF_SCREEN[backend][1] if backend in OFF_SCREEN else " or ".join(name for _, name in OFF_SCREEN.values())
+    """Return the line that says why MuJoCo cannot use the OpenGL library of a way to render."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"OpenGL does not work with MUJOCO_GL={backend} ({reason}): system package {package} is needed"
+    needed = f"system package {OFF_SCREEN[backend][1]}" if backend in OFF_SCREEN else " or ".join(OFF_SCREEN)
+    return f"OpenGL does not work with MUJOCO_GL={backend} ({reason}): {needed} is needed"
 
 
 def check_display() -> None:
-    """Refuse a machine without a display, where a window would end the whole process.
+    """Refuse a machine without a display, where opening a window would end the whole process.
 
     :raises ValueError: if no window can be opened
     """
-    import glfw  # comes with MuJoCo
+    if not has_display():
+        raise ValueError("there is no display to open a window on: a desktop session is needed, or --video FILE.mp4")
+
+
+def has_display() -> bool:
+    """Tell whether a window can be opened."""
+    import glfw  # comes with MuJoCo, and loads a library of the window system
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if glfw.init() and glfw.get_primary_monitor():
-            return
-    raise ValueError("there is no display to open a window on: a desktop session is needed, or --video FILE.mp4")
+        return bool(glfw.init() and glfw.get_primary_monitor())
