@@ -3,19 +3,20 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.errors import UsageError
 from agents.normalization import ObservationNormalization
-from policies.sequence_policy import SequencePolicy
 
 EVALUATION_SEED = 1_000_000_000
 """Episode i of the evaluations during training is seeded EVALUATION_SEED + i; training seeds lie far below."""
 FINAL_SEED = 1_500_000_000
 """Episode i of the evaluation that ends a training is seeded FINAL_SEED + i: episodes that chose nothing before."""
+FRESH_SEED = 2_000_000_000
+"""Episode i of an evaluation of its own is seeded FRESH_SEED + i: no training, nor its evaluations, has played it."""
 
 EPISODE_FIGURES = ("lifted",)
 """Entries of an episode's last info that are reported beside the return, where an environment gives them: of the hammer
@@ -23,6 +24,21 @@ task the share of the steps with the hammer lifted."""
 
 LONGEST_EPISODE = 100_000
 """Steps after which an evaluation takes an episode for one that never ends."""
+
+
+class RecurrentPolicy(Protocol):
+    """What acts: a Stable-Baselines3 policy, or anything that is called like one."""
+
+    def predict(
+        self, observation: np.ndarray, state: Any, episode_start: np.ndarray, deterministic: bool = ...
+    ) -> tuple[np.ndarray, Any]:
+        """Choose the actions of B environments.
+
+        :param observation: (B, n_x)
+        :param state: what the last call returned; None before the first
+        :param episode_start: (B,), true where the state is zeroed before the step
+        :return: (B, …) actions, and the state to pass on
+        """
 
 
 @dataclass(frozen=True)
@@ -66,7 +82,7 @@ class Evaluation:
 
 
 def evaluate(
-    policy: SequencePolicy,
+    policy: RecurrentPolicy,
     environments: VecEnv,
     *,
     episodes: int,
@@ -94,15 +110,11 @@ def evaluate(
         environments.seed(first_seed + first)
         observations = environments.reset()
         running = np.arange(n) < episodes - first
-        state: tuple[np.ndarray, ...] | None = None
+        state = None
         episode_starts = np.ones(n, dtype=bool)
         steps = 0
         while running.any():
-            if steps == LONGEST_EPISODE:
-                raise UsageError(
-                    f"an episode of the evaluation is not over after {steps:,} steps: "
-                    "--env-arg max_episode_steps=N is needed"
-                )
+            check_length(steps)
             steps += 1
             assert isinstance(observations, np.ndarray)
             seen = observations if normalization is None else normalization(observations)
@@ -122,3 +134,14 @@ def evaluate(
             running &= ~dones
     seconds = time.perf_counter() - started
     return Evaluation(returns, lengths, np.array(successes) if has_success else None, seconds, figures)
+
+
+def check_length(steps: int) -> None:
+    """Give up an episode that never ends.
+
+    :raises UsageError: after `LONGEST_EPISODE` steps
+    """
+    if steps == LONGEST_EPISODE:
+        raise UsageError(
+            f"an episode of the evaluation is not over after {steps:,} steps: --env-arg max_episode_steps=N is needed"
+        )

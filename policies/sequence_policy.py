@@ -216,6 +216,29 @@ def network_sizes(observation_space: spaces.Space, action_space: spaces.Space) -
     raise ValueError(f"action space {action_space} is not supported: a Box or a Discrete is needed")
 
 
+class PolicyShapes(NamedTuple):
+    """What a policy takes and gives: it acts in an environment of the same shapes, and in no other."""
+
+    n_inputs: int
+    """observation size"""
+    n_outputs: int
+    """number of actions, or of choices"""
+    discrete: bool
+    """one choice among `n_outputs`, not `n_outputs` numbers"""
+
+    @classmethod
+    def of(cls, observation_space: spaces.Space, action_space: spaces.Space) -> "PolicyShapes":
+        """Return the shapes of an environment's spaces.
+
+        :raises ValueError: as `network_sizes`
+        """
+        return cls(*network_sizes(observation_space, action_space), isinstance(action_space, spaces.Discrete))
+
+    def __str__(self) -> str:
+        actions = f"{self.n_outputs:,} choices" if self.discrete else f"{self.n_outputs:,} continuous actions"
+        return f"observations of size {self.n_inputs:,} and {actions}"
+
+
 def widened(tensor: Tensor, width: int) -> Tensor:
     """Pad (B, n) with zeros to the (1, B, width) of a state pair."""
     return pad(tensor, (0, width - tensor.shape[-1]))[None]
