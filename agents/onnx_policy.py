@@ -178,12 +178,16 @@ def load_onnx(path: str | Path) -> OnnxPolicy:
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     try:
-        return _load(content)
+        return read_policy(content)
     except ValueError as error:
         raise ValueError(f"{path} is no policy of this project: {' '.join(str(error).split())}") from None
 
 
-def _load(content: bytes) -> OnnxPolicy:
+def read_policy(content: bytes) -> OnnxPolicy:
+    """Read the bytes of a file as `load_onnx` does.
+
+    :raises ValueError: if they are damaged or foreign
+    """
     model = onnx.ModelProto()
     try:
         model.ParseFromString(content)
