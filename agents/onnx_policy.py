@@ -202,10 +202,12 @@ def read_policy(content: bytes) -> OnnxPolicy:
     del model.metadata_props[:]
     try:
         onnx.checker.check_model(model)
-        return OnnxPolicy(model.SerializeToString(), metadata)
+        policy = OnnxPolicy(model.SerializeToString(), metadata)
+        policy.step(np.zeros((2, policy.n_inputs), np.float32))
     except Exception as error:
         # onnx and onnxruntime have a dozen exceptions without a common base; the file is all that can be at fault.
         raise ValueError(f"its graph is damaged: {error}") from None
+    return policy
 
 
 def _check_parts(model: onnx.ModelProto) -> None:
