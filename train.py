@@ -17,7 +17,8 @@ def main() -> None:
         configuration = configure(**training_options(arguments))
     show_network(plan_training(configuration), configuration.env)
     result = train(configuration)
-    print(f"evaluation over {len(result.final.returns)} fresh episodes after {result.steps:,} steps:")
+    learned = "imitation alone" if configuration.demos_only else f"{result.steps:,} steps"
+    print(f"evaluation over {len(result.final.returns)} fresh episodes after {learned}:")
     print(f"  return        {result.final.mean_return:.2f} ± {result.final.std_return:.2f}")
     if result.final.success_rate is not None:
         print(f"  success rate  {result.final.success_rate:.1%}")

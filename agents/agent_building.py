@@ -63,19 +63,24 @@ def policy_recipe(
 
 
 def load_agent(
-    run: str | Path, which: Which = "best"
+    run: str | Path, which: Which = "best", environment: tuple[spaces.Box, spaces.Box | spaces.Discrete] | None = None
 ) -> tuple[SequencePolicy, ObservationNormalization | None, TrainingConfiguration]:
     """Rebuild the agent of a run folder; nothing in the folder is unpickled or executed.
 
-    :raises ValueError: if the folder is no run or a file in it is damaged
+    :param environment: observation and action space to act in; default: those of the run's environment
+    :raises ValueError: if the folder is no run, or a file in it is missing, damaged or at odds with another
     """
     folder = RunFolder.open(run)
     configuration = folder.read_configuration()
-    observation_space, action_space = environment_spaces(configuration.env, configuration.env_arguments)
+    observation_space, action_space = environment or environment_spaces(configuration.env, configuration.env_arguments)
     specification = specification_of(configuration, observation_space, action_space)
+    if specification != folder.read_network():
+        raise ValueError(f"{folder.path} is damaged: config.yaml and network.json describe different networks")
     policy_class, options = policy_recipe(configuration, specification)
     policy = policy_class(observation_space, action_space, lambda _: configuration.learning_rate, **options)
     n_inputs = int(np.prod(observation_space.shape))
     normalization = folder.load_policy(which, policy, n_inputs)
+    if configuration.normalize_observation and normalization is None:
+        raise ValueError(f"{folder.path} holds no {which}/normalization.json, which its policy needs")
     policy.set_training_mode(False)
     return policy, normalization, configuration

@@ -15,19 +15,19 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from agents.callbacks import PeriodicCallback, current_normalization
 from agents.configuration import TrainingConfiguration
-from agents.evaluation import evaluate
+from agents.evaluation import RecurrentPolicy, evaluate
 from agents.normalization import ObservationNormalization
 from envs.anomaly_transformations import TRANSFORMATIONS
 from envs.episode_strip import GAP, episode_strip
-from policies.sequence_policy import SequencePolicy
+from envs.lookup import RANDOM_ANOMALY
 
 PICTURES_SEED = 1_750_000_000
 """Episode i of the pictures is seeded PICTURES_SEED + i, far from the seeds of training and evaluations."""
 EPISODES_SHOWN = 4
 """Episodes that are drawn image by image."""
 
-_RIGHT, _WRONG, _FAINT = "#1a9641", "#d7191c", "#777777"
-_SOLID, _DASHED = "-", (0, (2, 1))
+RIGHT, WRONG, FAINT = "#1a9641", "#d7191c", "#777777"
+SOLID, DASHED = "-", (0, (2, 1))
 
 
 @dataclass(frozen=True)
@@ -98,33 +98,43 @@ def pictures_for(configuration: TrainingConfiguration, environments: VecEnv) -> 
 
     :param environments: those of the evaluations during training; the pictures come as often and from as many episodes
     """
-    if configuration.env.rpartition(":")[2] != "RandomAnomaly-v0":
+    if configuration.env.rpartition(":")[2] != RANDOM_ANOMALY:
         return []
     return [AnomalyPicturesCallback(environments, every=configuration.eval_every, episodes=configuration.eval_episodes)]
 
 
 def play_episodes(
-    policy: SequencePolicy,
+    policy: RecurrentPolicy,
     environments: VecEnv,
     *,
     episodes: int,
     first_seed: int,
     normalization: ObservationNormalization | None = None,
+    deterministic: bool = True,
+    keep: int = EPISODES_SHOWN,
 ) -> list[PlayedEpisode]:
-    """Play RandomAnomaly-v0 deterministically, as `agents.evaluation.evaluate` does, and keep what was seen and said.
+    """Play RandomAnomaly-v0 as `agents.evaluation.evaluate` does, and keep what was seen and said.
 
-    Only the first `EPISODES_SHOWN` episodes keep their observations; those of the others are empty.
+    :param keep: episodes that keep their observations; those of the others are empty
     """
-    recorder = _Recorder(environments)
-    evaluate(policy, recorder, episodes=episodes, first_seed=first_seed, normalization=normalization)
+    recorder = _Recorder(environments, keep)
+    evaluate(
+        policy,
+        recorder,
+        episodes=episodes,
+        first_seed=first_seed,
+        normalization=normalization,
+        deterministic=deterministic,
+    )
     return recorder.played[:episodes]
 
 
 class _Recorder(VecEnvWrapper):
     """Collects the episodes of a batch as it ends; all have T + 1 steps, so they end together."""
 
-    def __init__(self, environments: VecEnv) -> None:
+    def __init__(self, environments: VecEnv, keep: int) -> None:
         super().__init__(environments)
+        self.keep = keep
         self.played: list[PlayedEpisode] = []
         self._seen: list[np.ndarray] = []
 
@@ -152,7 +162,7 @@ class _Recorder(VecEnvWrapper):
         return observations, rewards, dones, infos
 
     def _to_keep(self, observations: np.ndarray) -> np.ndarray:
-        return observations[: max(0, EPISODES_SHOWN - len(self.played))].copy()
+        return observations[: max(0, self.keep - len(self.played))].copy()
 
 
 def accuracy_by_kinds(episodes: Sequence[PlayedEpisode]) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
@@ -215,7 +225,7 @@ def accuracy_picture(episodes: Sequence[PlayedEpisode], choices: int) -> Figure:
         )
         bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02)
         bar.outline.set_visible(False)
-        bar.ax.axhline(1 / choices, color=_WRONG, linewidth=1.5)
+        bar.ax.axhline(1 / choices, color=WRONG, linewidth=1.5)
         bar.set_label("accuracy (red line: chance)")
     return figure
 
@@ -232,29 +242,30 @@ def episodes_picture(episodes: Sequence[PlayedEpisode], choices: int) -> Figure:
         # Text beside the strips lies in axes of its own, so that the layout leaves room for the longest kinds.
         grid = figure.subplots(len(episodes), 2, squeeze=False, width_ratios=(2.0, 0.9 * images))
         for (text, strip), episode in zip(grid, episodes, strict=True):
-            _describe(text, episode)
+            text.axis("off")
+            for line, (words, colour, weight) in enumerate(describe(episode)):
+                height = 0.86 - 0.24 * line
+                text.text(0.0, height, words, color=colour, weight=weight, va="center", transform=text.transAxes)
             _draw_strip(strip, episode, choices)
         frames = [
-            Rectangle((0, 0), 1, 1, fill=False, edgecolor=_RIGHT, linewidth=2.5),
-            Rectangle((0, 0), 1, 1, fill=False, edgecolor=_WRONG, linewidth=2.5, linestyle=_DASHED),
+            Rectangle((0, 0), 1, 1, fill=False, edgecolor=RIGHT, linewidth=2.5),
+            Rectangle((0, 0), 1, 1, fill=False, edgecolor=WRONG, linewidth=2.5, linestyle=DASHED),
         ]
         figure.legend(frames, ["true place", "wrong answer"], loc="outside upper right", ncols=2, frameon=False)
     return figure
 
 
-def _describe(axes: Axes, episode: PlayedEpisode) -> None:
-    axes.axis("off")
-    places = _place_names(episode)
+def describe(episode: PlayedEpisode) -> list[tuple[str, str, str]]:
+    """Return what is written beside an episode: lines with their colour and weight, the answer last."""
+    places = place_names(episode)
     verdict = "right" if episode.is_right else f"wrong, true: {places[episode.anomaly_index]}"
     nothing_odd = episode.anomaly_index == len(places) - 1
-    lines = (
+    return [
         (f"digit {episode.digit}", "black", "bold"),
         (f"{'all' if nothing_odd else 'others'}: {episode.normal_kind}", "black", "normal"),
         ("no odd image" if nothing_odd else f"odd: {episode.anomaly_kind}", "black", "normal"),
-        (f"answer {places[episode.answer]}: {verdict}", _RIGHT if episode.is_right else _WRONG, "bold"),
-    )
-    for line, (words, colour, weight) in enumerate(lines):
-        axes.text(0.0, 0.86 - 0.24 * line, words, color=colour, weight=weight, va="center", transform=axes.transAxes)
+        (f"answer {places[episode.answer]}: {verdict}", RIGHT if episode.is_right else WRONG, "bold"),
+    ]
 
 
 def _draw_strip(axes: Axes, episode: PlayedEpisode, choices: int) -> None:
@@ -263,9 +274,9 @@ def _draw_strip(axes: Axes, episode: PlayedEpisode, choices: int) -> None:
     size = strip.shape[0] - 2 * GAP
     left_edges = GAP + np.arange(len(shown)) * (size + GAP)
     axes.imshow(strip, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    marks: list[tuple[int, str, Any]] = [(episode.anomaly_index, _RIGHT, _SOLID)]
+    marks: list[tuple[int, str, Any]] = [(episode.anomaly_index, RIGHT, SOLID)]
     if not episode.is_right:
-        marks.append((episode.answer, _WRONG, _DASHED))
+        marks.append((episode.answer, WRONG, DASHED))
     for place, colour, style in marks:
         corner = (left_edges[place] - GAP / 2 - 0.5, GAP / 2 - 0.5)
         axes.add_patch(
@@ -280,12 +291,12 @@ def _draw_strip(axes: Axes, episode: PlayedEpisode, choices: int) -> None:
                 clip_on=False,
             )
         )
-    axes.set_xticks(left_edges + (size - 1) / 2, _place_names(episode)[: len(shown)], color=_FAINT, size=8)
+    axes.set_xticks(left_edges + (size - 1) / 2, place_names(episode)[: len(shown)], color=FAINT, size=8)
     axes.set_yticks([])
     axes.tick_params(length=0, pad=2)
     axes.spines[:].set_visible(False)
 
 
-def _place_names(episode: PlayedEpisode) -> list[str]:
+def place_names(episode: PlayedEpisode) -> list[str]:
     """Return what the answers are called: places from 1, as people count, and none."""
     return [str(place) for place in range(1, len(episode.observations))] + ["none"]

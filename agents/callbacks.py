@@ -10,7 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Figure
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from agents.evaluation import EVALUATION_SEED, Evaluation, evaluate
+from agents.evaluation import EPISODE_FIGURES, EVALUATION_SEED, Evaluation, evaluate
 from agents.network_statistics import block_matrix, pattern_picture, silent_units, spectral_radius
 from agents.normalization import ObservationNormalization
 from agents.run_folder import RunFolder
@@ -88,25 +88,33 @@ class EvaluationCallback(PeriodicCallback):
 
     def act(self) -> None:
         """Evaluate, log, and keep the policy if it is the best so far."""
-        normalization = current_normalization(self.training_env)
-        evaluation = evaluate(
+        self.keep(self.evaluate())
+
+    def evaluate(self) -> Evaluation:
+        """Evaluate the policy as it is."""
+        return evaluate(
             self.model.policy,
             self.environments,
             episodes=self.episodes,
             first_seed=EVALUATION_SEED,
-            normalization=normalization,
+            normalization=current_normalization(self.training_env),
         )
+
+    def keep(self, evaluation: Evaluation) -> None:
+        """Take an evaluation of the policy into the curve and the log, and keep the policy if it is the best so far."""
         point = CurvePoint(self.num_timesteps, evaluation)
         self.curve.append(point)
         # A return that is not a number is no best one, and any number is better.
         if self.best is None or _rank(evaluation) > _rank(self.best.evaluation):
             self.best = point
-            self.folder.save_policy("best", self.model.policy, normalization)
+            self.folder.save_policy("best", self.model.policy, current_normalization(self.training_env))
         self.logger.record("eval/mean_return", evaluation.mean_return)
         self.logger.record("eval/std_return", evaluation.std_return)
         self.logger.record("eval/mean_length", float(evaluation.lengths.mean()))
         if evaluation.success_rate is not None:
             self.logger.record("eval/success_rate", evaluation.success_rate)
+        for name, values in evaluation.figures.items():
+            self.logger.record(f"eval/{name}", float(values.mean()))
         self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
         self.logger.dump(self.num_timesteps)
 
@@ -152,10 +160,10 @@ class NetworkCallback(BaseCallback):
 class EpisodeFiguresCallback(BaseCallback):
     """Logs the mean over the last episodes of figures that an environment reports at an episode's end.
 
-    :param names: entries of the final step's info, such as "lifted"; logged as rollout/<name> where present
+    :param names: entries of the final step's info; logged as rollout/<name> where present
     """
 
-    def __init__(self, names: tuple[str, ...] = ("lifted",), window: int = 100) -> None:
+    def __init__(self, names: tuple[str, ...] = EPISODE_FIGURES, window: int = 100) -> None:
         super().__init__()
         self.recent: dict[str, deque[float]] = {name: deque(maxlen=window) for name in names}
 

@@ -58,7 +58,7 @@ def add_training_options(parser: argparse.ArgumentParser, only: typing.Collectio
         options: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS, "help": field.metadata["help"]}
         kind = _scalar(hints[field.name])
         if kind is bool:
-            options["action"] = "store_false"
+            options["action"] = "store_false" if field.default else "store_true"
         elif kind is None:
             options |= {"action": "append", "metavar": field.metadata["metavar"]}
         else:

@@ -12,6 +12,8 @@ from torch import nn
 
 from agents.configuration import TrainingConfiguration, from_yaml, to_yaml
 from agents.normalization import ObservationNormalization
+from policies.architectures import ActorCriticSpecification
+from policies.sequence_policy import PolicyShapes
 
 Which = Literal["best", "final"]
 RECORDED_PACKAGES = (
@@ -90,11 +92,38 @@ class RunFolder:
             )
         return configuration
 
+    def read_network(self) -> ActorCriticSpecification:
+        """Read network.json.
+
+        :raises ValueError: if it is missing or damaged
+        """
+        file = self.path / "network.json"
+        try:
+            return ActorCriticSpecification.from_dict(json.loads(file.read_text()))
+        except (OSError, ValueError, RecursionError) as error:
+            raise ValueError(f"{file} is missing or damaged: {' '.join(str(error).split())}") from None
+
     def write_json(self, name: str, content: Any) -> None:
         """Write a table of plain values as JSON, whole or not at all."""
         temporary = self.path / f".{name}.tmp"
         temporary.write_text(json.dumps(content, indent=2) + "\n")
         temporary.replace(self.path / name)
+
+    def read_figures(self, which: Which) -> dict[str, Any]:
+        """Read the evaluation of best/ or final/ from result.json; empty if the training did not come to its end.
+
+        :raises ValueError: if the file is damaged
+        """
+        file = self.path / "result.json"
+        if not file.is_file():
+            return {}
+        try:
+            figures = json.loads(file.read_text())[which]
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ValueError(f"{file} is damaged: {error!r}") from None
+        if not isinstance(figures, dict):
+            raise ValueError(f"{file} is damaged: {which!r} is no table")
+        return figures
 
     def save_policy(self, which: Which, policy: nn.Module, normalization: ObservationNormalization | None) -> None:
         """Write a policy's weights and its normalization statistics to best/ or final/."""
@@ -107,6 +136,19 @@ class RunFolder:
         if normalization is not None:
             (folder / "normalization.json").write_text(normalization.to_json())
 
+    def policy_shapes(self, which: Which) -> PolicyShapes:
+        """Read what the policy of best/ or final/ takes and gives, without loading it.
+
+        :raises ValueError: if a file is missing or damaged
+        """
+        actor, file = self.read_network().actor, self._weights(which)
+        try:
+            with safetensors.safe_open(file, framework="pt") as tensors:
+                discrete = "log_std" not in list(tensors.keys())
+        except safetensors.SafetensorError as error:
+            raise ValueError(f"{file} holds no policy: {str(error).splitlines()[0]}") from None
+        return PolicyShapes(actor.n_inputs, actor.n_outputs, discrete)
+
     def load_policy(self, which: Which, policy: nn.Module, n_inputs: int) -> ObservationNormalization | None:
         """Load the weights of best/ or final/ into a policy built from the configuration.
 
@@ -114,12 +156,16 @@ class RunFolder:
         :return: the normalization statistics, or None if the run has none
         :raises ValueError: if a file is missing, damaged, or of another network
         """
-        file = self.path / which / "policy.safetensors"
-        if not file.is_file():
-            raise ValueError(f"{self.path} holds no {which}/policy.safetensors")
+        file = self._weights(which)
         try:
             policy.load_state_dict(safetensors.torch.load_file(file, device="cpu"))
         except (safetensors.SafetensorError, RuntimeError) as error:
             raise ValueError(f"{file} does not hold this run's network: {str(error).splitlines()[0]}") from None
         statistics = self.path / which / "normalization.json"
         return ObservationNormalization.from_json(statistics.read_text(), n_inputs) if statistics.is_file() else None
+
+    def _weights(self, which: Which) -> Path:
+        file = self.path / which / "policy.safetensors"
+        if not file.is_file():
+            raise ValueError(f"{self.path} holds no {which}/policy.safetensors")
+        return file

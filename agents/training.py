@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -23,8 +23,11 @@ from agents.callbacks import (
     current_normalization,
 )
 from agents.configuration import TrainingConfiguration, to_yaml
+from agents.demonstration_phase import DemonstrationSplit, demonstrations_of, fit_demonstrations
 from agents.errors import usage_errors
 from agents.evaluation import FINAL_SEED, Evaluation, evaluate
+from agents.imitation import FitPoint
+from agents.normalization import FixedStatistics
 from agents.run_folder import RunFolder
 from agents.sequence_ppo import SequencePPO, check_batch_size
 from envs.lookup import environment_spaces
@@ -48,6 +51,8 @@ class TrainingResult:
     """evaluations during the training, all over the same episodes"""
     best: CurvePoint
     """the evaluation with the highest mean return, whose policy is in best/"""
+    imitation: tuple[FitPoint, ...]
+    """losses while the policy was fitted to demonstrations, if it was"""
     steps: int
     seconds: float
     """of the whole training, evaluations included"""
@@ -77,7 +82,8 @@ def train(configuration: TrainingConfiguration, callbacks: Sequence[BaseCallback
     specification = plan_training(configuration)
     started = time.perf_counter()
     with usage_errors():
-        environments = training_environments(configuration)
+        demonstrations = demonstrations_of(configuration)
+        environments = training_environments(configuration, demonstrations)
         evaluation_environments = held_out_environments(configuration, "validation")
     try:
         with usage_errors():
@@ -102,7 +108,11 @@ def train(configuration: TrainingConfiguration, callbacks: Sequence[BaseCallback
             ]
             if configuration.progress:
                 own.append(ProgressBarCallback())
-            algorithm.learn(configuration.total_timesteps, callback=[*own, *callbacks])
+            imitation: list[FitPoint] = []
+            if demonstrations is not None:
+                imitation = fit_demonstrations(algorithm, demonstrations, configuration, evaluation_callback)
+            if not configuration.demos_only:
+                algorithm.learn(configuration.total_timesteps, callback=[*own, *callbacks])
 
             normalization = current_normalization(environments)
             folder.save_policy("final", algorithm.policy, normalization)
@@ -126,6 +136,7 @@ def train(configuration: TrainingConfiguration, callbacks: Sequence[BaseCallback
         final=final,
         curve=tuple(evaluation_callback.curve),
         best=evaluation_callback.best,
+        imitation=tuple(imitation),
         steps=algorithm.num_timesteps,
         seconds=time.perf_counter() - started,
     )
@@ -136,14 +147,20 @@ def train(configuration: TrainingConfiguration, callbacks: Sequence[BaseCallback
             "seconds": round(result.seconds, 3),
             "final": result.final.summary(),
             "best": {"steps": result.best.steps} | result.best.evaluation.summary(),
+            "imitation": [asdict(point) for point in result.imitation],
             "curve": [{"steps": point.steps} | point.evaluation.summary() for point in result.curve],
         },
     )
     return result
 
 
-def training_environments(configuration: TrainingConfiguration) -> VecEnv:
-    """Make the environments of a training, normalized as configured."""
+def training_environments(
+    configuration: TrainingConfiguration, demonstrations: DemonstrationSplit | None = None
+) -> VecEnv:
+    """Make the environments of a training, normalized as configured.
+
+    :param demonstrations: take the statistics of observations from the ones to fit, and keep them
+    """
     environments = make_vec_env(
         configuration.env,
         arguments=configuration.env_arguments,
@@ -155,12 +172,16 @@ def training_environments(configuration: TrainingConfiguration) -> VecEnv:
     )
     if not (configuration.normalize_observation or configuration.normalize_reward):
         return environments
-    return VecNormalize(
+    normalized = VecNormalize(
         environments,
         norm_obs=configuration.normalize_observation,
         norm_reward=configuration.normalize_reward,
         gamma=configuration.gamma,
     )
+    if demonstrations is not None and configuration.normalize_observation:
+        fitted, _ = demonstrations
+        normalized.obs_rms = FixedStatistics(fitted.observations[fitted.counted])
+    return normalized
 
 
 def held_out_environments(configuration: TrainingConfiguration, split: str) -> VecEnv:
@@ -200,6 +221,7 @@ def build_algorithm(
         max_grad_norm=configuration.max_grad_norm,
         target_kl=configuration.target_kl,
         loss_steps=configuration.loss_steps,
+        critic_rollouts=configuration.critic_rollouts if configuration.demos else 0,
         policy_kwargs=policy_options,
         seed=configuration.seed,
         device=configuration.device,

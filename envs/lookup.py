@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import importlib
 import inspect
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
@@ -16,9 +17,11 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
+from envs.rendering import missing_library
 from envs.success import ADROIT_SUCCESS_STEPS, FinalSuccess, SuccessCount
 
 HAMMER = "AdroitHandHammer-v1"
+RANDOM_ANOMALY = "RandomAnomaly-v0"
 OWN_ENTRY_POINTS: Mapping[str, str] = {
     HAMMER: "envs.hammer:HammerEnv",
     "AdroitHandHammerSparse-v1": "envs.hammer:HammerEnv",
@@ -40,7 +43,13 @@ def check_environment(env_id: str, *, allow_module: bool = True) -> str:
         )
     if separator:
         _import(module, f"--env {env_id!r}")
-    importlib.import_module("envs.robotics")
+    try:
+        importlib.import_module("envs.robotics")
+    except Exception as error:
+        # With MUJOCO_GL set, MuJoCo loads the OpenGL library at once, whether anything will be rendered or not.
+        if "MUJOCO_GL" not in os.environ:
+            raise
+        raise ValueError(missing_library(os.environ["MUJOCO_GL"], error)) from error
     if name in gymnasium.registry:
         return name
     close = difflib.get_close_matches(name, gymnasium.registry, n=3)
@@ -143,6 +152,19 @@ def environment_spaces(
         f"--env {env_id} does not fit: its actions are {_describe(action_space)}, "
         "a flat Box of floats with finite bounds or Discrete from 0 is needed"
     )
+
+
+def check_render_mode(env_id: str, arguments: Mapping[str, Any], mode: str) -> None:
+    """Refuse an environment that does not render in this way, `rgb_array` (pictures) or `human` (a window).
+
+    :raises ValueError: also if it cannot be made
+    """
+    environment = make_environment(env_id, arguments)
+    environment.close()
+    modes = environment.metadata.get("render_modes") or ["nothing"]
+    if mode not in modes:
+        option, what = ("--watch", "a window") if mode == "human" else ("--video", "pictures")
+        raise ValueError(f"{option} does not fit {env_id}: it renders {', '.join(modes)}, not {mode} ({what})")
 
 
 def float32_space(space: spaces.Box) -> spaces.Box:

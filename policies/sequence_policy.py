@@ -12,6 +12,7 @@ from stable_baselines3.common.distributions import DiagGaussianDistribution, Dis
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 from torch.distributions import Categorical, Normal
+from torch.nn import Parameter
 from torch.nn.functional import pad
 
 Pair = tuple[Tensor, Tensor]
@@ -93,6 +94,19 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         :param episode_starts: (T, B), nonzero where the state is zeroed before the step
         :return: parameters of the action distribution (T, B, n_y), and values (T, B)
         """
+
+    @abstractmethod
+    def run_actor(self, observations: Tensor, episode_starts: Tensor) -> Tensor:
+        """Run the actor alone over whole sequences, from the zero state.
+
+        :param observations: (T, B, n_x)
+        :param episode_starts: (T, B), nonzero where the state is zeroed before the step
+        :return: parameters of the action distribution (T, B, n_y)
+        """
+
+    @abstractmethod
+    def critic_parameters(self) -> list[Parameter]:
+        """Return the parameters that the values depend on."""
 
     @abstractmethod
     def noise_of(self, pair: Pair) -> Tensor:
@@ -200,6 +214,29 @@ def network_sizes(observation_space: spaces.Space, action_space: spaces.Space) -
     if isinstance(action_space, spaces.Discrete):
         return observation_space.shape[0], int(action_space.n)
     raise ValueError(f"action space {action_space} is not supported: a Box or a Discrete is needed")
+
+
+class PolicyShapes(NamedTuple):
+    """What a policy takes and gives: it acts in an environment of the same shapes, and in no other."""
+
+    n_inputs: int
+    """observation size"""
+    n_outputs: int
+    """number of actions, or of choices"""
+    discrete: bool
+    """one choice among `n_outputs`, not `n_outputs` numbers"""
+
+    @classmethod
+    def of(cls, observation_space: spaces.Space, action_space: spaces.Space) -> "PolicyShapes":
+        """Return the shapes of an environment's spaces.
+
+        :raises ValueError: as `network_sizes`
+        """
+        return cls(*network_sizes(observation_space, action_space), isinstance(action_space, spaces.Discrete))
+
+    def __str__(self) -> str:
+        actions = f"{self.n_outputs:,} choices" if self.discrete else f"{self.n_outputs:,} continuous actions"
+        return f"observations of size {self.n_inputs:,} and {actions}"
 
 
 def widened(tensor: Tensor, width: int) -> Tensor:

@@ -1,0 +1,156 @@
+"""Videos of a trained policy, rendered off-screen and written by ffmpeg; strips of Random Anomaly with beliefs."""
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import imageio_ffmpeg
+import numpy as np
+import torch
+
+from agents.belief_pictures import FRAMES_PER_SECOND, belief_frames, belief_picture, play_with_beliefs
+from agents.errors import UsageError, usage_errors
+from agents.evaluation import check_length
+from agents.policy_evaluation import check_episodes
+from agents.trained_policy import TrainedPolicy
+from agents.training import torch_threads
+from envs.lookup import RANDOM_ANOMALY, check_render_mode, make_environment
+from envs.rendering import prepare_off_screen_rendering
+
+MOST_FRAMES_PER_SECOND = {".mp4": 50.0, ".gif": 20.0}
+"""An environment that is rendered faster loses frames, not pace."""
+
+_ENCODING: dict[str, dict[str, Any]] = {
+    # H.264 with two pixels to a colour wants an even width and height.
+    ".mp4": {"output_params": ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-movflags", "+faststart"]},
+    # One palette for the whole film, dithered by a fixed pattern, which compresses well.
+    ".gif": {
+        "codec": "gif",
+        "pix_fmt_out": "pal8",
+        "output_params": [
+            "-vf",
+            "split[a][b];[a]palettegen[p];[b][p]paletteuse=dither=bayer:bayer_scale=4",
+        ],
+    },
+}
+
+
+def record(
+    policy: TrainedPolicy, path: str | Path, *, episodes: int, first_seed: int, deterministic: bool = True
+) -> None:
+    """Record episodes seeded first_seed, first_seed + 1, … as a video, or as a still strip of Random Anomaly.
+
+    The film plays at the environment's own pace. Of Random Anomaly it has a frame per image: the images so far, and the
+    agent's belief over places after each; see `agents.belief_pictures`.
+
+    :param path: .mp4 or .gif, for Random Anomaly .png too; replaces a file that exists, when all is done
+    :param deterministic: see `agents.policy_evaluation.evaluate_policy`
+    :raises UsageError: before anything is played, if the path does not fit or cannot be written, the environment
+        renders no pictures, or a library that it takes is missing
+    """
+    path = Path(path)
+    with usage_errors():
+        check_episodes(policy, episodes, first_seed, deterministic, option="--video-episodes")
+        suffixes = (*_ENCODING, ".png") if policy.env == RANDOM_ANOMALY else tuple(_ENCODING)
+        if path.suffix not in suffixes:
+            raise ValueError(f"--video {path} does not fit {policy.env}: {' or '.join(suffixes)} is needed at its end")
+        unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
+        if path.is_dir():
+            raise ValueError(f"--video {path} cannot be written: it is a folder")
+        try:
+            unfinished.touch()
+        except OSError as error:
+            raise ValueError(f"--video {path} cannot be written: {error.strerror}") from None
+    try:
+        with torch_threads("cpu"), torch.random.fork_rng(devices=()):
+            torch.manual_seed(first_seed)
+            if policy.env == RANDOM_ANOMALY:
+                believed = play_with_beliefs(
+                    policy, episodes=episodes, first_seed=first_seed, deterministic=deterministic
+                )
+                if path.suffix == ".png":
+                    belief_picture(believed).savefig(unfinished)
+                else:
+                    write_video(unfinished, belief_frames(believed), FRAMES_PER_SECOND)
+            else:
+                with closing(_rendering_environment(policy)) as environment:
+                    fps, every = thinned(environment.metadata.get("render_fps") or 30, path.suffix)
+                    seeds = range(first_seed, first_seed + episodes)
+                    write_video(unfinished, _frames(policy, environment, seeds, every, deterministic), fps)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
+    """Write a film as its name's ending says, .mp4 (H.264) or .gif (endless).
+
+    :param frames: at least one; (height, width, 3) uint8, all of one size
+    """
+    frames = iter(frames)
+    first = next(frames)
+    size = first.shape[1], first.shape[0]
+    writer = imageio_ffmpeg.write_frames(
+        path, size, fps=fps, macro_block_size=1, ffmpeg_log_level="error", **_ENCODING[path.suffix]
+    )
+    with closing(writer):
+        writer.send(None)  # starts ffmpeg
+        for frame in itertools.chain([first], frames):
+            writer.send(np.ascontiguousarray(frame))
+
+
+def thinned(fps: float, suffix: str) -> tuple[float, int]:
+    """Return how many frames per second a film has of an environment rendered at `fps`, and each how many-th it is."""
+    every = math.ceil(fps / MOST_FRAMES_PER_SECOND[suffix])
+    return fps / every, every
+
+
+def _rendering_environment(policy: TrainedPolicy) -> gymnasium.Env:
+    """Make the environment so that it renders, and show that it does.
+
+    :raises UsageError: if it does not
+    """
+    with usage_errors():
+        check_render_mode(policy.env, policy.env_arguments, "rgb_array")
+        environment = make_environment(policy.env, {**policy.env_arguments, "render_mode": "rgb_array"})
+        if hasattr(environment.unwrapped, "mujoco_renderer"):
+            prepare_off_screen_rendering()
+    environment.reset(seed=0)
+    try:
+        environment.render()
+    except Exception as error:
+        environment.close()
+        reason = " ".join(str(error).split())
+        raise UsageError(f"--video: {policy.env} cannot be rendered here: {type(error).__name__}: {reason}") from error
+    return environment
+
+
+def _frames(
+    policy: TrainedPolicy, environment: gymnasium.Env, seeds: Iterable[int], every: int, deterministic: bool
+) -> Iterator[np.ndarray]:
+    """Play an episode per seed; return each `every`-th step's picture, and the last one's."""
+    for seed in seeds:
+        observation, _ = environment.reset(seed=seed)
+        yield _picture(environment)
+        state, steps, over = None, 0, False
+        while not over:
+            check_length(steps)
+            seen = np.asarray(observation, dtype=np.float32)[None]
+            if policy.normalization is not None:
+                seen = policy.normalization(seen)
+            action, state = policy.policy.predict(seen, state, np.array([steps == 0]), deterministic=deterministic)
+            observation, _, terminated, truncated, _ = environment.step(action[0])
+            steps += 1
+            over = terminated or truncated
+            if over or steps % every == 0:
+                yield _picture(environment)
+
+
+def _picture(environment: gymnasium.Env) -> np.ndarray:
+    picture = environment.render()
+    assert isinstance(picture, np.ndarray)
+    return picture

@@ -1,0 +1,128 @@
+"""A trained policy as one thing to evaluate, watch and record, whether it comes from a run folder or an ONNX file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.spaces import Space
+
+from agents.agent_building import load_agent
+from agents.normalization import ObservationNormalization
+from agents.onnx_policy import OnnxPolicy, load_onnx
+from agents.run_folder import RunFolder, Which
+from envs.lookup import check_environment, environment_spaces
+from envs.presets import preset_for
+from envs.vectorization import with_split
+from policies.sequence_policy import PolicyShapes, SequencePolicy
+
+
+@dataclass(frozen=True)
+class TrainedPolicy:
+    """A policy, and the environment that it is evaluated in."""
+
+    source: Path
+    """best/ or final/ of a run folder, or an ONNX file"""
+    policy: SequencePolicy | OnnxPolicy
+    normalization: ObservationNormalization | None
+    """of the observations before the policy sees them; an ONNX file has it inside"""
+    env: str
+    env_arguments: Mapping[str, Any]
+    """the test split where the environment has splits"""
+    vectorization: str
+    """how several such environments are stepped; see `envs.vectorization`"""
+
+    def parameters(self, observations: np.ndarray) -> np.ndarray:
+        """Run the policy over whole episodes without acting.
+
+        :param observations: (T, B, n_x) float32, as the environments gave them
+        :return: (T, B, n_y) float32, the means or logits after each observation
+        """
+        seen = observations if self.normalization is None else self.normalization(observations)
+        if isinstance(self.policy, OnnxPolicy):
+            return _onnx_parameters(self.policy, seen)
+        return _torch_parameters(self.policy, seen)
+
+
+def load_trained_policy(
+    path: str | Path,
+    *,
+    which: Which | None = None,
+    env: str | None = None,
+    env_arguments: Mapping[str, Any] | None = None,
+) -> TrainedPolicy:
+    """Load a policy with the environment it was trained in, or another of the same shapes.
+
+    Nothing in the files is unpickled or executed. Evaluations are over the test split and the registered reward,
+    whatever the training was; arguments that say otherwise are dropped if recorded and refused if given.
+
+    :param path: a run folder, or a file that `export.py` wrote
+    :param which: of a run folder, default best
+    :param env: registered id of another environment; the recorded arguments are not for it
+    :param env_arguments: of the environment, beside the recorded ones
+    :raises ValueError: if the path is neither, a file is damaged or foreign, the environment cannot be made, or its
+        observation size or its kind or number of actions is another than the policy's
+    """
+    path = Path(path)
+    if path.suffix == ".onnx":
+        if which is not None:
+            raise ValueError(f"--which {which} does not fit {path}: it is for run folders, a file holds one policy")
+        exported = load_onnx(path)
+        env, arguments = _environment(exported.env, exported.env_arguments, env, env_arguments or {})
+        shapes = PolicyShapes(exported.n_inputs, exported.n_outputs, exported.discrete)
+        _check_shapes(path, shapes, env, environment_spaces(env, arguments))
+        return TrainedPolicy(path, exported, None, env, arguments, preset_for(env).vectorization)
+    if path.is_file():
+        raise ValueError(f"{path} is neither a run folder nor an .onnx file")
+    which = which or "best"
+    folder = RunFolder.open(path)
+    recorded = folder.read_configuration()
+    env, arguments = _environment(recorded.env, recorded.env_arguments, env, env_arguments or {})
+    spaces = environment_spaces(env, arguments)
+    _check_shapes(path, folder.policy_shapes(which), env, spaces)
+    policy, normalization, _ = load_agent(path, which, spaces)
+    vectorization = recorded.vectorization if env == recorded.env else preset_for(env).vectorization
+    return TrainedPolicy(path / which, policy, normalization, env, arguments, vectorization)
+
+
+def _environment(
+    recorded: str, recorded_arguments: Mapping[str, Any], env: str | None, given: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Return the environment to evaluate in, and its arguments."""
+    for name, instead in (
+        ("split", "evaluations are over the test split"),
+        ("render_mode", "--video or --watch sets it"),
+    ):
+        if name in given:
+            raise ValueError(f"--env-arg {name}={given[name]} does not fit: {instead}")
+    env = check_environment(recorded if env is None else env, allow_module=False)
+    arguments = {name: value for name, value in recorded_arguments.items() if name not in ("split", "render_mode")}
+    return env, with_split(env, {**(arguments if env == recorded else {}), **given}, "test")
+
+
+def _check_shapes(path: Path, shapes: PolicyShapes, env: str, spaces: tuple[Space, Space]) -> None:
+    needed = PolicyShapes.of(*spaces)
+    if shapes != needed:
+        raise ValueError(f"{path} does not fit {env}: its policy is for {shapes}, the environment has {needed}")
+
+
+def _torch_parameters(policy: SequencePolicy, observations: np.ndarray) -> np.ndarray:
+    B = observations.shape[1]
+    zeros = torch.zeros(1, B, policy.lstm_hidden_state_shape[-1])
+    pair, starts, parameters = (zeros, zeros), torch.ones(B), []
+    with torch.no_grad():
+        for row in torch.as_tensor(observations):
+            outputs, pair = policy.step_actor(row, pair, starts)
+            parameters.append(outputs)
+            starts = torch.zeros(B)
+    return torch.stack(parameters).numpy()
+
+
+def _onnx_parameters(policy: OnnxPolicy, observations: np.ndarray) -> np.ndarray:
+    state, parameters = None, []
+    for row in observations:
+        _, outputs, state = policy.step(row, state)
+        parameters.append(outputs)
+    return np.stack(parameters)

@@ -1,0 +1,65 @@
+"""Evaluate, watch and record a trained policy: python evaluate.py logs/AdroitHandHammer-v1/RUN --episodes 100."""
+
+import json
+
+from agents.command_line import OneLineParser, run
+from agents.errors import UsageError, usage_errors
+from agents.evaluation import FRESH_SEED
+from agents.policy_evaluation import evaluate_policy
+from agents.recording import record
+from agents.trained_policy import load_trained_policy
+from envs.lookup import check_environment, parse_arguments
+
+
+def main() -> None:
+    """Parse the options, load the policy, record it if asked, evaluate it, and report."""
+    parser = OneLineParser(
+        prog="evaluate.py", description="Evaluate a trained policy over fresh episodes; watch it, record it."
+    )
+    parser.add_argument("policy", metavar="RUN_OR_ONNX", help="run folder, or .onnx file that export.py wrote")
+    parser.add_argument("--which", choices=("best", "final"), help="policy of a run folder (default best)")
+    parser.add_argument("--env", metavar="TEXT", help="environment of the same shapes, in place of the policy's own")
+    parser.add_argument(
+        "--env-arg", metavar="NAME=VALUE", action="append", default=[], help="argument of the environment; repeatable"
+    )
+    parser.add_argument("--episodes", type=int, default=100, metavar="N", help="episodes (default 100)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=FRESH_SEED,
+        metavar="N",
+        help=f"seed of the first episode, the next has the next (default {FRESH_SEED}: fresh to every run)",
+    )
+    parser.add_argument("--stochastic", action="store_true", help="draw actions as in training, not the likeliest ones")
+    parser.add_argument("--json", action="store_true", help="print JSON for machines")
+    parser.add_argument(
+        "--video", metavar="FILE", help="record the first episodes: .mp4 or .gif; for Random Anomaly also .png, a strip"
+    )
+    parser.add_argument("--video-episodes", type=int, metavar="N", help="episodes of the video (default 1)")
+    parser.add_argument("--watch", action="store_true", help="show the episodes in a window, one after the other")
+    arguments = parser.parse_args()
+
+    with usage_errors():
+        if arguments.video_episodes is not None and arguments.video is None:
+            raise UsageError("--video-episodes does nothing by itself: --video FILE is needed with it")
+        policy = load_trained_policy(
+            arguments.policy,
+            which=arguments.which,
+            env=arguments.env and check_environment(arguments.env),
+            env_arguments=parse_arguments(arguments.env_arg),
+        )
+    common = {"first_seed": arguments.seed, "deterministic": not arguments.stochastic}
+    if arguments.video is not None:
+        episodes = 1 if arguments.video_episodes is None else arguments.video_episodes
+        record(policy, arguments.video, episodes=episodes, **common)
+    report = evaluate_policy(policy, episodes=arguments.episodes, watch=arguments.watch, **common)
+    if arguments.json:
+        print(json.dumps(report.to_dict() | ({"video": arguments.video} if arguments.video else {}), indent=2))
+    else:
+        print(report)
+        if arguments.video:
+            print(f"video: {arguments.video}")
+
+
+if __name__ == "__main__":
+    run(main)

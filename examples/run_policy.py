@@ -1,0 +1,31 @@
+"""Let an exported policy act for one episode, with numpy, onnxruntime and gymnasium alone.
+
+    python examples/run_policy.py policy.onnx
+    python examples/run_policy.py policy.onnx gymnasium_robotics:AdroitHandHammer-v1
+
+The second argument is for an environment that a module has to register first.
+"""
+
+import json
+import sys
+
+import gymnasium
+import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession(sys.argv[1])
+metadata = session.get_modelmeta().custom_metadata_map
+env_id = sys.argv[2] if len(sys.argv) > 2 else json.loads(metadata["env"])
+environment = gymnasium.make(env_id, **json.loads(metadata["env_arguments"]))
+
+observation, _ = environment.reset(seed=0)
+state = np.zeros((1, session.get_inputs()[1].shape[1]), np.float32)
+episode_start = np.ones(1, np.float32)
+total, steps, over = 0.0, 0, False
+while not over:
+    inputs = {"observation": np.float32(observation)[None], "state": state, "episode_start": episode_start}
+    action, state = session.run(["action", "next_state"], inputs)
+    observation, reward, terminated, truncated, _ = environment.step(action[0])
+    episode_start[:] = 0
+    total, steps, over = total + float(reward), steps + 1, terminated or truncated
+print(f"{env_id}: return {total:.2f} after {steps} steps")

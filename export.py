@@ -1,0 +1,40 @@
+"""Export a trained policy as one file: python export.py logs/AdroitHandHammer-v1/first --output policy.onnx."""
+
+import sys
+import typing
+
+from agents.command_line import OneLineParser, run
+from agents.policy_export import OBSERVATIONS, TOLERANCE, Format, UnfaithfulExport, export_policy
+from agents.run_folder import Which
+
+
+def main() -> None:
+    """Parse the options, export, and report what was checked and measured."""
+    parser = OneLineParser(
+        prog="export.py", description="Export a trained policy as one self-contained file, checked and timed."
+    )
+    parser.add_argument("run", metavar="RUN", help="folder of a run")
+    parser.add_argument("--output", metavar="FILE", help="file to write (default: policy.onnx or policy.pt in RUN)")
+    parser.add_argument("--which", choices=typing.get_args(Which), default="best", help="policy of the run")
+    parser.add_argument(
+        "--format",
+        choices=typing.get_args(Format),
+        default="onnx",
+        help="onnx; or torchscript for C++ programs on libtorch, which PyTorch has deprecated",
+    )
+    arguments = parser.parse_args()
+    try:
+        export = export_policy(arguments.run, arguments.output, arguments.which, arguments.format)
+    except UnfaithfulExport as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    print(f"{export.path}: {export.metadata.env}, {export.n_bytes / 1e6:.3g} MB")
+    differences = export.differences
+    print(f"  largest difference from the policy  {differences.running:.1e} over {OBSERVATIONS} observations")
+    if differences.running > TOLERANCE:
+        print(f"  of a single step                    {differences.one_step:.1e}: the policy itself amplifies rounding")
+    print(f"  one step of one environment         {export.microseconds:.1f} µs")
+
+
+if __name__ == "__main__":
+    run(main)
