@@ -24,6 +24,7 @@ from agents.errors import UsageError
 from agents.studies.definition import read_study
 from agents.studies.ledger import MOST_DEATHS, CellState, cell_states, enqueue_missing, fail_dead
 from agents.studies.live_table import Standing
+from agents.studies.planning import plan_study
 from agents.studies.results import results_of
 from agents.studies.running import core_shares
 from agents.studies.storage import Address, StudyLock, patiently, storage_errors
@@ -46,7 +47,7 @@ parameters: {hidden_proportion: [0.3, 0.6]}
 
 def access(tmp_path: Path, text: str = TINY, address: Address | None = None, folder: str = "studies") -> StudyAccess:
     (tmp_path / "tiny.yaml").write_text(text)
-    return StudyAccess(read_study(tmp_path / "tiny.yaml"), tmp_path / folder / "tiny", address)
+    return StudyAccess(plan_study(read_study(tmp_path / "tiny.yaml")), tmp_path / folder / "tiny", address)
 
 
 def outcomes(states: list[CellState]) -> dict[str, tuple[object, ...]]:
