@@ -159,7 +159,7 @@ class Worker:
         else:
             configuration = configure(**planned)
             networks = self.access.planner.networks(configuration)
-        patiently(lambda: trial.set_user_attr("network", _described(networks)))
+        patiently(lambda: trial.set_user_attr("network", described_networks(networks)))
         reported: set[int] = set()
 
         def report(point: CurvePoint) -> bool:
@@ -266,7 +266,8 @@ def _in_folder(configuration: TrainingConfiguration, folder: Path, cell: str, at
     return configure(**values, log_dir=str(folder), run_name=run_name, progress=False)
 
 
-def _described(networks: ActorCriticSpecification) -> dict[str, Any]:
+def described_networks(networks: ActorCriticSpecification) -> dict[str, Any]:
+    """Return what a trial's record says of its actor."""
     actor = networks.actor
     return {
         "n_hidden": actor.n_hidden,
