@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agents.intervals import bootstrap_interval
-from agents.studies.findings import ARCHITECTURE_NAMES, number, standings
+from agents.studies.findings import ARCHITECTURE_NAMES, Standing, number
 from agents.studies.results import Result, by_configuration
 
 COLOURS = {"varied": "#20639b", "uniform": "#edae49", "dense": "#d1495b", "lstm": "#6b7280"}
@@ -66,14 +66,17 @@ class HeatMap:
     note: str = ""
 
 
-def charts_of(results: Sequence[Result], score: str) -> list[Chart | HeatMap]:
-    """Return the figures of a report."""
+def charts_of(results: Sequence[Result], found: Sequence[Standing], score: str) -> list[Chart | HeatMap]:
+    """Return the figures of a report.
+
+    :param found: what `standings` returns
+    """
     complete = [result for result in results if result.status == "complete"]
     label = score.replace("_", " ")
     return [
         score_by_proportion(complete, label),
         learning_curves(complete, label),
-        score_by_budget(complete, label),
+        score_by_budget(found, label),
         heat_map(complete, label),
     ]
 
@@ -179,9 +182,8 @@ def _curves(runs: Sequence[Result]) -> list[Series]:
     return series
 
 
-def score_by_budget(complete: Sequence[Result], label: str) -> Chart:
+def score_by_budget(found: Sequence[Standing], label: str) -> Chart:
     """Show the best configuration of each architecture at each budget."""
-    found = standings(complete)
     series = []
     for architecture, name in ARCHITECTURE_NAMES.items():
         own = [standing for standing in found if standing.architecture == architecture]
@@ -199,14 +201,15 @@ def score_by_budget(complete: Sequence[Result], label: str) -> Chart:
                     marker="circle",
                 )
             )
+    budgets = sorted({standing.budget for standing in found})
     return Chart(
         "score_by_budget",
         f"Final {label} of each architecture's best configuration against the budget",
         "budget: weights of each network",
         f"final {label}",
         (("", tuple(series)),),
-        log_x=len(_budgets(complete)) > 1,
-        ticks=tuple(float(budget) for budget in _budgets(complete)),
+        log_x=len(budgets) > 1,
+        ticks=tuple(float(budget) for budget in budgets),
         note="Bars are 95 % bootstrap intervals over seeds; a single seed has none.",
     )
 

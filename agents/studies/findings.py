@@ -163,14 +163,17 @@ def _explained(budget: int, group: str, rows: Sequence[Result]) -> Explained:
     )
 
 
-def sentences(results: Sequence[Result], score: str) -> list[str]:
-    """State the findings."""
-    found = standings(results)
+def sentences(found: Sequence[Standing], explanations: Sequence[Explained], score: str) -> list[str]:
+    """State the findings.
+
+    :param found: what `standings` returns
+    :param explanations: what `explained` returns
+    """
     said: list[str] = []
     for budget in sorted({standing.budget for standing in found}):
         here = sorted((s for s in found if s.budget == budget), key=lambda s: -s.best_mean.value)
         said += _about_budget(budget, here, score.replace("_", " "))
-    return said + [_about_variance(part) for part in explained(results)]
+    return said + [_about_variance(part) for part in explanations]
 
 
 def _about_budget(budget: int, here: Sequence[Standing], score: str) -> list[str]:

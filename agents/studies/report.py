@@ -24,10 +24,11 @@ def write_report(study: optuna.Study, plan: Plan, folder: Path) -> list[str]:
     definition = plan.definition
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     write_results(results, folder / "results.csv")
-    charts = charts_of(results, definition.score)
+    found, explanations = standings(results), explained(results)
+    charts = charts_of(results, found, definition.score)
     for chart in charts:
         draw(chart, folder / "figures")
-    said = sentences(results, definition.score)
+    said = sentences(found, explanations, definition.score)
     counts = Counter(state.status for state in states)
     done = sum(counts[status] for status in DONE)
     progress = f"{done} of {len(states)} cells are done"
@@ -41,6 +42,6 @@ def write_report(study: optuna.Study, plan: Plan, folder: Path) -> list[str]:
         for state in states
         if state.status == "infeasible" and state.trial is not None
     ]
-    page = render(definition, said, standings(results), explained(results), charts, f"{progress}.", infeasible)
+    page = render(definition, said, found, explanations, charts, f"{progress}.", infeasible)
     (folder / "report.html").write_text(page, encoding="utf-8")
     return [f"{progress}.", *said]

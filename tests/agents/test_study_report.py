@@ -128,7 +128,7 @@ def test_nothing_done_yet_is_reported_too(tmp_path: Path, reported: tuple[optuna
     enqueue_missing(study, plan)
     assert write_report(study, plan, tmp_path) == [f"0 of {len(plan.cells)} cells are done."]
     assert "No cell is complete yet" in (tmp_path / "report.html").read_text()
-    assert sentences([], "mean_return") == []
+    assert sentences([], [], "mean_return") == []
 
 
 def test_pictures(reported: tuple[optuna.Study, Plan, Path, list[str]]) -> None:
