@@ -79,7 +79,7 @@ def set_vec_env_state(environments: VecEnv, state: State) -> None:
             copy_array(state["monitor"]["returns"], environments.episode_returns)
             copy_array(state["monitor"]["lengths"], environments.episode_lengths)
         environments = environments.venv
-    environments.set_state(state["environments"])  # type: ignore[attr-defined]
+    environments.set_state(state["environments"])
 
 
 def environment_state(environment: gymnasium.Env) -> State | None:

@@ -49,6 +49,8 @@ class Preset:
     eval_every: int = 50_000
     """environment steps"""
     eval_episodes: int = 20
+    checkpoint_every: int = 50_000
+    """environment steps"""
 
 
 # Episodes of 200 steps, each rollout one episode per environment; MuJoCo's step releases the GIL. White noise is
