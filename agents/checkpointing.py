@@ -1,5 +1,6 @@
 """Taking checkpoints while a training runs, and going on from one."""
 
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -59,6 +60,8 @@ class CheckpointCallback(PeriodicCallback):
         self._acted_at = self._written_at = checkpoint.steps
         self._due = self._next(checkpoint.steps)
         self.seconds_before = float(checkpoint.state["training"]["counters"]["seconds"])
+        if not exact:
+            print("note: these environments cannot be restored exactly, so new episodes begin", file=sys.stderr)
         this = {"steps": checkpoint.steps, "exact": exact, "changed": changed}
         self.resumptions = [*checkpoint.state["resumptions"], this]
 

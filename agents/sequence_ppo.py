@@ -103,9 +103,10 @@ class SequencePPO(RecurrentPPO):
             self.logger.record(f"train/{name}", torch.stack(values).mean().item())
         buffer = self.rollout_buffer
         counted = buffer.episode_ends if self.loss_steps == "last" else np.ones_like(buffer.values, dtype=bool)
-        self.logger.record(
-            "train/explained_variance", explained_variance(buffer.values[counted], buffer.returns[counted])
-        )
+        if counted.any():
+            self.logger.record(
+                "train/explained_variance", explained_variance(buffer.values[counted], buffer.returns[counted])
+            )
         if hasattr(self.policy, "log_std"):
             self.logger.record("train/std", torch.exp(self.policy.log_std).mean().item())
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")

@@ -174,6 +174,7 @@ def _mujoco_state(environment: Any) -> State:
 
 
 def _set_mujoco_state(environment: Any, state: State) -> None:
+    environment.reset()  # some attributes exist from the first episode on
     model, data = environment.model, environment.data
     attributes = vars(environment)
     numbers, arrays = state["numbers"], state["arrays"]

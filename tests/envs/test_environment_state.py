@@ -72,10 +72,10 @@ def test_goes_on_bit_by_bit(env: str, vectorization: str) -> None:
     whole.close()
 
     resumed = make(env, vectorization, seed=77)
-    resumed.reset()
-    play(resumed, np.random.default_rng(2), 9)
     set_vec_env_state(resumed, state)
     assert_equal(play(resumed, np.random.default_rng(1), 40), expected)
+    resumed.reset()
+    play(resumed, np.random.default_rng(2), 9)
     set_vec_env_state(resumed, state)  # taking it did not tie it to the environments it was taken from
     assert_equal(play(resumed, np.random.default_rng(1), 40), expected)
     resumed.close()
