@@ -25,17 +25,16 @@ class EnvironmentFailure(RuntimeError):
 
     :ivar index: of the environment in the VecEnv
     :ivar seed: it was last reset with; None if it never was
-    :ivar episode: counted from 1 since that seed; later resets draw from the same generator
-    :ivar step: counted from 1 in that episode; 0 is its reset
+    :ivar episode: counted from 1 since that seed; later resets draw from the same generator. None if not known
+    :ivar step: counted from 1 in that episode; 0 is its reset. None if not known
     :param reason: the exception, or a text that says what happened
     """
 
-    def __init__(self, index: int, seed: int | None, episode: int, step: int, reason: object) -> None:
+    def __init__(self, index: int, seed: int | None, episode: int | None, step: int | None, reason: object) -> None:
         self.index, self.seed, self.episode, self.step = index, seed, episode, step
-        text = " ".join(
-            (f"{type(reason).__name__}: {reason}" if isinstance(reason, Exception) else str(reason)).split()
-        )
-        super().__init__(f"environment {index} failed (seed {seed}, episode {episode}, step {step}): {text}")
+        where = f"seed {seed}" if episode is None else f"seed {seed}, episode {episode}, step {step}"
+        text = f"{type(reason).__name__}: {reason}" if isinstance(reason, Exception) else str(reason)
+        super().__init__(f"environment {index} failed ({where}): {' '.join(text.split())}")
 
 
 class ThreadVecEnv(DummyVecEnv):
