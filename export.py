@@ -4,7 +4,7 @@ import sys
 import typing
 
 from agents.command_line import OneLineParser, run
-from agents.policy_export import OBSERVATIONS, Format, UnfaithfulExport, export_policy
+from agents.policy_export import OBSERVATIONS, TOLERANCE, Format, UnfaithfulExport, export_policy
 from agents.run_folder import Which
 
 
@@ -29,7 +29,10 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     print(f"{export.path}: {export.metadata.env}, {export.n_bytes / 1e6:.3g} MB")
-    print(f"  largest difference from the policy  {export.largest_difference:.1e}, over {OBSERVATIONS} observations")
+    differences = export.differences
+    print(f"  largest difference from the policy  {differences.running:.1e} over {OBSERVATIONS} observations")
+    if differences.running > TOLERANCE:
+        print(f"  of a single step                    {differences.one_step:.1e}: the policy itself amplifies rounding")
     print(f"  one step of one environment         {export.microseconds:.1f} µs")
 
 

@@ -178,12 +178,16 @@ def load_onnx(path: str | Path) -> OnnxPolicy:
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     try:
-        return _load(content)
+        return read_policy(content)
     except ValueError as error:
         raise ValueError(f"{path} is no policy of this project: {' '.join(str(error).split())}") from None
 
 
-def _load(content: bytes) -> OnnxPolicy:
+def read_policy(content: bytes) -> OnnxPolicy:
+    """Read the bytes of a file as `load_onnx` does.
+
+    :raises ValueError: if they are damaged or foreign
+    """
     model = onnx.ModelProto()
     try:
         model.ParseFromString(content)
@@ -198,10 +202,12 @@ def _load(content: bytes) -> OnnxPolicy:
     del model.metadata_props[:]
     try:
         onnx.checker.check_model(model)
-        return OnnxPolicy(model.SerializeToString(), metadata)
+        policy = OnnxPolicy(model.SerializeToString(), metadata)
+        policy.step(np.zeros((2, policy.n_inputs), np.float32))
     except Exception as error:
         # onnx and onnxruntime have a dozen exceptions without a common base; the file is all that can be at fault.
         raise ValueError(f"its graph is damaged: {error}") from None
+    return policy
 
 
 def _check_parts(model: onnx.ModelProto) -> None:

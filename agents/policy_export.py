@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.agent_building import load_agent, specification_of
@@ -22,7 +23,9 @@ from agents.policy_graph import policy_model
 from agents.run_folder import RunFolder, Which
 from agents.torchscript_policy import load_torchscript, save_torchscript
 from envs.vectorization import make_vec_env, with_split
-from policies.sequence_policy import SequencePolicy
+from policies.lstm_policy import LstmPolicy
+from policies.sequence_policy import Pair, SequencePolicy
+from policies.varied_sparsity_policy import VariedSparsityPolicy
 
 Format = Literal["onnx", "torchscript"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt"}
@@ -33,7 +36,7 @@ Step = Callable[[np.ndarray, np.ndarray | None, np.ndarray | None], tuple[np.nda
 OBSERVATIONS, ENVIRONMENTS = 500, 2
 """How many observations of the real environment a file is checked with, and of how many environments they are."""
 TOLERANCE = 1e-4
-"""Largest difference that rounding may make, in an action or, where actions are discrete, in a logit."""
+"""Largest difference that rounding may make in one step."""
 TIMED_STEPS = 500
 
 PACKAGES = ("torch", "stable-baselines3", "sb3-contrib", "onnx", "onnxruntime", "numpy", "gymnasium")
@@ -45,14 +48,26 @@ class UnfaithfulExport(RuntimeError):
 
 
 @dataclass(frozen=True)
+class Differences:
+    """Largest differences of a file from its policy, over the same observations of the environment.
+
+    Differences of actions, or of logits where actions are discrete; of numbers above 1, relative ones.
+    """
+
+    one_step: float
+    """each step from the state in which the policy makes it; those of the next state count, too"""
+    running: float
+    """the file carries its own state, so that a policy may amplify rounding from step to step"""
+
+
+@dataclass(frozen=True)
 class Export:
     """A file that was written, and what was measured on it."""
 
     path: Path
     metadata: PolicyMetadata
     n_bytes: int
-    largest_difference: float
-    """of an action or logit from the policy's own, over `OBSERVATIONS` observations of the environment"""
+    differences: "Differences"
     microseconds: float
     """of a step of one environment, median"""
 
@@ -66,7 +81,7 @@ def export_policy(
     :param which: best/ or final/ of the run folder
     :param form: "onnx", or "torchscript" for libtorch, which PyTorch has deprecated
     :raises UsageError: if the folder is no run, a file in it is damaged, or the output cannot be written
-    :raises UnfaithfulExport: if the file's actions differ from the policy's; it is not kept then
+    :raises UnfaithfulExport: if the file does not act as the policy does; it is not kept then
     """
     with usage_errors():
         policy, normalization, configuration = load_agent(run, which)
@@ -88,10 +103,10 @@ def export_policy(
         else:
             save_torchscript(policy, normalization, properties, temporary)
             step = load_torchscript(temporary)
-        difference = largest_difference(step, policy, normalization, environments)
-        if not difference <= TOLERANCE:
+        differences = compare(step, policy, normalization, environments)
+        if not differences.one_step <= TOLERANCE:
             raise UnfaithfulExport(
-                f"{output} was not written: its actions differ by {difference:.2g} from the policy's, "
+                f"{output} was not written: it differs by {differences.one_step:.2g} from the policy, "
                 f"{TOLERANCE:g} is allowed"
             )
         microseconds = statistics.median(step_microseconds(step, metadata.specification.actor.n_inputs))
@@ -99,37 +114,52 @@ def export_policy(
     finally:
         environments.close()
         temporary.unlink(missing_ok=True)
-    return Export(output, metadata, output.stat().st_size, difference, microseconds)
+    return Export(output, metadata, output.stat().st_size, differences, microseconds)
 
 
-def largest_difference(
+def compare(
     step: Step, policy: SequencePolicy, normalization: ObservationNormalization | None, environments: VecEnv
-) -> float:
-    """Let the policy act in environments and feed what it sees to the file, each carrying its own state.
-
-    :return: the largest difference of an action; where actions are discrete, of a logit, relative if that is above 1
-    """
+) -> Differences:
+    """Let the policy act in environments, and the file on the same observations."""
     observations = environments.reset()
     starts = np.ones(environments.num_envs, bool)
-    state = torch.zeros(1, environments.num_envs, policy.lstm_hidden_state_shape[-1])
-    pair = (state, state)
-    exported_state: np.ndarray | None = None
-    largest = 0.0
+    zeros = torch.zeros(1, environments.num_envs, policy.lstm_hidden_state_shape[-1])
+    pair = (zeros, zeros)
+    running_state: np.ndarray | None = None
+    one_step = running = 0.0
     for _ in range(OBSERVATIONS // environments.num_envs):
         assert isinstance(observations, np.ndarray)
         seen = observations if normalization is None else normalization(observations)
-        expected, _ = policy.predict(seen, (pair[0].numpy(), pair[1].numpy()), starts, deterministic=True)
+        actions, _ = policy.predict(seen, (pair[0].numpy(), pair[1].numpy()), starts, deterministic=True)
+        from_policy_state = step(observations, _state_in_file(policy, pair), starts)
+        from_own_state = step(observations, running_state, starts)
         with torch.no_grad():
             outputs, pair = policy.step_actor(torch.from_numpy(seen), pair, torch.from_numpy(starts))
-        actions, parameters, exported_state = step(observations, exported_state, starts)
-        if actions.dtype == np.int64:
-            logits = outputs.numpy()
-            differences = np.abs(parameters - logits) / np.maximum(1, np.abs(logits))
-        else:
-            differences = np.abs(actions - expected)
-        largest = float(np.maximum(largest, differences.max()))  # which keeps a NaN
-        observations, _, starts, _ = environments.step(expected)
-    return largest
+        running_state = from_own_state[2]
+        compared, expected = (0, actions) if isinstance(policy.action_space, spaces.Box) else (1, outputs.numpy())
+        one_step = _worst(
+            one_step,
+            _difference(from_policy_state[compared], expected),
+            _difference(from_policy_state[2], _state_in_file(policy, pair)),
+        )
+        running = _worst(running, _difference(from_own_state[compared], expected))
+        observations, _, starts, _ = environments.step(actions)
+    return Differences(one_step, running)
+
+
+def _state_in_file(policy: SequencePolicy, pair: Pair) -> np.ndarray:
+    """Return the actor's state as an exported policy carries it."""
+    if isinstance(policy, LstmPolicy):
+        return torch.cat([part[0, :, : policy.actor.hidden_size] for part in pair], dim=1).numpy()
+    return pair[0][0, :, : cast(VariedSparsityPolicy, policy).actor.state_size].numpy()
+
+
+def _worst(*differences: float) -> float:
+    return float(np.max(differences))  # unlike max() it keeps a NaN
+
+
+def _difference(found: np.ndarray, expected: np.ndarray) -> float:
+    return float((np.abs(found - expected) / np.maximum(1, np.abs(expected))).max())
 
 
 def step_microseconds(step: Step, n_inputs: int, steps: int = TIMED_STEPS) -> list[float]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
+from torch.nn.functional import embedding_bag
 
 from agents.normalization import ObservationNormalization
 from agents.policy_graph import SOURCES, TARGETS, weights_of
@@ -67,7 +68,7 @@ class _SparseNetwork(nn.Module):
     bias: Tensor
     full_columns: Tensor
     full_weights: Tensor
-    rows: Tensor
+    row_ends: Tensor
     columns: Tensor
     values: Tensor
 
@@ -84,15 +85,29 @@ class _SparseNetwork(nn.Module):
         self.register_buffer("bias", layer.bias.detach().clone())
         self.register_buffer("full_columns", torch.from_numpy(np.flatnonzero(in_full)))
         self.register_buffer("full_weights", torch.from_numpy(weights.dense(in_full).T.copy()))
-        self.register_buffer("rows", torch.from_numpy(gathered.rows.astype(np.int32)))
-        self.register_buffer("columns", torch.from_numpy(gathered.columns.astype(np.int32)))
-        self.register_buffer("values", torch.from_numpy(gathered.values))
+        by_row = np.lexsort((gathered.columns, gathered.rows))
+        ends = np.searchsorted(gathered.rows[by_row], np.arange(weights.n_rows + 1))
+        self.register_buffer("row_ends", torch.from_numpy(ends.astype(np.int32)))
+        self.register_buffer("columns", torch.from_numpy(gathered.columns[by_row].astype(np.int32)))
+        self.register_buffer("values", torch.from_numpy(gathered.values[by_row]))
 
     def forward(self, inputs: Tensor, carried: Tensor) -> tuple[Tensor, Tensor]:
         everything = torch.cat([inputs, carried], 1)
         sums = torch.addmm(self.bias, everything.index_select(1, self.full_columns), self.full_weights)
         if self.values.size(0) > 0:
-            sums = sums.index_add(1, self.rows, everything.index_select(1, self.columns) * self.values)
+            # A weighted bag of entries for every row is a sparse product, in one compiled operation.
+            columns = everything.t().contiguous()
+            sums = (
+                sums
+                + embedding_bag(
+                    self.columns,
+                    columns,
+                    self.row_ends,
+                    mode="sum",
+                    per_sample_weights=self.values,
+                    include_last_offset=True,
+                ).t()
+            )
         hidden, outputs = sums[:, : self.n_hidden], sums[:, self.n_hidden :]
         hidden = hidden.relu() if self.relu else hidden.tanh()
         return outputs, torch.cat([hidden, outputs], 1)
