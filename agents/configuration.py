@@ -62,6 +62,8 @@ class TrainingConfiguration:
     run_name: str | None = _option("folder of this run (default: from architecture, seed and time)", default=None)
     eval_every: int = _option("environment steps between evaluations")
     eval_episodes: int = _option("episodes of each evaluation")
+    checkpoint_every: int = _option("environment steps between checkpoints, from which --resume goes on")
+    keep: int = _option("checkpoints that are kept (default 3)", default=3)
     progress: bool = _option("no progress bar", flag="--no-progress", default=True)
     learning_rate: float = _option("step size of Adam")
     learning_rate_schedule: str = _option(
@@ -79,21 +81,50 @@ class TrainingConfiguration:
     target_kl: float | None = _option("divergence that ends an update early (default: no limit)", default=None)
     noise_correlation: float = _option("correlation of exploration noise from step to step, from 0 to below 1")
     loss_steps: str = _option("steps that count in the loss: all, or the last of each episode", choices=("all", "last"))
+    demos: str | None = _option(
+        "demonstrations to fit first: id of a Minari data set, or the folder of one (default: none)", default=None
+    )
+    demo_episodes: int | None = _option("demonstrations to fit (default: all but a held-out tenth)", default=None)
+    demo_epochs: int | None = _option(
+        "passes over the demonstrations (default: as many as make 300 updates)", default=None
+    )
+    demo_learning_rate: float = _option("step size of Adam at the fit's beginning; falls linearly to zero")
+    demos_only: bool = _option("no reinforcement learning after the fit", default=False)
+    demo_weight: float = _option("weight of the imitation loss in the policy's first update by PPO")
+    demo_decay: float = _option("factor on that weight from update to update")
+    critic_rollouts: int = _option("rollouts after the fit from which the critic alone learns")
     log_std_init: float = _option("initial logarithm of the actions' standard deviation")
     normalize_observation: bool = _option("normalize observations by their running mean and variance")
     normalize_reward: bool = _option("scale rewards by the running deviation of the return")
     vectorization: str = _option("how environments are stepped: threads, serial, processes or batched")
 
+    @property
+    def last_step(self) -> int:
+        """Environment steps after which the training ends: none if it learns from demonstrations alone."""
+        return 0 if self.demos_only else self.total_timesteps
+
 
 # Recorded in config.yaml and settable from Python and presets, but not among the command's fixed options.
 PRESET_ONLY = ("log_std_init", "normalize_observation", "normalize_reward", "vectorization")
 
-_POSITIVE = ("budget", "total_timesteps", "n_envs", "eval_every", "eval_episodes", "n_steps", "batch_size", "n_epochs")
+_POSITIVE = (
+    "budget",
+    "total_timesteps",
+    "n_envs",
+    "eval_every",
+    "eval_episodes",
+    "checkpoint_every",
+    "keep",
+    "n_steps",
+    "batch_size",
+    "n_epochs",
+)
 _RANGES: dict[str, tuple[float, float, str]] = {
     "hidden_proportion": (0.0, 1.0, "a number between 0 and 1, both excluded"),
     "learning_rate": (0.0, math.inf, "a positive number"),
     "clip_range": (0.0, math.inf, "a positive number"),
     "max_grad_norm": (0.0, math.inf, "a positive number"),
+    "demo_learning_rate": (0.0, math.inf, "a positive number"),
     "target_kl": (0.0, math.inf, "a positive number"),
 }
 _CLOSED_RANGES: dict[str, tuple[float, float, str]] = {
@@ -103,6 +134,11 @@ _CLOSED_RANGES: dict[str, tuple[float, float, str]] = {
     "uniform_density": (math.ulp(0.0), 1.0, "a number above 0, at most 1"),
     "ent_coef": (0.0, math.inf, "a number of at least 0"),
     "vf_coef": (0.0, math.inf, "a number of at least 0"),
+    "demo_weight": (0.0, math.inf, "a number of at least 0"),
+    "demo_decay": (0.0, 1.0, "a number from 0 to 1"),
+    "critic_rollouts": (0, math.inf, "a whole number of at least 0"),
+    "demo_episodes": (1, math.inf, "a whole number of at least 1"),
+    "demo_epochs": (1, math.inf, "a whole number of at least 1"),
     "seed": (0, 2**31 - 1, "a whole number from 0 to 2147483647"),
 }
 
@@ -120,6 +156,8 @@ def configure(env: str, **options: Any) -> TrainingConfiguration:
         raise ValueError(f"unknown option {unknown[0]!r}: one of {', '.join(sorted(known))} is needed")
     preset = preset_for(env)
     from_preset = {field.name: getattr(preset, field.name) for field in dataclasses.fields(Preset)}
+    if options.get("demos") is not None:
+        from_preset |= preset.with_demos
     configuration = TrainingConfiguration(
         **({k: v for k, v in from_preset.items() if k in known} | {"env": env} | options)
     )
@@ -154,6 +192,10 @@ def _check(configuration: TrainingConfiguration) -> None:
             low, high, needed = _CLOSED_RANGES[entry.name]
             if not (low <= value <= high and math.isfinite(value)):
                 raise ValueError(f"{name} {value} does not fit: {needed} is needed")
+    if configuration.demos is None:
+        for name in ("demo_episodes", "demo_epochs", "demos_only"):
+            if getattr(configuration, name):
+                raise ValueError(f"{option_name(name)} needs --demos, the demonstrations to fit")
     run_name = configuration.run_name
     if run_name is not None and (
         run_name in ("", "..") or Path(run_name).name != run_name or len(run_name.encode()) > 200

@@ -1,7 +1,8 @@
 """Evaluation of a policy over episodes whose seeds are given."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,10 @@ FINAL_SEED = 1_500_000_000
 """Episode i of the evaluation that ends a training is seeded FINAL_SEED + i: episodes that chose nothing before."""
 FRESH_SEED = 2_000_000_000
 """Episode i of an evaluation of its own is seeded FRESH_SEED + i: no training, nor its evaluations, has played it."""
+
+EPISODE_FIGURES = ("lifted",)
+"""Entries of an episode's last info that are reported beside the return, where an environment gives them: of the hammer
+task the share of the steps with the hammer lifted."""
 
 LONGEST_EPISODE = 100_000
 """Steps after which an evaluation takes an episode for one that never ends."""
@@ -47,6 +52,8 @@ class Evaluation:
     successes: np.ndarray | None
     """bool, or None where the environment defines no success"""
     seconds: float
+    figures: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """of `EPISODE_FIGURES` those that the environment reports, one entry per episode"""
 
     @property
     def mean_return(self) -> float:
@@ -71,7 +78,7 @@ class Evaluation:
             "std_return": self.std_return,
             "success_rate": self.success_rate,
             "mean_length": float(self.lengths.mean()),
-        }
+        } | {f"mean_{name}": float(values.mean()) for name, values in self.figures.items()}
 
 
 def evaluate(
@@ -97,6 +104,7 @@ def evaluate(
     lengths = np.zeros(episodes, dtype=np.int64)
     successes: list[bool] = [False] * episodes
     has_success = False
+    figures: dict[str, np.ndarray] = {}
     started = time.perf_counter()
     for first in range(0, episodes, n):
         environments.seed(first_seed + first)
@@ -120,8 +128,12 @@ def evaluate(
                 if "is_success" in info:
                     has_success = True
                     successes[first + index] = bool(info["is_success"])
+                for name in EPISODE_FIGURES:
+                    if name in info:
+                        figures.setdefault(name, np.zeros(episodes))[first + index] = info[name]
             running &= ~dones
-    return Evaluation(returns, lengths, np.array(successes) if has_success else None, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return Evaluation(returns, lengths, np.array(successes) if has_success else None, seconds, figures)
 
 
 def check_length(steps: int) -> None:

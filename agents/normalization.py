@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
+
+CONSTANT = 1e-6
+"""An entry whose standard deviation over all data is less than this is taken for constant, and not scaled."""
 
 
 @dataclass(frozen=True)
@@ -60,3 +64,21 @@ class ObservationNormalization:
         if not (np.isfinite(mean).all() and np.isfinite(variance).all() and (variance >= 0).all()):
             raise ValueError("the normalization statistics hold a number that is not finite")
         return cls(mean, variance, clip, epsilon)
+
+
+class FixedStatistics(RunningMeanStd):
+    """Statistics for a VecNormalize that stay as they are.
+
+    :param observations: (rows, n_x), the data they are taken from
+    """
+
+    def __init__(self, observations: np.ndarray) -> None:
+        super().__init__(shape=observations.shape[1:])
+        self.mean = observations.mean(axis=0, dtype=np.float64)
+        variance = observations.var(axis=0, dtype=np.float64)
+        # Divided by next to nothing, the slightest deviation from a constant would be the largest input of all.
+        self.var = np.where(variance < CONSTANT**2, 1.0, variance)
+        self.count = len(observations)
+
+    def update(self, arr: np.ndarray) -> None:
+        """Ignore new data."""

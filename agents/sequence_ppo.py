@@ -1,5 +1,6 @@
 """Recurrent PPO on whole sequences."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -7,8 +8,22 @@ import torch
 from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.utils import explained_variance
 
+from agents.finite import check_gradient, check_rollout, explain_failed_step
+from agents.imitation import ImitationLoss
 from agents.sequence_buffer import SequenceBatch, SequenceRolloutBuffer
 from policies.sequence_policy import SequencePolicy
+
+
+@dataclass(frozen=True)
+class ImitationTerm:
+    """A loss on demonstrations that PPO adds to its own, weight · decay^k in the k-th update of the policy.
+
+    The form is DAPG's (Rajeswaran et al. 2018, arXiv 1709.10087).
+    """
+
+    loss: ImitationLoss
+    weight: float
+    decay: float
 
 
 class SequencePPO(RecurrentPPO):
@@ -21,16 +36,31 @@ class SequencePPO(RecurrentPPO):
 
     :param loss_steps: "all", or "last": only the steps that end an episode count in the loss. For tasks where one
         action decides and the others change nothing, whose noise would drown the signal
+    :param critic_rollouts: rollouts at the beginning from which the critic alone learns, for a policy that can do
+        something already: the advantages of an untrained critic would destroy it
     :raises ValueError: if `batch_size` is no multiple of `n_steps` or larger than the rollout
     """
 
     policy: SequencePolicy
     rollout_buffer: SequenceRolloutBuffer
 
-    def __init__(self, policy: type[SequencePolicy], env: Any, *, loss_steps: str = "all", **kwargs: Any) -> None:
+    imitation: ImitationTerm | None
+    """a loss on demonstrations to add to the updates; None for none"""
+
+    def __init__(
+        self,
+        policy: type[SequencePolicy],
+        env: Any,
+        *,
+        loss_steps: str = "all",
+        critic_rollouts: int = 0,
+        **kwargs: Any,
+    ) -> None:
         if loss_steps not in ("all", "last"):
             raise ValueError(f"--loss-steps {loss_steps!r} is unknown: all or last is needed")
         self.loss_steps = loss_steps
+        self.critic_rollouts = critic_rollouts
+        self.imitation = None
         super().__init__(policy, env, **kwargs)
 
     def _setup_model(self) -> None:
@@ -48,9 +78,29 @@ class SequencePPO(RecurrentPPO):
             n_envs=self.n_envs,
         )
         self.minibatch_generator = np.random.default_rng(self.seed)
+        self.iterations_before = 0
+
+    def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
+        """Collect a rollout, as sb3-contrib does; a policy that cannot act says why.
+
+        :raises NotFinite: if the policy's outputs are not finite
+        """
+        try:
+            return super().collect_rollouts(*args, **kwargs)
+        except (RuntimeError, ValueError) as error:
+            explain_failed_step(self, error)
+            raise
+
+    def dump_logs(self, iteration: int = 0) -> None:
+        """Write a row of the log, counting the iterations before a resumption too."""
+        super().dump_logs(self.iterations_before + iteration if iteration else 0)
 
     def train(self) -> None:
-        """Update the policy on the collected rollout."""
+        """Update the policy on the collected rollout.
+
+        :raises NotFinite: before it would learn from a number that is not finite
+        """
+        check_rollout(self.rollout_buffer)
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         clip_range = self.clip_range(self._current_progress_remaining)
@@ -58,6 +108,11 @@ class SequencePPO(RecurrentPPO):
         parameters = list(self.policy.parameters())
         statistics: dict[str, list[torch.Tensor]] = {}
         keep_on = True
+        # Counted in steps, so that a resumed training needs no counter of its own.
+        policy_updates = -(-self.num_timesteps // (self.n_steps * self.n_envs)) - self.critic_rollouts
+        critic_parameters = set(self.policy.critic_parameters())
+        for parameter in parameters:
+            parameter.requires_grad_(policy_updates > 0 or parameter in critic_parameters)
 
         for _ in range(self.n_epochs):
             for batch in self.rollout_buffer.sequences(self.batch_size // self.n_steps, self.minibatch_generator):
@@ -69,9 +124,12 @@ class SequencePPO(RecurrentPPO):
                 if self.target_kl is not None and terms["approx_kl"].item() > 1.5 * self.target_kl:
                     keep_on = False
                     break
+                if policy_updates > 0 and self.imitation is not None:
+                    loss = loss + self._imitation_loss(self.imitation, policy_updates, batch, statistics)
                 self.policy.optimizer.zero_grad()
                 loss.backward()
-                torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+                gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+                check_gradient(loss, gradient_norm, terms, self.policy.named_parameters())
                 self.policy.optimizer.step()
             self._n_updates += 1
             if not keep_on:
@@ -81,15 +139,25 @@ class SequencePPO(RecurrentPPO):
             self.logger.record(f"train/{name}", torch.stack(values).mean().item())
         buffer = self.rollout_buffer
         counted = buffer.episode_ends if self.loss_steps == "last" else np.ones_like(buffer.values, dtype=bool)
-        self.logger.record(
-            "train/explained_variance", explained_variance(buffer.values[counted], buffer.returns[counted])
-        )
+        if counted.any():
+            self.logger.record(
+                "train/explained_variance", explained_variance(buffer.values[counted], buffer.returns[counted])
+            )
         if hasattr(self.policy, "log_std"):
             self.logger.record("train/std", torch.exp(self.policy.log_std).mean().item())
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/clip_range", clip_range)
         if clip_range_vf is not None:
             self.logger.record("train/clip_range_vf", clip_range_vf)
+
+    def _imitation_loss(
+        self, term: ImitationTerm, policy_updates: int, batch: SequenceBatch, statistics: dict[str, list[torch.Tensor]]
+    ) -> torch.Tensor:
+        """Return the weighted loss on as many random demonstrations as the minibatch has sequences."""
+        count = min(batch.observations.shape[1], len(term.loss))
+        loss = term.loss(self.policy, self.minibatch_generator.choice(len(term.loss), count, replace=False))
+        statistics.setdefault("imitation_loss", []).append(loss.detach())
+        return term.weight * term.decay ** (policy_updates - 1) * loss
 
     def loss(
         self, batch: SequenceBatch, clip_range: float, clip_range_vf: float | None = None

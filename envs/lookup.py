@@ -42,10 +42,7 @@ def check_environment(env_id: str, *, allow_module: bool = True) -> str:
             f"--env {env_id!r} imports a module, which only the command line may: a registered id is needed"
         )
     if separator:
-        try:
-            importlib.import_module(module)
-        except Exception as error:
-            raise ValueError(f"--env {env_id!r}: module {module!r} cannot be imported: {_one_line(error)}") from error
+        _import(module, f"--env {env_id!r}")
     try:
         importlib.import_module("envs.robotics")
     except Exception as error:
@@ -58,6 +55,22 @@ def check_environment(env_id: str, *, allow_module: bool = True) -> str:
     close = difflib.get_close_matches(name, gymnasium.registry, n=3)
     fitting = f"did you mean {' or '.join(close)}?" if close else f"an id such as {HAMMER} or CartPole-v1 is needed"
     raise ValueError(f"--env {env_id!r} is unknown to Gymnasium: {fitting}")
+
+
+def import_modules(modules: Iterable[str]) -> None:
+    """Import modules that register environments, as `--import` names them.
+
+    :raises ValueError: if one fails to import
+    """
+    for module in modules:
+        _import(module, f"--import {module}")
+
+
+def _import(module: str, option: str) -> None:
+    try:
+        importlib.import_module(module)
+    except Exception as error:
+        raise ValueError(f"{option}: module {module!r} cannot be imported: {_one_line(error)}") from error
 
 
 def parse_arguments(texts: Iterable[str]) -> dict[str, Any]:

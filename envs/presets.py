@@ -1,8 +1,9 @@
 """Settings that suit an environment. Every one of them is the default of a command-line option or of `configure`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +47,22 @@ class Preset:
     loss_steps: str = "all"
     """or "last": only the steps that end an episode count in the loss"""
 
+    demo_learning_rate: float = 1e-3
+    demo_weight: float = 1.0
+    """of the imitation loss in PPO's first update after a fit to demonstrations"""
+    demo_decay: float = 0.95
+    """factor on it from update to update"""
+    critic_rollouts: int = 3
+    """from which the critic alone learns after a fit to demonstrations"""
+
     eval_every: int = 50_000
     """environment steps"""
     eval_episodes: int = 20
+    checkpoint_every: int = 50_000
+    """environment steps"""
+
+    with_demos: Mapping[str, Any] = field(default_factory=dict)
+    """settings that suit a policy which has been fitted to demonstrations first"""
 
 
 # Episodes of 200 steps, each rollout one episode per environment; MuJoCo's step releases the GIL. White noise is
@@ -62,6 +76,22 @@ _ADROIT = Preset(
     log_std_init=-0.7,
     total_timesteps=1_000_000,
     eval_every=50_000,
+    # A fitted policy needs no wide exploration: correlated noise would throw it off what it has learned. Large rollouts
+    # and few passes over them: there is little to gain and much to lose.
+    with_demos=MappingProxyType(
+        {
+            "noise_correlation": 0.0,
+            "log_std_init": -1.6,
+            "n_envs": 32,
+            "batch_size": 1600,
+            "n_epochs": 5,
+            "learning_rate": 2e-4,
+            "learning_rate_schedule": "linear",
+            "demo_weight": 0.3,
+            "total_timesteps": 128_000,
+            "eval_every": 32_000,
+        }
+    ),
 )
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(

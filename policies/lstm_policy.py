@@ -65,6 +65,15 @@ class LstmPolicy(SequencePolicy):
         values = run_lstm(self.critic, observations.float(), self._state(states.vf), episode_starts)
         return self._outputs(latent), self._values(values)
 
+    def run_actor(self, observations: Tensor, episode_starts: Tensor) -> Tensor:
+        """Run the actor alone over whole sequences; see `SequencePolicy.run_actor`."""
+        zeros = observations.new_zeros(1, observations.shape[1], self.actor.hidden_size, dtype=torch.float32)
+        return self._outputs(run_lstm(self.actor, observations.float(), (zeros, zeros), episode_starts))
+
+    def critic_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of the critic's LSTM and of what follows it."""
+        return [*self.critic.parameters(), *self.mlp_extractor.value_net.parameters(), *self.value_net.parameters()]
+
     def noise_of(self, pair: Pair) -> Tensor:
         """Return the last deviation, (B, noise size); see `SequencePolicy`."""
         return pair[0][0, :, self.actor.hidden_size :]

@@ -12,6 +12,7 @@ from stable_baselines3.common.distributions import DiagGaussianDistribution, Dis
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 from torch.distributions import Categorical, Normal
+from torch.nn import Parameter
 from torch.nn.functional import pad
 
 Pair = tuple[Tensor, Tensor]
@@ -93,6 +94,19 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         :param episode_starts: (T, B), nonzero where the state is zeroed before the step
         :return: parameters of the action distribution (T, B, n_y), and values (T, B)
         """
+
+    @abstractmethod
+    def run_actor(self, observations: Tensor, episode_starts: Tensor) -> Tensor:
+        """Run the actor alone over whole sequences, from the zero state.
+
+        :param observations: (T, B, n_x)
+        :param episode_starts: (T, B), nonzero where the state is zeroed before the step
+        :return: parameters of the action distribution (T, B, n_y)
+        """
+
+    @abstractmethod
+    def critic_parameters(self) -> list[Parameter]:
+        """Return the parameters that the values depend on."""
 
     @abstractmethod
     def noise_of(self, pair: Pair) -> Tensor:

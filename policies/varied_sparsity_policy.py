@@ -152,6 +152,15 @@ class VariedSparsityPolicy(SequencePolicy):
         actor, critic = forward_together([self.actor, self.critic], observations.float(), before, episode_starts)
         return self.actor.outputs(actor), self.critic.outputs(critic).squeeze(-1)
 
+    def run_actor(self, observations: Tensor, episode_starts: Tensor) -> Tensor:
+        """Run the actor alone over whole sequences; see `SequencePolicy.run_actor`."""
+        state = observations.new_zeros(observations.shape[1], self.actor.state_size, dtype=torch.float32)
+        return self.actor.outputs(self.actor(observations.float(), state, episode_starts))
+
+    def critic_parameters(self) -> list[nn.Parameter]:
+        """Return the critic's weights and biases."""
+        return list(self.critic.parameters())
+
     def noise_of(self, pair: Pair) -> Tensor:
         """Return the last deviation, (B, noise size); see `SequencePolicy`."""
         return pair[1][0, :, : self.noise_size]

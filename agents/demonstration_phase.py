@@ -1,0 +1,126 @@
+"""The phase of a training that fits the policy to demonstrations, before PPO goes on from there."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+
+from agents.callbacks import EvaluationCallback, current_normalization
+from agents.configuration import TrainingConfiguration
+from agents.demonstrations import Demonstrations, load_demonstrations
+from agents.imitation import FitPoint, ImitationLoss, fit
+from agents.sequence_ppo import ImitationTerm, SequencePPO
+from envs.lookup import environment_spaces
+
+EVALUATIONS = 4
+"""of the policy in the simulator while it is fitted; the last one when it is"""
+
+DemonstrationSplit = tuple[Demonstrations, Demonstrations]
+"""the demonstrations to fit, and those held out to measure the loss on"""
+
+
+def demonstrations_of(configuration: TrainingConfiguration) -> DemonstrationSplit | None:
+    """Read the demonstrations that a configuration names, if it names any.
+
+    :raises ValueError: as `load_demonstrations`
+    """
+    if configuration.demos is None:
+        return None
+    return load_demonstrations(
+        configuration.demos,
+        *environment_spaces(configuration.env, configuration.env_arguments, reward=configuration.reward),
+        configuration.demo_episodes,
+        configuration.seed,
+    )
+
+
+class DemonstrationCallback(BaseCallback):
+    """Fits the policy when a training starts, and gives the learner the imitation term that it keeps during PPO.
+
+    Logs the losses after every epoch, and the return in the simulator four times on the way, as demos/…, whose steps
+    are epochs. The evaluation of the fitted policy is the first of the training's, after 0 steps. A training that is
+    resumed after the fit does not repeat it.
+
+    :param demonstrations: to fit, and held out
+    :param configuration: of the training
+    :param evaluation_callback: evaluates on the way
+    :param check: called after every update, to stop the fit where that is asked for
+    """
+
+    def __init__(
+        self,
+        demonstrations: DemonstrationSplit,
+        configuration: TrainingConfiguration,
+        evaluation_callback: EvaluationCallback,
+        check: Callable[[], None],
+    ) -> None:
+        super().__init__()
+        self.demonstrations = demonstrations
+        self.configuration = configuration
+        self.evaluation_callback = evaluation_callback
+        self.check = check
+        self.curve: list[FitPoint] = []
+        """losses after every epoch"""
+        self._log_std: np.ndarray | None = None
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what `set_state` needs to go on without another fit."""
+        return {"curve": [asdict(point) for point in self.curve], "log_std": self._log_std}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state after the fit."""
+        self.curve = [
+            FitPoint(int(point["epoch"]), float(point["training_loss"]), float(point["held_out_loss"]))
+            for point in state["curve"]
+        ]
+        self._log_std = np.array(state["log_std"], dtype=np.float32)
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_training_start(self) -> None:
+        algorithm, configuration = self.model, self.configuration
+        assert isinstance(algorithm, SequencePPO)
+        normalization = current_normalization(self.training_env)
+        training_part, held_out_part = self.demonstrations
+        fitted = ImitationLoss(training_part, normalization, algorithm.action_space, algorithm.device)
+        if self._log_std is None:
+            held_out = ImitationLoss(
+                held_out_part, normalization, algorithm.action_space, algorithm.device, fitted.log_std
+            )
+            fit(
+                algorithm.policy,
+                fitted,
+                held_out,
+                epochs=configuration.demo_epochs,
+                learning_rate=configuration.demo_learning_rate,
+                max_grad_norm=configuration.max_grad_norm,
+                generator=algorithm.minibatch_generator,
+                after_update=self.check,
+                after_epoch=self._after_epoch,
+                progress=configuration.progress,
+            )
+            self._log_std = fitted.log_std.detach().cpu().numpy().copy()
+        with torch.no_grad():
+            fitted.log_std.copy_(torch.as_tensor(self._log_std).reshape(fitted.log_std.shape))
+        fitted.log_std.requires_grad_(False)
+        if configuration.demo_weight > 0:
+            algorithm.imitation = ImitationTerm(fitted, configuration.demo_weight, configuration.demo_decay)
+
+    def _after_epoch(self, point: FitPoint, epochs: int) -> None:
+        self.curve.append(point)
+        self.logger.record("demos/training_loss", point.training_loss)
+        self.logger.record("demos/held_out_loss", point.held_out_loss)
+        evaluation = None
+        if point.epoch * EVALUATIONS // epochs > (point.epoch - 1) * EVALUATIONS // epochs:
+            evaluation = self.evaluation_callback.evaluate()
+            self.logger.record("demos/mean_return", evaluation.mean_return)
+            if evaluation.success_rate is not None:
+                self.logger.record("demos/success_rate", evaluation.success_rate)
+        self.logger.record("demos/epoch", point.epoch, exclude="tensorboard")
+        self.logger.dump(point.epoch)
+        if evaluation is not None and point.epoch == epochs:
+            self.evaluation_callback.keep(evaluation)

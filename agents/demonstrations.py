@@ -1,0 +1,235 @@
+"""Demonstrations: whole episodes of another agent, read from a Minari data set.
+
+A data set is data. Its metadata name an environment and an entry point; neither is looked at, so nothing that a file
+names is ever imported or run.
+"""
+
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from minari.dataset._storages import get_minari_storage
+from minari.dataset.minari_dataset import DATASET_ID_RE
+from minari.dataset.minari_storage import MinariStorage
+from minari.serialization import deserialize_space
+from minari.storage.datasets_root_dir import get_dataset_path
+from minari.storage.hosting import download_dataset
+
+HELD_OUT_SHARE = 0.1
+"""of the episodes, to measure the loss on episodes that were not fitted"""
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """E episodes, time-major, padded with zeros behind their ends to the T steps of the longest."""
+
+    observations: np.ndarray
+    """(T, E, n_x) float32, as the environment gives them"""
+    actions: np.ndarray
+    """(T, E, n_a) float32, for Discrete (T, E) int64"""
+    lengths: np.ndarray
+    """(E,) int64, steps of each episode"""
+    returns: np.ndarray
+    """(E,) float64, sum of the recorded rewards"""
+
+    def __len__(self) -> int:
+        """Count the episodes."""
+        return len(self.lengths)
+
+    @property
+    def counted(self) -> np.ndarray:
+        """(T, E) bool, the steps that lie within their episode."""
+        return np.arange(len(self.observations))[:, None] < self.lengths
+
+    def select(self, episodes: np.ndarray) -> "Demonstrations":
+        """Return some of the episodes, in the order given."""
+        longest = int(self.lengths[episodes].max())
+        return Demonstrations(
+            self.observations[:longest, episodes],
+            self.actions[:longest, episodes],
+            self.lengths[episodes],
+            self.returns[episodes],
+        )
+
+
+def load_demonstrations(
+    name: str,
+    observation_space: spaces.Box,
+    action_space: spaces.Box | spaces.Discrete,
+    episodes: int | None,
+    seed: int,
+) -> tuple[Demonstrations, Demonstrations]:
+    """Read the demonstrations to fit, and others to measure the loss on.
+
+    With `episodes` fewer than the data set holds, those held out come from the rest; without, a tenth is held out.
+
+    :param name: id of a Minari data set, found locally or downloaded, or the path of one, a folder with `data/`
+    :param observation_space: of the environment; the data set's must have its shape and bounds, of any float type
+    :param action_space: of the environment; as above
+    :param episodes: how many to fit (default: all that are not held out)
+    :param seed: draws which episodes are fitted and which are held out
+    :return: the episodes to fit and those held out, none in common
+    :raises ValueError: one line that says what does not fit: the name, the spaces, the number of episodes, an episode
+        that is empty or holds a number that is not finite
+    """
+    storage = _open(name, _locate(name), observation_space, action_space)
+    total = int(storage.total_episodes)
+    if total < 2:
+        raise ValueError(f"--demos {name} holds {total} episodes: two are needed, one of them to measure the loss on")
+    if episodes is not None and not 1 <= episodes < total:
+        raise ValueError(
+            f"--demo-episodes {episodes} does not fit {name} of {total} episodes: 1 to {total - 1} is needed"
+        )
+    held_out = max(1, round(HELD_OUT_SHARE * total))
+    fitted = total - held_out if episodes is None else episodes
+    order = np.random.default_rng(seed).permutation(total)
+    chosen = np.concatenate([order[:fitted], order[fitted : fitted + held_out]])
+    demonstrations = _read(name, storage, chosen, observation_space, action_space)
+    return demonstrations.select(np.arange(fitted)), demonstrations.select(np.arange(fitted, len(chosen)))
+
+
+def _locate(name: str) -> Path:
+    """Return the folder with a data set's metadata.json, downloading the data set if it is not on this machine."""
+    path = Path(name)
+    for folder in (path / "data", path):
+        if (folder / "metadata.json").is_file():
+            return folder
+    if path.is_dir():
+        raise ValueError(f"--demos {name} is no Minari data set: it holds no data/metadata.json")
+    if not DATASET_ID_RE.fullmatch(name):
+        raise ValueError(
+            f"--demos {name!r} is neither a folder nor the id of a Minari data set such as D4RL/hammer/expert-v2"
+        )
+    folder = get_dataset_path(name) / "data"
+    if not folder.is_dir():
+        # Its client reports every retry; what comes of them is said once, below.
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+        try:
+            download_dataset(name)
+        except Exception as error:  # whatever the network and its clients raise
+            raise ValueError(
+                f"--demos {name} is not on this machine and cannot be downloaded: {type(error).__name__}: {error}"
+            ) from error
+    return folder
+
+
+def _open(
+    name: str, folder: Path, observation_space: spaces.Box, action_space: spaces.Box | spaces.Discrete
+) -> MinariStorage:
+    try:
+        metadata: dict[str, Any] = json.loads((folder / "metadata.json").read_text())
+        found = [deserialize_space(metadata[key]) for key in ("observation_space", "action_space")]
+        storage_class = get_minari_storage(metadata["data_format"])
+        storage = storage_class(folder, *found)
+    except Exception as error:  # a damaged file can raise anything in Minari's readers
+        raise ValueError(f"--demos {name} is damaged: {type(error).__name__}: {error}") from error
+    for kind, space, needed in (
+        ("observation", found[0], observation_space),
+        ("action", found[1], action_space),
+    ):
+        if not _matches(space, needed):
+            raise ValueError(
+                f"--demos {name} does not fit the environment: its {kind}s are {_describe(space)}, "
+                f"{_describe(needed)} is needed"
+            )
+    return storage
+
+
+def _matches(space: spaces.Space, needed: spaces.Box | spaces.Discrete) -> bool:
+    """Tell whether two spaces have one shape and one set of bounds; of which type the numbers are does not matter."""
+    if isinstance(needed, spaces.Discrete):
+        return isinstance(space, spaces.Discrete) and (space.n, space.start) == (needed.n, needed.start)
+    return (
+        isinstance(space, spaces.Box)
+        and space.shape == needed.shape
+        and np.issubdtype(space.dtype, np.floating)
+        and np.allclose(space.low.astype(np.float32), needed.low.astype(np.float32))
+        and np.allclose(space.high.astype(np.float32), needed.high.astype(np.float32))
+    )
+
+
+def _describe(space: spaces.Space) -> str:
+    if isinstance(space, spaces.Box):
+        return f"a Box of shape {space.shape} from {space.low.min():g} to {space.high.max():g}"
+    return " ".join(str(space).split())
+
+
+def _read(
+    name: str,
+    storage: MinariStorage,
+    chosen: np.ndarray,
+    observation_space: spaces.Box,
+    action_space: spaces.Box | spaces.Discrete,
+) -> Demonstrations:
+    discrete = isinstance(action_space, spaces.Discrete)
+    observations, actions, returns = [], [], []
+    for index, episode in zip(chosen.tolist(), _episodes(name, storage, chosen), strict=True):
+        try:
+            # Minari records one observation more than actions: what the last step led to.
+            steps = len(episode["actions"])
+            seen = np.asarray(episode["observations"], dtype=np.float32)[:steps]
+            done = np.asarray(episode["actions"], dtype=np.int64 if discrete else np.float32)
+            rewards = np.asarray(episode["rewards"], dtype=np.float64)
+        except (TypeError, ValueError, KeyError) as error:
+            raise ValueError(f"--demos {name}: episode {index} is damaged: {error!r}") from None
+        _check_episode(f"--demos {name}: episode {index}", seen, done, rewards, observation_space, action_space)
+        observations.append(seen)
+        actions.append(done)
+        returns.append(rewards.sum())
+    return Demonstrations(
+        observations=_padded(observations),
+        actions=_padded(actions),
+        lengths=np.array([len(part) for part in actions]),
+        returns=np.array(returns),
+    )
+
+
+def _episodes(name: str, storage: MinariStorage, chosen: np.ndarray) -> Iterable[dict[str, Any]]:
+    try:
+        yield from storage.get_episodes(chosen.tolist())
+    except Exception as error:  # a damaged file can raise anything in HDF5's and Minari's readers
+        raise ValueError(f"--demos {name} is damaged: {type(error).__name__}: {error}") from error
+
+
+def _check_episode(
+    where: str,
+    observations: np.ndarray,
+    actions: np.ndarray,
+    rewards: np.ndarray,
+    observation_space: spaces.Box,
+    action_space: spaces.Box | spaces.Discrete,
+) -> None:
+    steps = len(actions)
+    if steps == 0:
+        raise ValueError(f"{where} is empty: at least one step is needed")
+    for what, array, needed in (
+        ("observations", observations, (steps, *observation_space.shape)),
+        ("actions", actions, (steps, *(action_space.shape or ()))),
+        ("rewards", rewards, (steps,)),
+    ):
+        if array.shape != needed:
+            raise ValueError(f"{where} has {what} of shape {array.shape}: {needed} is needed")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{where} holds {what} that are not finite, first at step {_first_bad(array)}")
+    if isinstance(action_space, spaces.Discrete):
+        if not ((actions >= 0) & (actions < action_space.n)).all():
+            raise ValueError(f"{where} holds an action outside 0 to {action_space.n - 1}")
+    elif not ((actions >= action_space.low - 1e-5) & (actions <= action_space.high + 1e-5)).all():
+        raise ValueError(f"{where} holds an action outside the bounds {_describe(action_space)}")
+
+
+def _first_bad(array: np.ndarray) -> int:
+    return int(np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))[0])
+
+
+def _padded(parts: list[np.ndarray]) -> np.ndarray:
+    """Stack (T_i, …) arrays along a second axis, zeros behind their ends."""
+    stacked = np.zeros((max(map(len, parts)), len(parts), *parts[0].shape[1:]), dtype=parts[0].dtype)
+    for index, part in enumerate(parts):
+        stacked[: len(part), index] = part
+    return stacked

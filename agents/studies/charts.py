@@ -1,0 +1,252 @@
+"""What the figures of a report show, apart from how it is drawn: once as pictures, once interactively."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from agents.studies.findings import ARCHITECTURE_NAMES, number, standings
+from agents.studies.results import Result, by_configuration
+from agents.studies.statistics import bootstrap_interval
+
+COLOURS = {"varied": "#20639b", "uniform": "#edae49", "dense": "#d1495b", "lstm": "#6b7280"}
+MARKERS = ("circle", "triangle-up", "square", "diamond", "cross", "star")
+SHADES = ("#c6dbef", "#9ecae1", "#6baed6", "#4292c6", "#2171b5", "#08519c", "#08306b")
+"""For curves of varied sparsity, light for a low hidden proportion."""
+PROPORTION_EDGES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
+MOST_CURVES = 8
+"""Up to so many configurations each have a learning curve; more share curves by hidden proportion."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points or a line with a colour; `low` and `high`, where given, are a band or error bars."""
+
+    name: str
+    colour: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    texts: tuple[str, ...] = ()
+    """one for each point"""
+    marker: str = "circle"
+    line: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure of one or several panels beside each other."""
+
+    name: str
+    """of its file"""
+    title: str
+    x_label: str
+    y_label: str
+    panels: tuple[tuple[str, tuple[Series, ...]], ...]
+    """(title, series)"""
+    log_x: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Mean scores over the bins of hidden proportion and the budgets; NaN where nothing ran."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[str, ...]
+    values: np.ndarray
+    """(rows, columns)"""
+    counts: np.ndarray
+    """configurations in each cell"""
+    note: str = field(default="")
+
+
+def charts_of(results: Sequence[Result], score: str) -> list[Chart | HeatMap]:
+    """Return the figures of a report."""
+    complete = [result for result in results if result.status == "complete"]
+    label = score.replace("_", " ")
+    return [
+        score_by_proportion(complete, label),
+        learning_curves(complete, label),
+        score_by_budget(complete, label),
+        heat_map(complete, label),
+    ]
+
+
+def score_by_proportion(complete: Sequence[Result], label: str) -> Chart:
+    """Show the final score against the hidden proportion: a panel for each budget, a point for each configuration."""
+    groups = list(dict.fromkeys(result.group for result in complete))
+    panels = []
+    for budget in _budgets(complete):
+        series = []
+        for architecture in ARCHITECTURE_NAMES:
+            for place, group in enumerate(groups):
+                runs = [r for r in complete if (r.budget, r.architecture, r.group) == (budget, architecture, group)]
+                if not runs:
+                    continue
+                points = sorted(by_configuration(runs).values(), key=lambda own: own[0].hidden_proportion)
+                name = ARCHITECTURE_NAMES[architecture]
+                scores = [np.array([run.score for run in own]) for own in points]
+                series.append(
+                    Series(
+                        name=name if group == "all" else f"{name} ({group})",
+                        colour=COLOURS[architecture],
+                        x=tuple(own[0].hidden_proportion for own in points),
+                        y=tuple(float(values.mean()) for values in scores),
+                        low=tuple(float(values.min()) for values in scores),
+                        high=tuple(float(values.max()) for values in scores),
+                        texts=tuple(_described(own) for own in points),
+                        marker=MARKERS[place % len(MARKERS)],
+                    )
+                )
+        panels.append((f"{budget:,} weights", tuple(series)))
+    proportions = [result.hidden_proportion for result in complete]
+    return Chart(
+        "score_by_hidden_proportion",
+        f"Final {label} against the hidden proportion",
+        "hidden proportion",
+        f"final {label}",
+        tuple(panels),
+        log_x=bool(proportions) and float(np.median(proportions)) < 0.1,
+        note="A point for each configuration, the mean over its seeds; bars from the lowest to the highest seed. "
+        "Groups of the study have markers of their own.",
+    )
+
+
+def learning_curves(complete: Sequence[Result], label: str) -> Chart:
+    """Show the evaluations during training: the mean over runs, with the bootstrap interval of that mean."""
+    panels = []
+    for budget in _budgets(complete):
+        here = [result for result in complete if result.budget == budget and result.curve]
+        panels.append((f"{budget:,} weights", tuple(_curves(here))))
+    return Chart(
+        "learning_curves",
+        f"{label.capitalize()} during training",
+        "environment steps",
+        label,
+        tuple(panels),
+        note="Means over runs; bands are 95 % bootstrap intervals of the mean.",
+    )
+
+
+def _curves(runs: Sequence[Result]) -> list[Series]:
+    configurations = by_configuration(runs)
+    bundles: dict[str, list[Result]] = {}
+    if len(configurations) <= MOST_CURVES:
+        for name, own in configurations.items():
+            architecture = ARCHITECTURE_NAMES[own[0].architecture]
+            bundles[f"{architecture}, p = {own[0].hidden_proportion:.3g} ({name})"] = own
+    else:
+        for run in sorted(runs, key=lambda run: (list(ARCHITECTURE_NAMES).index(run.architecture), _bin(run))):
+            name = ARCHITECTURE_NAMES[run.architecture]
+            if run.architecture == "varied":
+                name += f", p {_bin_name(_bin(run))}"
+            bundles.setdefault(name, []).append(run)
+    varied = [name for name, own in bundles.items() if own[0].architecture == "varied"]
+    varied.sort(key=lambda name: bundles[name][0].hidden_proportion)
+    series = []
+    for name, own in bundles.items():
+        curves = [dict(run.curve) for run in own]
+        steps = sorted(set.intersection(*(set(curve) for curve in curves)))
+        if not steps:
+            continue
+        scores = np.array([[curve[step] for step in steps] for curve in curves])
+        intervals = [bootstrap_interval(np.mean, scores[:, index]) for index in range(len(steps))]
+        colour = COLOURS[own[0].architecture]
+        if name in varied:
+            colour = SHADES[(varied.index(name) + 1) * (len(SHADES) - 1) // len(varied)]
+        series.append(
+            Series(
+                name=f"{name}, {len(own)} runs" if len(own) > 1 else name,
+                colour=colour,
+                x=tuple(steps),
+                y=tuple(scores.mean(axis=0).tolist()),
+                low=tuple(interval[0] for interval in intervals if interval),
+                high=tuple(interval[1] for interval in intervals if interval),
+                line=True,
+            )
+        )
+    return series
+
+
+def score_by_budget(complete: Sequence[Result], label: str) -> Chart:
+    """Show the best configuration of each architecture at each budget."""
+    found = standings(complete)
+    series = []
+    for architecture, name in ARCHITECTURE_NAMES.items():
+        own = [standing for standing in found if standing.architecture == architecture]
+        if own:
+            means = [standing.best_mean for standing in own]
+            series.append(
+                Series(
+                    name=name,
+                    colour=COLOURS[architecture],
+                    x=tuple(float(standing.budget) for standing in own),
+                    y=tuple(mean.value for mean in means),
+                    low=tuple((mean.interval or (mean.value,) * 2)[0] for mean in means),
+                    high=tuple((mean.interval or (mean.value,) * 2)[1] for mean in means),
+                    texts=tuple(_described(standing.best) for standing in own),
+                    marker="circle",
+                )
+            )
+    return Chart(
+        "score_by_budget",
+        f"Final {label} of each architecture's best configuration against the budget",
+        "budget: weights of each network",
+        f"final {label}",
+        (("", tuple(series)),),
+        log_x=len(_budgets(complete)) > 1,
+        note="Bars are 95 % bootstrap intervals over seeds; a single seed has none.",
+    )
+
+
+def heat_map(complete: Sequence[Result], label: str) -> HeatMap:
+    """Show the mean score by hidden proportion and budget, over all networks of six blocks."""
+    runs = [result for result in complete if result.architecture != "lstm"]
+    budgets = _budgets(runs)
+    bins = sorted({_bin(run) for run in runs})
+    values = np.full((len(budgets), len(bins)), np.nan)
+    counts = np.zeros((len(budgets), len(bins)), dtype=np.int64)
+    for row, budget in enumerate(budgets):
+        for column, place in enumerate(bins):
+            own = by_configuration(run for run in runs if run.budget == budget and _bin(run) == place)
+            if own:
+                counts[row, column] = len(own)
+                values[row, column] = np.mean([np.mean([run.score for run in seeds]) for seeds in own.values()])
+    return HeatMap(
+        "proportion_by_budget",
+        f"Mean final {label} by hidden proportion and budget",
+        tuple(_bin_name(place) for place in bins),
+        tuple(f"{budget:,}" for budget in budgets),
+        values,
+        counts,
+        note="Means over configurations of six-block networks; below each the number of configurations.",
+    )
+
+
+def _budgets(results: Sequence[Result]) -> list[int]:
+    return sorted({result.budget for result in results})
+
+
+def _bin(run: Result) -> int:
+    return int(
+        np.clip(
+            np.searchsorted(PROPORTION_EDGES, run.hidden_proportion, side="right") - 1, 0, len(PROPORTION_EDGES) - 2
+        )
+    )
+
+
+def _bin_name(place: int) -> str:
+    return f"{PROPORTION_EDGES[place]:g} to {PROPORTION_EDGES[place + 1]:g}"
+
+
+def _described(own: Sequence[Result]) -> str:
+    run = own[0]
+    scores = ", ".join(number(result.score) for result in own)
+    return (
+        f"{run.configuration}: p = {run.hidden_proportion:.3g}, n_h = {run.network['n_hidden']:,}, "
+        f"{len(own)} seed{'s' * (len(own) > 1)}: {scores}"
+    )

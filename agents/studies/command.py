@@ -1,0 +1,72 @@
+"""The command line that repeats one trial."""
+
+import ast
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+
+from agents.configuration import PRESET_ONLY, TrainingConfiguration, configure, option_name
+from agents.studies.definition import OWN_FIELDS
+
+
+def train_command(study: optuna.Study, number: int, modules: Sequence[str] = ()) -> list[str]:
+    """Return the words of the command that trains a trial's configuration again, in a run folder of its own.
+
+    Options that are the environment's defaults are left out.
+
+    :param modules: that register environments; the last one is named with the environment
+    :raises ValueError: if there is no such trial, or nothing was proposed for it yet
+    """
+    trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+    if number not in trials:
+        known = f"0 to {max(trials)}" if trials else "none yet"
+        raise ValueError(f"--trial {number} does not exist: there are {known}")
+    recorded = trials[number].user_attrs.get("configuration")
+    if recorded is None:
+        raise ValueError(f"--trial {number} has not begun: tpe proposes its parameters then")
+    return ["python", "train.py", *options_of(recorded, modules)]
+
+
+def options_of(recorded: Mapping[str, Any], modules: Sequence[str] = ()) -> list[str]:
+    """Return the options of train.py that give a recorded configuration.
+
+    :raises ValueError: if an option of presets alone has another value today
+    """
+    configuration, defaults = configure(**recorded), configure(recorded["env"])
+    words = ["--env", ":".join([*modules[-1:], configuration.env])]
+    for field in dataclasses.fields(TrainingConfiguration):
+        value = getattr(configuration, field.name)
+        if field.name in OWN_FIELDS and field.name != "seed":
+            continue
+        if value == getattr(defaults, field.name) and field.name != "seed":
+            continue
+        if field.name in PRESET_ONLY:
+            raise ValueError(f"the preset's {field.name} was {value!r} then, which no option sets")
+        words += _option(field, value)
+    return words
+
+
+def _option(field: "dataclasses.Field[Any]", value: Any) -> list[str]:
+    name = option_name(field.name)
+    if isinstance(value, Mapping):
+        return [word for key, entry in value.items() for word in (name, f"{key}={_literal(entry)}")]
+    if isinstance(value, bool):
+        # Options of truth values take none: giving one switches the default over.
+        return [name]
+    if value is None:
+        default = field.name.replace("_", " ")
+        raise ValueError(f"the {default} is none here, which no option sets")
+    return [name, value if isinstance(value, str) else repr(value)]
+
+
+def _literal(value: Any) -> str:
+    """Write a value so that the command line reads it back."""
+    if not isinstance(value, str):
+        return repr(value)
+    try:
+        ast.literal_eval(value)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return value
+    return repr(value)

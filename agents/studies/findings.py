@@ -1,0 +1,246 @@
+"""What a study found, in numbers: the tables and the sentences of its report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from agents.studies.results import Result, by_configuration
+from agents.studies.statistics import (
+    Interval,
+    bootstrap_interval,
+    cross_validated_r2,
+    interquartile_mean,
+    interval_over_clusters,
+    probability_of_improvement,
+    proportion_features,
+    size_features,
+)
+from policies.specification import BLOCKS
+
+ARCHITECTURE_NAMES = {"varied": "varied sparsity", "uniform": "uniform sparsity", "dense": "dense", "lstm": "LSTM"}
+BASELINES = ("dense", "lstm")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure with its 95 % bootstrap interval; None where a single run or configuration says nothing about it."""
+
+    value: float
+    interval: Interval | None
+
+    def __str__(self) -> str:
+        """Return the figure and its interval."""
+        if self.interval is None:
+            return number(self.value)
+        return f"{number(self.value)} ({number(self.interval[0])} to {number(self.interval[1])})"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An architecture at a budget.
+
+    :ivar best: the runs of its best configuration, that with the highest mean final score over its seeds
+    :ivar runs: of all its configurations
+    :ivar improvement: baseline -> probability that a run of the best configuration scores above one of the baseline's
+    :ivar overall_improvement: the same over the runs of all configurations
+    """
+
+    architecture: str
+    budget: int
+    best: tuple[Result, ...]
+    runs: tuple[Result, ...]
+    improvement: dict[str, Figure]
+    overall_improvement: dict[str, Figure]
+
+    @cached_property
+    def best_mean(self) -> Figure:
+        """Mean score of the best configuration, over seeds."""
+        scores = _scores(self.best)
+        return Figure(float(scores.mean()), bootstrap_interval(np.mean, scores))
+
+    @cached_property
+    def best_iqm(self) -> Figure:
+        """Interquartile mean of the best configuration, over seeds."""
+        scores = _scores(self.best)
+        return Figure(interquartile_mean(scores), bootstrap_interval(interquartile_mean, scores))
+
+    @cached_property
+    def overall_iqm(self) -> Figure:
+        """Interquartile mean over all configurations, which are what is resampled."""
+        clusters = _clusters(self.runs)
+        scores = np.concatenate(clusters)
+        return Figure(interquartile_mean(scores), interval_over_clusters(interquartile_mean, clusters))
+
+    @property
+    def n_configurations(self) -> int:
+        """Number of configurations."""
+        return len(by_configuration(self.runs))
+
+
+@dataclass(frozen=True)
+class Explained:
+    """How much of the scores' variance each model explains, by 5-fold cross-validation over configurations.
+
+    :ivar group: of the study, or "all"
+    :ivar proportion: R² of p + p²; None if there are too few configurations
+    :ivar size: R² of log n_h and the six densities
+    :ivar both: R² of all of them
+    """
+
+    budget: int
+    group: str
+    n_configurations: int
+    proportion: float | None
+    size: float | None
+    both: float | None
+
+
+def standings(results: Sequence[Result]) -> list[Standing]:
+    """Return every architecture at every budget, the budgets rising, from the complete runs."""
+    complete = [result for result in results if result.status == "complete"]
+    found: list[Standing] = []
+    for budget in sorted({result.budget for result in complete}):
+        runs = {
+            architecture: tuple(
+                result for result in complete if result.budget == budget and result.architecture == architecture
+            )
+            for architecture in ARCHITECTURE_NAMES
+        }
+        best = {architecture: _best(own) for architecture, own in runs.items() if own}
+        for architecture, own in best.items():
+            found.append(
+                Standing(
+                    architecture,
+                    budget,
+                    own,
+                    runs[architecture],
+                    {
+                        other: _improvement(own, best[other])
+                        for other in BASELINES
+                        if other in best and other != architecture
+                    },
+                    {
+                        other: _overall_improvement(runs[architecture], runs[other])
+                        for other in BASELINES
+                        if other in best and other != architecture
+                    },
+                )
+            )
+    return found
+
+
+def explained(results: Sequence[Result]) -> list[Explained]:
+    """Return how much of the variance is explained at each budget, over all networks of six blocks and by group."""
+    rows = [result for result in results if result.status == "complete" and result.architecture != "lstm"]
+    found = []
+    for budget in sorted({result.budget for result in rows}):
+        here = [result for result in rows if result.budget == budget]
+        groups = list(dict.fromkeys(result.group for result in here))
+        found.append(_explained(budget, "all", here))
+        if len(groups) > 1:
+            parts = [_explained(budget, group, [row for row in here if row.group == group]) for group in groups]
+            found += [part for part in parts if part.proportion is not None]
+    return found
+
+
+def _explained(budget: int, group: str, rows: Sequence[Result]) -> Explained:
+    scores = _scores(rows)
+    configurations = [row.configuration for row in rows]
+    proportion = proportion_features(np.array([row.hidden_proportion for row in rows]))
+    size = size_features(
+        np.array([row.network["n_hidden"] for row in rows]),
+        {block: np.array([row.network["densities"][block] for row in rows]) for block in BLOCKS},
+    )
+    return Explained(
+        budget,
+        group,
+        len(set(configurations)),
+        cross_validated_r2(proportion, scores, configurations),
+        cross_validated_r2(size, scores, configurations),
+        cross_validated_r2(np.hstack([proportion, size]), scores, configurations),
+    )
+
+
+def sentences(results: Sequence[Result], score: str) -> list[str]:
+    """State the findings."""
+    name = score.replace("_", " ")
+    found = standings(results)
+    said: list[str] = []
+    for budget in sorted({standing.budget for standing in found}):
+        here = sorted((s for s in found if s.budget == budget), key=lambda s: -s.best_mean.value)
+        first = here[0]
+        run = first.best[0]
+        text = (
+            f"With {budget:,} weights {ARCHITECTURE_NAMES[first.architecture]} is best: "
+            f"{first.best[0].configuration} (hidden proportion {run.hidden_proportion:.3g}, "
+            f"{run.network['n_hidden']:,} hidden units) ends at a {name} of {first.best_mean}{_over(first.best)}"
+        )
+        others = [
+            f"{ARCHITECTURE_NAMES[other.architecture]} at {other.best_mean}{_over(other.best)}" for other in here[1:]
+        ]
+        said.append(text + (f"; the best of the others: {', '.join(others)}." if others else "."))
+        for standing in here:
+            for other, figure in standing.improvement.items():
+                if standing.architecture not in BASELINES:
+                    said.append(
+                        f"With {budget:,} weights a run of the best {ARCHITECTURE_NAMES[standing.architecture]} "
+                        f"configuration scores above a run of the best {ARCHITECTURE_NAMES[other]} one with "
+                        f"probability {figure}."
+                    )
+    for part in explained(results):
+        of = "" if part.group == "all" else f" of group {part.group}"
+        start = f"With {part.budget:,} weights, over {part.n_configurations} configurations{of},"
+        if part.proportion is None:
+            said.append(f"{start} there is too little to say how much of the variance the hidden proportion explains.")
+            continue
+        text = f"{start} the hidden proportion alone (p + p²) explains {_percent(part.proportion)}"
+        if part.size is not None and part.both is not None:
+            text += (
+                f"; log n_h and the six densities explain {_percent(part.size)}, "
+                f"all of them together {_percent(part.both)}"
+            )
+        else:
+            text += "; there are too few configurations to fit log n_h and the six densities"
+        said.append(text + ".")
+    return said
+
+
+def _over(runs: Sequence[Result]) -> str:
+    return f", mean and 95 % interval over {len(runs)} seeds" if len(runs) > 1 else " (one seed, no interval)"
+
+
+def _percent(r2: float) -> str:
+    if r2 <= 0:
+        return f"nothing of the variance (R² {r2:.2f})"
+    return f"{r2:.0%} of the variance (R² {r2:.2f})"
+
+
+def _best(runs: Sequence[Result]) -> tuple[Result, ...]:
+    configurations = list(by_configuration(runs).values())
+    best = max(configurations, key=lambda own: float(_scores(own).mean()))
+    return tuple(best)
+
+
+def _improvement(runs: Sequence[Result], others: Sequence[Result]) -> Figure:
+    x, y = _scores(runs), _scores(others)
+    return Figure(probability_of_improvement(x, y), bootstrap_interval(probability_of_improvement, x, y))
+
+
+def _overall_improvement(runs: Sequence[Result], others: Sequence[Result]) -> Figure:
+    value = probability_of_improvement(_scores(runs), _scores(others))
+    return Figure(value, interval_over_clusters(probability_of_improvement, _clusters(runs), _clusters(others)))
+
+
+def _clusters(runs: Sequence[Result]) -> list[np.ndarray]:
+    return [_scores(own) for own in by_configuration(runs).values()]
+
+
+def _scores(runs: Sequence[Result]) -> np.ndarray:
+    return np.array([run.score for run in runs])
+
+
+def number(value: float) -> str:
+    """Write a score with three significant digits, whole numbers from 1,000 on."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -1,0 +1,138 @@
+"""The cells of a study, all known before the first of them runs.
+
+A cell is one training: a configuration and a seed. Its id, its options and what is drawn for it follow from the study
+file alone: every draw has a generator of its own, seeded with the study's seed, the group's name and the number of the
+draw. So the plan is the same on every machine and at every start, and does not depend on who runs what when.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from agents.agent_building import specification_of
+from agents.configuration import TrainingConfiguration, configure
+from agents.errors import usage_errors
+from agents.sequence_ppo import check_batch_size
+from agents.studies.definition import Group, Scalar, StudyDefinition, with_parameters
+from agents.training import check_device
+from envs.lookup import environment_spaces
+from policies.architectures import ActorCriticSpecification
+from policies.initialization import parse_initialization
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One planned training."""
+
+    id: str
+    """unique in the study; the name of its run"""
+    configuration_id: str
+    """shared by the cells that differ in the seed alone"""
+    group: str
+    seed: int
+    parameters: Mapping[str, Scalar]
+    """what the group sets, by name (`budget`, `densities.hh`); empty under tpe, which proposes when the cell runs"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a study, in the order they are run."""
+
+    definition: StudyDefinition
+    cells: tuple[Cell, ...]
+    infeasible: Mapping[str, str]
+    """id of a configuration that no network fits -> why; its cells are not planned"""
+
+    def group(self, cell: Cell) -> Group:
+        """Return the group of a cell."""
+        return next(group for group in self.definition.groups if group.name == cell.group)
+
+    def configuration(self, cell: Cell, parameters: Mapping[str, Scalar]) -> TrainingConfiguration:
+        """Return the configuration that trains a cell with these parameters.
+
+        :raises ValueError: if the parameters do not fit each other
+        """
+        definition = self.definition
+        options = with_parameters(self.group(cell).options, parameters)
+        return configure(definition.env, **options, seed=cell.seed, progress=False)
+
+
+class NetworkPlanner:
+    """Finds the networks of configurations; makes each environment once to know its spaces."""
+
+    def __init__(self) -> None:
+        self._spaces: dict[str, tuple[spaces.Box, spaces.Box | spaces.Discrete]] = {}
+
+    def networks(self, configuration: TrainingConfiguration) -> ActorCriticSpecification:
+        """Return the networks of a configuration, checked as `plan_training` does.
+
+        :raises ValueError: if something does not fit
+        """
+        check_device(configuration.device)
+        check_batch_size(configuration.batch_size, configuration.n_steps, configuration.n_envs)
+        parse_initialization(configuration.init)
+        key = repr((configuration.env, sorted(configuration.env_arguments.items()), configuration.reward))
+        if key not in self._spaces:
+            self._spaces[key] = environment_spaces(
+                configuration.env, configuration.env_arguments, reward=configuration.reward
+            )
+        return specification_of(configuration, *self._spaces[key])
+
+
+def plan_study(definition: StudyDefinition, planner: NetworkPlanner | None = None) -> Plan:
+    """Plan all cells, and find the configurations that no network fits.
+
+    :raises UsageError: if no cell is left
+    """
+    planner = planner or NetworkPlanner()
+    cells: list[Cell] = []
+    infeasible: dict[str, str] = {}
+    plan = Plan(definition, (), infeasible)
+    with usage_errors():
+        for group in definition.groups:
+            for configuration_id, parameters in _configurations(definition, group):
+                # One seed for all says whether there is a network; what tpe proposes is not known yet.
+                cell = Cell(configuration_id, configuration_id, group.name, definition.seeds[0], parameters)
+                try:
+                    planner.networks(plan.configuration(cell, parameters))
+                except ValueError as error:
+                    if group.sampler == "tpe":
+                        raise definition.refuse("options", str(error)) from None
+                    infeasible[configuration_id] = " ".join(str(error).split())
+                    continue
+                cells += [
+                    dataclasses.replace(cell, id=f"{configuration_id}-seed{seed}", seed=seed)
+                    for seed in definition.seeds
+                ]
+        if not cells:
+            first, reason = next(iter(infeasible.items()))
+            raise ValueError(f"{definition.file}: no cell is feasible; {first}: {reason}")
+    # A study that is not finished says most if every configuration has run once before any runs again.
+    order = {seed: place for place, seed in enumerate(definition.seeds)}
+    cells.sort(key=lambda cell: order[cell.seed])
+    return Plan(definition, tuple(cells), infeasible)
+
+
+def draw_generator(definition: StudyDefinition, group: str, number: int) -> np.random.Generator:
+    """Return the generator of one draw of a group; it depends on nothing else in the study."""
+    return np.random.default_rng(np.random.SeedSequence([definition.seed, number, *group.encode()]))
+
+
+def _configurations(definition: StudyDefinition, group: Group) -> Iterator[tuple[str, dict[str, Any]]]:
+    points = [dict(zip(group.each, values, strict=True)) for values in itertools.product(*group.each.values())]
+    number = 0
+    for _ in range(group.trials):
+        for point in points:
+            parameters: dict[str, Any] = dict(point)
+            if group.sampler == "random":
+                generator = draw_generator(definition, group.name, number)
+                # Drawn in the order of the names, so that the order in the file does not matter.
+                drawn = {name: group.drawn[name].draw(generator) for name in sorted(group.drawn)}
+                parameters |= {name: drawn[name] for name in group.drawn}
+            yield f"{group.name}-{number:04d}", parameters
+            number += 1

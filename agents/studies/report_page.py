@@ -1,0 +1,240 @@
+"""The report as one HTML page that needs nothing else: text, tables, and charts that respond."""
+
+import html
+import math
+from collections.abc import Sequence
+from datetime import datetime
+
+import plotly.graph_objects as go
+from plotly.io import to_html
+from plotly.subplots import make_subplots
+
+from agents.studies.charts import Chart, HeatMap, Series
+from agents.studies.definition import StudyDefinition
+from agents.studies.findings import ARCHITECTURE_NAMES, BASELINES, Explained, Standing
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 1180px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+.about, .note { color: #52606d; } .note { font-size: 0.88rem; }
+table { border-collapse: collapse; font-size: 0.88rem; margin: 0.6rem 0; }
+th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #e4e7eb; white-space: nowrap; }
+th { border-bottom: 2px solid #9aa5b1; } td:first-child, th:first-child { text-align: left; }
+.scroll { overflow-x: auto; }
+"""
+
+
+def render(
+    definition: StudyDefinition,
+    said: Sequence[str],
+    standings: Sequence[Standing],
+    explanations: Sequence[Explained],
+    charts: Sequence[Chart | HeatMap],
+    progress: str,
+    infeasible: Sequence[tuple[str, str]],
+) -> str:
+    """Return the page.
+
+    :param said: the findings as sentences
+    :param progress: how far the study is
+    :param infeasible: configuration and why no network fits it
+    """
+    score = definition.score.replace("_", " ")
+    parts = [
+        f"<h1>Study {_escape(definition.name)}</h1>",
+        f'<p class="about">{_escape(definition.env)}, score: {_escape(score)} of the final '
+        f"policy over fresh episodes. {_escape(progress)} {datetime.now():%Y-%m-%d %H:%M}.</p>",
+        "<h2>Findings</h2>",
+        *(f"<p>{_escape(sentence)}</p>" for sentence in said or ["No cell is complete yet."]),
+    ]
+    parts += [
+        "<h2>Architectures at equal budget</h2>",
+        _standing_table(standings),
+        '<p class="note">Best: the configuration with the highest mean final score over its seeds. It is chosen by the '
+        "scores shown, which flatters it, the more so the more configurations there are. Intervals: 95 % percentile "
+        "bootstrap, over seeds for the best, over configurations for all. IQM: interquartile mean. P(&gt; dense): "
+        "probability that a run scores above one of dense, ties half; likewise LSTM (arXiv 2108.13264).</p>",
+        "<h2>How much the hidden proportion explains</h2>",
+        _explained_table(explanations),
+        '<p class="note">R² of linear models by 5-fold cross-validation over configurations, all seeds of one in the '
+        "same fold, mean over 20 random partitions; 0 is as good as the mean score of the other folds. Networks of six "
+        "blocks, without LSTM.</p>",
+        "<h2>Figures</h2>",
+    ]
+    for index, chart in enumerate(charts):
+        figure = _heat_map(chart) if isinstance(chart, HeatMap) else _figure(chart)
+        parts.append(
+            to_html(
+                figure, include_plotlyjs=index == 0, full_html=False, div_id=chart.name, config={"responsive": True}
+            )
+        )
+        parts.append(f'<p class="note">{_escape(chart.note)}</p>')
+    if infeasible:
+        parts.append("<h2>Infeasible configurations, not run</h2>")
+        rows = [(configuration, trouble) for configuration, trouble in infeasible]
+        parts.append(_table(("configuration", "why"), rows))
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Study {_escape(definition.name)}</title>'
+        f"<style>{_STYLE}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
+    )
+
+
+def _standing_table(standings: Sequence[Standing]) -> str:
+    others = [other for other in BASELINES if any(other in standing.improvement for standing in standings)]
+    names = {"dense": "dense", "lstm": "LSTM"}
+    header = ["budget and architecture", "best", "p", "n_h", "seeds", "mean of best", "IQM of best"]
+    header += [f"P(best > {names[other]})" for other in others]
+    header += ["configurations", "IQM of all", *(f"P(all > {names[other]})" for other in others)]
+    rows = []
+    for standing in standings:
+        run = standing.best[0]
+        row: list[object] = [
+            f"{standing.budget:,} {ARCHITECTURE_NAMES[standing.architecture]}",
+            run.configuration,
+            f"{run.hidden_proportion:.3g}",
+            f"{run.network['n_hidden']:,}",
+            len(standing.best),
+            standing.best_mean,
+            standing.best_iqm,
+            *(standing.improvement.get(other, "") for other in others),
+            standing.n_configurations,
+            standing.overall_iqm,
+            *(standing.overall_improvement.get(other, "") for other in others),
+        ]
+        rows.append(row)
+    return _table(header, rows)
+
+
+def _explained_table(explanations: Sequence[Explained]) -> str:
+    header = ("budget and group", "configurations", "p + p²", "log n_h and six densities", "all of them")
+    rows = [
+        (
+            f"{part.budget:,} {part.group}",
+            part.n_configurations,
+            *("too few" if r2 is None else f"{r2:.2f}" for r2 in (part.proportion, part.size, part.both)),
+        )
+        for part in explanations
+    ]
+    return _table(header, rows)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = ["<tr>" + "".join(f"<th>{_escape(name)}</th>" for name in header) + "</tr>"]
+    lines += ["<tr>" + "".join(f"<td>{_escape(cell)}</td>" for cell in row) + "</tr>" for row in rows]
+    return '<div class="scroll"><table>' + "\n".join(lines) + "</table></div>"
+
+
+def _figure(chart: Chart) -> go.Figure:
+    n = max(len(chart.panels), 1)
+    figure = make_subplots(
+        rows=1, cols=n, shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=[title for title, _ in chart.panels]
+    )
+    named: set[str] = set()
+    for column, (_, series) in enumerate(chart.panels, start=1):
+        for one in series:
+            for trace in _traces(one, shown=one.name not in named):
+                figure.add_trace(trace, row=1, col=column)
+            named.add(one.name)
+    figure.update_xaxes(title_text=chart.x_label, type="log" if chart.log_x else "linear")
+    figure.update_yaxes(title_text=chart.y_label, col=1)
+    figure.update_layout(
+        title=chart.title,
+        height=500,
+        template="simple_white",
+        hovermode="closest",
+        legend={"orientation": "h", "yanchor": "top", "y": -0.18, "x": 0},
+        updatemenus=[_axis_buttons(n, log_first=chart.log_x)],
+        margin={"t": 90},
+    )
+    return figure
+
+
+def _axis_buttons(panels: int, log_first: bool) -> dict[str, object]:
+    axes = [f"xaxis{index if index > 1 else ''}.type" for index in range(1, panels + 1)]
+    kinds = ("log", "linear") if log_first else ("linear", "log")
+    return {
+        "type": "buttons",
+        "direction": "left",
+        "x": 1.0,
+        "xanchor": "right",
+        "y": 1.16,
+        "buttons": [
+            {"label": f"{kind} axis", "method": "relayout", "args": [dict.fromkeys(axes, kind)]} for kind in kinds
+        ],
+    }
+
+
+def _traces(series: Series, shown: bool) -> list[go.Scatter]:
+    common = {"name": series.name, "legendgroup": series.name}
+    traces = []
+    if series.line:
+        if series.low:
+            traces.append(
+                go.Scatter(
+                    x=[*series.x, *reversed(series.x)],
+                    y=[*series.high, *reversed(series.low)],
+                    fill="toself",
+                    fillcolor=_translucent(series.colour),
+                    line={"width": 0},
+                    hoverinfo="skip",
+                    showlegend=False,
+                    **common,
+                )
+            )
+        traces.append(
+            go.Scatter(x=series.x, y=series.y, mode="lines", line={"color": series.colour}, showlegend=shown, **common)
+        )
+        return traces
+    bars = None
+    if series.low and any(high > low for low, high in zip(series.low, series.high, strict=True)):
+        bars = {
+            "type": "data",
+            "symmetric": False,
+            "array": [high - y for high, y in zip(series.high, series.y, strict=True)],
+            "arrayminus": [y - low for low, y in zip(series.low, series.y, strict=True)],
+            "thickness": 1,
+        }
+    return [
+        go.Scatter(
+            x=series.x,
+            y=series.y,
+            mode="markers",
+            marker={"color": series.colour, "symbol": series.marker, "size": 9, "opacity": 0.85},
+            error_y=bars,
+            text=[_escape(text) for text in series.texts],
+            hovertemplate="%{text}<extra>%{fullData.name}</extra>" if series.texts else None,
+            showlegend=shown,
+            **common,
+        )
+    ]
+
+
+def _heat_map(chart: HeatMap) -> go.Figure:
+    figure = go.Figure(
+        go.Heatmap(
+            z=[[None if math.isnan(value) else value for value in row] for row in chart.values.tolist()],
+            x=chart.columns,
+            y=chart.rows,
+            text=chart.counts.tolist(),
+            texttemplate="%{z:.4g}<br>%{text}",
+            hovertemplate="p %{x}, budget %{y}: %{z:.4g} over %{text} configurations<extra></extra>",
+            colorscale="Viridis",
+        )
+    )
+    figure.update_layout(
+        title=chart.title,
+        height=260 + 60 * max(len(chart.rows), 1),
+        template="simple_white",
+        xaxis={"title": {"text": "hidden proportion"}, "type": "category"},
+        yaxis={"title": {"text": "budget"}, "type": "category"},
+    )
+    return figure
+
+
+def _translucent(colour: str) -> str:
+    red, green, blue = (int(colour[index : index + 2], 16) for index in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, 0.18)"
+
+
+def _escape(value: object) -> str:
+    return html.escape(str(value))

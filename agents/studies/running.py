@@ -1,0 +1,178 @@
+"""A study run by several worker processes on this machine, watched until every cell is done."""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from rich.console import Console
+
+from agents.errors import UsageError
+from agents.studies.definition import StudyDefinition
+from agents.studies.ledger import LEFT, CellState, cell_states
+from agents.studies.live_table import LiveTable
+from agents.studies.storage import STORAGE_ERRORS, Address, reason
+from agents.studies.worker import StudyAccess, Worker, interrupted_by, worker_name
+from envs.lookup import import_modules
+
+REFRESH = 1.0
+"""Seconds between two looks at the workers and the table."""
+PATIENCE = 60.0
+"""Seconds that interrupted workers get to hand their cells back."""
+
+
+@dataclass
+class _Running:
+    process: BaseProcess
+    name: str
+    share: tuple[int, ...]
+    log: Path
+
+
+def run_study(
+    access: StudyAccess, workers: int, *, modules: Sequence[str] = (), retry_failed: bool = False, console: Console
+) -> list[CellState]:
+    """Run a study with worker processes, each on its share of the cores, and show how it stands.
+
+    A worker that is killed is replaced, and its cell runs again. Ctrl-C and SIGTERM let every worker hand its cell
+    back.
+
+    :param modules: imported by each worker before anything else, to register environments
+    :param retry_failed: run cells that failed before again
+    :return: how every cell stands at the end
+    :raises UsageError: if a worker ends for a reason that would end the next one too
+    :raises KeyboardInterrupt: if interrupted, after the workers have ended
+    """
+    states = access.enqueue(retry_failed=retry_failed)
+    left = sum(state.status in LEFT for state in states)
+    shares = core_shares(min(workers, left))
+    notes: list[str] = []
+    crew: list[_Running] = []
+    with interrupted_by(signal.SIGTERM), LiveTable(access.definition.name, console) as table:
+        try:
+            crew = [_start(access, number, share, modules) for number, share in enumerate(shares)]
+            while crew:
+                multiprocessing.connection.wait([member.process.sentinel for member in crew], timeout=REFRESH)
+                for index in reversed(range(len(crew))):
+                    if crew[index].process.exitcode is not None:
+                        member = crew.pop(index)
+                        replacement = _after(access, member, modules, notes)
+                        crew += [replacement] if replacement else []
+                try:
+                    states = cell_states(access.plan, access.study.get_trials(deepcopy=False))
+                except STORAGE_ERRORS as error:
+                    notes.append(f"the database cannot be reached: {access.address.without_secrets(reason(error))}")
+                table.update(states, notes[-3:])
+        finally:
+            _stop(crew)
+    return states
+
+
+def _start(access: StudyAccess, number: int, share: tuple[int, ...], modules: Sequence[str]) -> _Running:
+    name = worker_name()
+    log = access.folder / "workers" / f"{number}.log"
+    log.parent.mkdir(exist_ok=True)
+    process = multiprocessing.get_context("spawn").Process(
+        target=_work,
+        args=(access.definition, access.folder, access.address, name, log, tuple(modules)),
+        name=f"worker-{number}",
+    )
+    # A process inherits the cores it may use, and everything in it that counts cores finds its share.
+    with _on_cores(share):
+        process.start()
+    return _Running(process, name, share, log)
+
+
+def _after(access: StudyAccess, member: _Running, modules: Sequence[str], notes: list[str]) -> _Running | None:
+    """Look after a worker that has ended: hand its cell on, and replace it if it was killed."""
+    code = member.process.exitcode
+    assert code is not None
+    if code == 0:
+        return None
+    access.enqueue(gone=(member.name,))
+    if code > 0:
+        last = (member.log.read_text(errors="replace").strip().splitlines() or ["it left no message"])[-1]
+        raise UsageError(f"a worker ended with exit code {code}: {last.removeprefix('error: ')} (see {member.log})")
+    notes.append(f"worker {member.name} was killed by {signal.Signals(-code).name}; another takes its place")
+    return _start(access, int(member.log.stem), member.share, modules)
+
+
+def _stop(crew: Sequence[_Running]) -> None:
+    """Interrupt the workers, wait until they have handed their cells back, and kill those that do not."""
+    for member in crew:
+        if member.process.is_alive():
+            member.process.terminate()
+    deadline = time.monotonic() + PATIENCE
+    try:
+        for member in crew:
+            member.process.join(max(deadline - time.monotonic(), 0.0))
+    finally:
+        for member in crew:
+            if member.process.is_alive():
+                member.process.kill()
+                member.process.join()
+
+
+def _work(
+    definition: StudyDefinition, folder: Path, address: Address, name: str, log: Path, modules: Sequence[str]
+) -> None:
+    """Be a worker process: write to the log alone, and end with the process that started it."""
+    # Ctrl-C reaches the whole group of processes; the one that started us says when to end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with log.open("a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    with interrupted_by(signal.SIGTERM):
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        try:
+            import_modules(modules)
+            Worker(StudyAccess(definition, folder, address), name).run()
+        except KeyboardInterrupt:
+            sys.exit(130)
+        except STORAGE_ERRORS as error:
+            print(f"error: --storage {address} cannot be used: {address.without_secrets(reason(error))}", flush=True)
+            sys.exit(2)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def core_shares(workers: int, cores: Sequence[int] | None = None) -> list[tuple[int, ...]]:
+    """Share cores among workers: each gets a part of them, or, where there are fewer cores than workers, one.
+
+    :param cores: default: those this process may use
+    :return: the cores of each worker; empty tuples where processes cannot be bound to cores
+    """
+    if cores is None:
+        if not hasattr(os, "sched_getaffinity"):
+            return [()] * workers
+        cores = sorted(os.sched_getaffinity(0))
+    n = len(cores)
+    if workers >= n:
+        return [(cores[worker % n],) for worker in range(workers)]
+    return [tuple(cores[worker * n // workers : (worker + 1) * n // workers]) for worker in range(workers)]
+
+
+@contextmanager
+def _on_cores(share: Sequence[int]) -> Iterator[None]:
+    if not share:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, share)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

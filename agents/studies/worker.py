@@ -1,0 +1,308 @@
+"""A worker: takes one waiting cell after the other, trains it, and leaves when every cell of the study is done.
+
+Workers know each other through the database alone. Each takes the study's lock to look after the dead, to enqueue what
+is missing, and to claim a trial; the lock is free while it trains, and taken again to write the trial's end. So a trial
+has one worker, a cell has one trial that counts, and a worker that was taken for dead but lives cannot finish a trial
+that was given to another.
+"""
+
+import contextlib
+import json
+import math
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+
+from agents.callbacks import CurvePoint, EvaluationCallback
+from agents.configuration import TrainingConfiguration, configure
+from agents.evaluation import Evaluation
+from agents.studies.definition import Distribution, Scalar, StudyDefinition
+from agents.studies.ledger import LEFT, CellState, enqueue_missing, fail_dead, open_study, recorded
+from agents.studies.planning import Cell, NetworkPlanner, Plan, draw_generator, plan_study
+from agents.studies.storage import STORAGE_ERRORS, Address, StudyLock, patiently
+from agents.training import TrainingResult, train
+from policies.architectures import ActorCriticSpecification
+
+
+class CellFailed(Exception):
+    """A training ended in an error, which the trial's record names."""
+
+
+class CellLost(Exception):
+    """The trial was given to another worker, as this one gave no sign of life for too long."""
+
+
+class StudyAccess:
+    """A study opened: its plan, its database and its lock.
+
+    :param folder: of the study
+    :param address: of the database; None for an SQLite file in the folder
+    :param create: make what is not there yet
+    :raises ValueError: if the study's definition differs from the one that is there, or none is there to read
+    :raises StorageInternalError, SQLAlchemyError: if the database cannot be used
+    """
+
+    def __init__(
+        self, definition: StudyDefinition, folder: Path, address: Address | None, *, create: bool = True
+    ) -> None:
+        self.definition = definition
+        self.folder = folder
+        self.address = address or embedded_address(folder)
+        self.planner = NetworkPlanner()
+        self.plan: Plan = plan_study(definition, self.planner)
+        file = self.address.file
+        if create:
+            folder.mkdir(parents=True, exist_ok=True)
+        elif file is not None and not file.is_file():
+            raise ValueError(f"the study {definition.name!r} has no database {file}: run it first")
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.lock = StudyLock(self.address, definition.name)
+        with self.lock:
+            self.storage = self.address.storage(definition.heartbeat)
+            self.study = open_study(self.storage, definition, create=create)
+
+    def enqueue(self, *, gone: tuple[str, ...] = (), retry_failed: bool = False) -> list[CellState]:
+        """Let dead workers' trials fail, enqueue what is missing, and return how every cell stands."""
+        with self.lock:
+            fail_dead(self.study, gone)
+            return enqueue_missing(self.study, self.plan, retry_failed=retry_failed)
+
+
+def embedded_address(folder: Path) -> Address:
+    """Return the address of the database in a study's folder."""
+    return Address.of_file(folder / "study.db")
+
+
+class Worker:
+    """Runs cells of a study.
+
+    :param name: how the worker signs its trials; unique
+    """
+
+    def __init__(self, access: StudyAccess, name: str | None = None) -> None:
+        self.access = access
+        self.name = name or worker_name()
+        self._cells = {cell.id: cell for cell in access.plan.cells}
+        self._lost = False
+
+    def run(self) -> list[CellState]:
+        """Work until every cell is complete, pruned or failed.
+
+        :return: how every cell stands
+        :raises KeyboardInterrupt: if interrupted; the cell at hand goes back
+        """
+        study, lock = self.access.study, self.access.lock
+        while True:
+            with lock:
+                fail_dead(study)
+                states = enqueue_missing(study, self.access.plan)
+                if any(state.status == "waiting" for state in states):
+                    self._run_one()
+                    continue
+            if not any(state.status in LEFT for state in states):
+                return states
+            # Others are at work; should one of them die, its cell has to be taken over.
+            time.sleep(min(self.access.definition.heartbeat / 2, 5.0))
+
+    def _run_one(self) -> None:
+        self._lost = False
+        try:
+            # One trial waits and the lock is held, so Optuna takes a waiting one and makes none up.
+            self.access.study.optimize(self._objective, n_trials=1, catch=(CellFailed,), gc_after_trial=True)
+        except (CellLost, ValueError, UpdateFinishedTrialError):
+            # Optuna refuses to end a trial that has failed meanwhile.
+            if not self._lost:
+                raise
+
+    def _objective(self, trial: optuna.Trial) -> float:
+        cell = self._cells[trial.user_attrs["cell"]]
+        trial.set_user_attr("worker", self.name)
+        self.access.storage.record_heartbeat(trial._trial_id)
+        self.access.lock.release()
+        try:
+            return self._train(trial, cell)
+        except (optuna.TrialPruned, *STORAGE_ERRORS):
+            raise
+        except (CellLost, UpdateFinishedTrialError):
+            self._lost = True
+            raise
+        except Exception as error:
+            message = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+            patiently(lambda: trial.set_user_attr("error", message))
+            raise CellFailed(message) from error
+        except BaseException as interruption:
+            trial.set_user_attr("interrupted", True)
+            # Optuna ends a trial properly for this one alone.
+            raise KeyboardInterrupt from interruption
+        finally:
+            patiently(self.access.lock.acquire)
+            state = patiently(lambda: self.access.storage.get_trial(trial._trial_id)).state
+            self._lost = self._lost or state != TrialState.RUNNING
+
+    def _train(self, trial: optuna.Trial, cell: Cell) -> float:
+        definition = self.access.definition
+        planned = trial.user_attrs.get("configuration")
+        if planned is None:
+            configuration, networks = self._proposed(trial, cell)
+        else:
+            configuration = configure(**planned)
+            networks = self.access.planner.networks(configuration)
+        patiently(lambda: trial.set_user_attr("network", _described(networks)))
+        reported: set[int] = set()
+
+        def report(point: CurvePoint) -> bool:
+            """Report an evaluation once; tell whether to prune."""
+            if point.steps in reported:
+                return False
+            reported.add(point.steps)
+            score = score_of(point.evaluation, definition.score)
+            patiently(lambda: trial.report(score, point.steps))
+            return patiently(trial.should_prune)
+
+        result = train(
+            _in_folder(configuration, self.access.folder, cell.id, trial.user_attrs["attempt"]),
+            callbacks=[ReportingCallback(report)],
+        )
+        for point in result.curve:  # those of a training that calls no callbacks
+            report(point)
+        outcome = _outcome(result, definition.score)
+        patiently(lambda: trial.set_user_attr("outcome", outcome))
+        return outcome["final_score"]
+
+    def _proposed(self, trial: optuna.Trial, cell: Cell) -> tuple[TrainingConfiguration, ActorCriticSpecification]:
+        """Let tpe propose the parameters, from the trials so far and the cell's own seed."""
+        definition, group = self.access.definition, self.access.plan.group(cell)
+        number = int(cell.configuration_id.rpartition("-")[2])
+        seed = int(draw_generator(definition, group.name, number).integers(2**31))
+        self.access.study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        parameters = {name: _suggest(trial, name, group.drawn[name]) for name in group.drawn}
+        try:
+            configuration = self.access.plan.configuration(cell, parameters)
+            networks = self.access.planner.networks(configuration)
+        except ValueError as error:
+            message = " ".join(str(error).split())
+            patiently(lambda: trial.set_user_attr("infeasible", message))
+            raise optuna.TrialPruned(message) from None
+        patiently(lambda: trial.set_user_attr("configuration", recorded(configuration)))
+        return configuration, networks
+
+
+class ReportingCallback(BaseCallback):
+    """Passes every evaluation of a training on, right after it was made.
+
+    :param report: called with each evaluation; returns whether to prune the trial
+    """
+
+    def __init__(self, report: Callable[[CurvePoint], bool]) -> None:
+        super().__init__()
+        self._report = report
+        self._evaluations: EvaluationCallback | None = None
+
+    def _on_training_start(self) -> None:
+        callbacks: CallbackList = self.locals["callback"]
+        self._evaluations = next(entry for entry in callbacks.callbacks if isinstance(entry, EvaluationCallback))
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        if self._pass_on():
+            raise optuna.TrialPruned(f"after {self.num_timesteps:,} steps")
+
+    def _on_training_end(self) -> None:
+        self._pass_on()  # a training that has reached its end is not pruned any more
+
+    def _pass_on(self) -> bool:
+        assert self._evaluations is not None
+        verdicts = [self._report(point) for point in self._evaluations.curve]
+        return any(verdicts)
+
+
+def worker_name() -> str:
+    """Return a name for a worker that no other has."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+def score_of(evaluation: Evaluation, score: str) -> float:
+    """Return the score of an evaluation.
+
+    :raises ValueError: if the environment knows no success
+    """
+    value = evaluation.mean_return if score == "mean_return" else evaluation.success_rate
+    if value is None:
+        raise ValueError("the score success_rate does not fit: the environment reports no success")
+    return value
+
+
+@contextlib.contextmanager
+def interrupted_by(number: signal.Signals) -> Iterator[None]:
+    """Let a signal interrupt as Ctrl-C does, once: what it interrupts may clean up undisturbed."""
+
+    def interrupt(*_: object) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def _suggest(trial: optuna.Trial, name: str, distribution: Distribution) -> Scalar:
+    if distribution.kind == "choice":
+        return trial.suggest_categorical(name, distribution.values)
+    if distribution.kind == "integers":
+        return trial.suggest_int(name, int(distribution.low), int(distribution.high))
+    return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.kind == "log_uniform")
+
+
+def _in_folder(configuration: TrainingConfiguration, folder: Path, cell: str, attempt: int) -> TrainingConfiguration:
+    """Return the configuration with a run folder of its own in the study's folder."""
+    parent = folder / configuration.env.replace("/", "-")
+    while (parent / (run_name := cell if attempt == 1 else f"{cell}-attempt{attempt}")).exists():
+        attempt += 1
+    values = recorded(configuration)
+    return configure(**values, log_dir=str(folder), run_name=run_name, progress=False)
+
+
+def _described(networks: ActorCriticSpecification) -> dict[str, Any]:
+    actor = networks.actor
+    return {
+        "n_hidden": actor.n_hidden,
+        "hidden_proportion": actor.hidden_proportion,
+        "total_weights": actor.total_weights,
+        "densities": dict(actor.densities),
+        "weights": dict(actor.weights),
+    }
+
+
+def _outcome(result: TrainingResult, score: str) -> dict[str, Any]:
+    """Return what a training came to, as plain values.
+
+    :raises ValueError: if the final score is not finite
+    """
+    final = score_of(result.final, score)
+    if not math.isfinite(final):
+        raise ValueError(f"the final {score} is {final}")
+    scores = [score_of(point.evaluation, score) for point in result.curve]
+    outcome = {
+        "final_score": final,
+        "best_score": max((value for value in scores if math.isfinite(value)), default=final),
+        "final": result.final.summary(),
+        "best": {"steps": result.best.steps, **result.best.evaluation.summary()},
+        "steps": result.steps,
+        "seconds": round(result.seconds, 3),
+        "run": result.path.name,
+    }
+    return json.loads(json.dumps(outcome))

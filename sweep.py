@@ -1,0 +1,145 @@
+"""Run, share, report and repeat studies of many trainings: python sweep.py run STUDY.yaml."""
+
+import argparse
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from agents.command_line import OneLineParser, run
+from agents.errors import UsageError, usage_errors
+from agents.studies.command import train_command
+from agents.studies.definition import StudyDefinition, read_study
+from agents.studies.ledger import CellState
+from agents.studies.report import write_report
+from agents.studies.running import run_study
+from agents.studies.storage import EXAMPLE_ADDRESS, Address, storage_errors
+from agents.studies.worker import StudyAccess, Worker, embedded_address, interrupted_by
+from envs.lookup import import_modules
+
+
+def main() -> None:
+    """Parse the options and do what is asked."""
+    parser = OneLineParser(
+        prog="sweep.py", description="Studies: many trainings, planned up front and reported together."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="run|worker|report|show")
+    descriptions = {
+        "run": "run a study with several workers on this machine, or go on with it",
+        "worker": "join a study as one worker, on this or another machine",
+        "report": "write results.csv, figures and report.html",
+        "show": "print the command line of one trial",
+    }
+    for name, description in descriptions.items():
+        command = commands.add_parser(name, help=description, description=description)
+        command.add_argument("study", type=Path, metavar="STUDY.yaml", help="the study file")
+        command.add_argument(
+            "--storage",
+            metavar="ADDRESS",
+            help=f"database shared by machines, such as {EXAMPLE_ADDRESS} (default: a file in the study's folder)",
+        )
+        command.add_argument(
+            "--studies-dir", type=Path, default=Path("studies"), metavar="TEXT", help="folder of all studies"
+        )
+        command.add_argument(
+            "--import",
+            dest="modules",
+            action="append",
+            default=[],
+            metavar="MODULE",
+            help="module to import first, so that it registers environments; repeatable",
+        )
+        if name in ("run", "worker"):
+            command.add_argument("--retry-failed", action="store_true", help="run cells that failed before again")
+        if name == "run":
+            command.add_argument("--workers", type=int, metavar="N", help="worker processes (default: the study's)")
+        if name == "report":
+            command.add_argument("--out", type=Path, metavar="TEXT", help="folder of the report (default: the study's)")
+        if name == "show":
+            command.add_argument("--trial", type=int, required=True, metavar="N", help="number of the trial")
+    arguments = parser.parse_args()
+    with usage_errors():
+        import_modules(arguments.modules)
+        definition = read_study(arguments.study)
+        folder: Path = arguments.studies_dir / definition.name
+        address = Address.parse(arguments.storage) if arguments.storage is not None else embedded_address(folder)
+    do = {"run": _run, "worker": _worker, "report": _report, "show": _show}[arguments.command]
+    do(arguments, definition, folder, address)
+
+
+def _run(arguments: argparse.Namespace, definition: StudyDefinition, folder: Path, address: Address) -> None:
+    workers = definition.workers if arguments.workers is None else arguments.workers
+    if workers < 1:
+        raise UsageError(f"--workers {workers} does not fit: a whole number of at least 1 is needed")
+    with storage_errors(address):
+        access = _open(definition, folder, address)
+        try:
+            states = run_study(
+                access, workers, modules=arguments.modules, retry_failed=arguments.retry_failed, console=Console()
+            )
+        except KeyboardInterrupt:
+            _stopped(f"stopped; python sweep.py run {arguments.study} goes on")
+    _finish(states, f"report: python sweep.py report {arguments.study}")
+
+
+def _worker(arguments: argparse.Namespace, definition: StudyDefinition, folder: Path, address: Address) -> None:
+    with storage_errors(address), interrupted_by(signal.SIGTERM):
+        try:
+            access = _open(definition, folder, address)
+            access.enqueue(retry_failed=arguments.retry_failed)
+            states = Worker(access).run()
+        except KeyboardInterrupt:
+            _stopped("stopped; the cell at hand went back to the study")
+    _finish(states, "every cell is done")
+
+
+def _report(arguments: argparse.Namespace, definition: StudyDefinition, folder: Path, address: Address) -> None:
+    with storage_errors(address), usage_errors():
+        access = StudyAccess(definition, folder, address, create=False)
+    out: Path = arguments.out or folder / "report"
+    with usage_errors():
+        out.mkdir(parents=True, exist_ok=True)
+    for sentence in write_report(access.study, access.plan, out):
+        print(sentence)
+    print(f"report: {out / 'report.html'}")
+
+
+def _show(arguments: argparse.Namespace, definition: StudyDefinition, folder: Path, address: Address) -> None:
+    with storage_errors(address), usage_errors():
+        access = StudyAccess(definition, folder, address, create=False)
+        words = train_command(access.study, arguments.trial, arguments.modules)
+    print(shlex.join(words))
+
+
+def _open(definition: StudyDefinition, folder: Path, address: Address) -> StudyAccess:
+    with usage_errors():
+        access = StudyAccess(definition, folder, address)
+    plan = access.plan
+    print(f"study {definition.name}: {len(plan.cells)} cells, in {folder}, storage {address}", flush=True)
+    if plan.infeasible:
+        print(f"{len(plan.infeasible)} configurations are infeasible and skipped:", flush=True)
+        for configuration, trouble in plan.infeasible.items():
+            print(f"  {configuration}: {trouble}", flush=True)
+    return access
+
+
+def _stopped(message: str) -> NoReturn:
+    print(message, file=sys.stderr)
+    raise SystemExit(130)
+
+
+def _finish(states: list[CellState], message: str) -> None:
+    failed = [state for state in states if state.status == "failed"]
+    for state in failed:
+        print(f"{state.cell.id} failed: {state.trouble}")
+    print(message)
+    if failed:
+        print(f"{len(failed)} of {len(states)} cells failed; --retry-failed runs them again", file=sys.stderr)
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    run(main)
