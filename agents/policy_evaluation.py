@@ -106,10 +106,10 @@ def evaluate_policy(
         )
     with torch_threads("cpu"), torch.random.fork_rng(devices=()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*GLFW")  # it minds that a window was closed
-        zeros = np.zeros(environments.observation_space.shape, np.float32)
-        policy.parameters(np.tile(zeros, (1, environments.num_envs, 1)))  # kernels are compiled when first called
         torch.manual_seed(first_seed)
         try:
+            # Kernels are compiled when they are first called, which is no part of the speed.
+            policy.parameters(np.zeros((1, environments.num_envs, *environments.observation_space.shape), np.float32))
             evaluation = evaluate(
                 policy.policy,
                 environments,

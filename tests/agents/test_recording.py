@@ -98,6 +98,12 @@ def test_random_anomaly_is_recorded_with_beliefs(suffix: str, anomaly: Path, tmp
         assert len(read(tmp_path / f"film{suffix}")[0]) == 2 * (LENGTH + LAST_FRAMES)
 
 
+def test_too_many_episodes_for_a_picture(anomaly: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--video-episodes 21 does not fit"):
+        record(load_trained_policy(anomaly), tmp_path / "film.png", episodes=21, first_seed=1)
+    assert not list(tmp_path.iterdir())
+
+
 def test_drawn_actions_come_from_the_seed(anomaly: Path, tmp_path: Path) -> None:
     policy = load_trained_policy(anomaly)
     for name, deterministic in (("drawn", False), ("again", False), ("likeliest", True)):

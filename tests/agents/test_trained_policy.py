@@ -16,6 +16,7 @@ import pytest
 from agents.agent_building import load_agent
 from agents.onnx_policy import OnnxPolicy
 from agents.trained_policy import load_trained_policy
+from envs.lookup import check_environment
 from envs.vectorization import make_vec_env
 
 MakeRun = Callable[..., Path]
@@ -126,6 +127,32 @@ def test_other_shapes_are_refused(env: str, found: str, cartpole: Path, suffix: 
             load_trained_policy(cartpole.with_suffix(suffix), env=env)
     finally:
         del gymnasium.registry["LunarNothing-v0"]
+
+
+def test_environment_of_a_module_of_ones_own(
+    cartpole: Path, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = (tmp_path / "run").with_suffix(suffix)
+    if suffix:
+        model = onnx.load(cartpole.with_suffix(suffix))
+        next(entry for entry in model.metadata_props if entry.key == "env").value = '"OwnCartPole-v0"'
+        onnx.save(model, path)
+    else:
+        shutil.copytree(cartpole, path)
+        text = (path / "config.yaml").read_text()
+        (path / "config.yaml").write_text(text.replace("env: CartPole-v1", "env: OwnCartPole-v0"))
+    with pytest.raises(ValueError, match="--env MODULE:OwnCartPole-v0"):
+        load_trained_policy(path)
+    (tmp_path / "own_cartpole.py").write_text(
+        "import gymnasium\n"
+        "gymnasium.register('OwnCartPole-v0', 'gymnasium.envs.classic_control:CartPoleEnv', max_episode_steps=7)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        assert load_trained_policy(path, env=check_environment("own_cartpole:OwnCartPole-v0")).env == "OwnCartPole-v0"
+    finally:
+        gymnasium.registry.pop("OwnCartPole-v0", None)
+        sys.modules.pop("own_cartpole", None)
 
 
 def test_what_is_neither_run_nor_onnx(cartpole: Path, tmp_path: Path) -> None:
