@@ -129,7 +129,7 @@ class EvaluationCallback(PeriodicCallback):
         super().set_state(state)
         self.curve = [CurvePoint.of_state(point) for point in state["curve"]]
         if state["best"] is not None:
-            self.best = next(point for point in self.curve if point.steps == state["best"]["steps"])
+            self.best = {point.steps: point for point in self.curve}[state["best"]["steps"]]
             self._best_policy = SavedPolicy.of_state(state["best"]["policy"])
             self.folder.write_policy("best", self._best_policy)
 

@@ -1,5 +1,6 @@
 """Taking checkpoints while a training runs, and going on from one."""
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from agents.run_folder import RunFolder
 from agents.sequence_ppo import SequencePPO
 from agents.training_state import (
     callback_states,
+    fitting_checkpoint,
     pending_log,
     random_states,
     set_callback_states,
@@ -55,15 +57,19 @@ class CheckpointCallback(PeriodicCallback):
         :param changed: options that have another value from here on, for the record
         :raises ValueError: if the checkpoint does not fit the run
         """
-        exact = set_training_state(algorithm, checkpoint.state["training"])
-        set_callback_states(self.others, checkpoint.state["callbacks"])
+        with fitting_checkpoint():
+            training, callbacks, earlier = (checkpoint.state[name] for name in ("training", "callbacks", "resumptions"))
+            exact = set_training_state(algorithm, training)
+            set_callback_states(self.others, callbacks)
+            self.seconds_before = float(training["counters"]["seconds"])
+            if not math.isfinite(self.seconds_before) or algorithm.num_timesteps != checkpoint.steps:
+                raise ValueError("its counters contradict each other")
+            this = {"steps": checkpoint.steps, "exact": exact, "changed": changed}
+            self.resumptions = [*earlier, this]
         self._acted_at = self._written_at = checkpoint.steps
         self._due = self._next(checkpoint.steps)
-        self.seconds_before = float(checkpoint.state["training"]["counters"]["seconds"])
         if not exact:
             print("note: these environments cannot be restored exactly, so new episodes begin", file=sys.stderr)
-        this = {"steps": checkpoint.steps, "exact": exact, "changed": changed}
-        self.resumptions = [*checkpoint.state["resumptions"], this]
 
     def capture(self) -> None:
         """Copy the learner and the callbacks' states."""

@@ -57,28 +57,27 @@ def set_training_state(algorithm: SequencePPO, state: State) -> bool:
     """Return a learner that was built from the same configuration to a state; its logger must be set.
 
     :return: whether it goes on exactly. If not, the environments cannot be restored: they begin new episodes
-    :raises ValueError: if the state does not fit the learner
+    :raises ValueError: (or another of those that `fitting_checkpoint` turns into it) if the state does not fit
     """
     environments = algorithm.get_env()
     assert environments is not None
-    with _one_error():
-        counters = {name: int(state["counters"][name]) for name in ("num_timesteps", "n_updates", "episodes")}
-        if min(counters.values()) < 0:
-            raise ValueError("a counter is negative")
-        with torch.no_grad():
-            algorithm.policy.load_state_dict(
-                {name: torch.from_numpy(np.array(array)) for name, array in state["policy"].items()}
-            )
-        _set_optimizer_state(algorithm, state["optimizer"])
-        algorithm.num_timesteps, algorithm._n_updates = counters["num_timesteps"], counters["n_updates"]
-        algorithm._episode_num = counters["episodes"]
-        algorithm.iterations_before = algorithm.num_timesteps // (algorithm.n_envs * algorithm.n_steps)
-        _set_normalization_state(environments, state["normalization"])
-        _set_episode_figures(algorithm, state["episodes"])
-        _set_pending_log(algorithm.logger, state["log"])
-        exact = state["environments"] is not None
-        _set_rollout(algorithm, environments, state, exact)
-        _set_random_states(algorithm, state["random"])
+    counters = {name: int(state["counters"][name]) for name in ("num_timesteps", "n_updates", "episodes")}
+    if min(counters.values()) < 0:
+        raise ValueError("a counter is negative")
+    with torch.no_grad():
+        algorithm.policy.load_state_dict(
+            {name: torch.from_numpy(np.array(array)) for name, array in state["policy"].items()}
+        )
+    _set_optimizer_state(algorithm, state["optimizer"])
+    algorithm.num_timesteps, algorithm._n_updates = counters["num_timesteps"], counters["n_updates"]
+    algorithm._episode_num = counters["episodes"]
+    algorithm.iterations_before = algorithm.num_timesteps // (algorithm.n_envs * algorithm.n_steps)
+    _set_normalization_state(environments, state["normalization"])
+    _set_episode_figures(algorithm, state["episodes"])
+    _set_pending_log(algorithm.logger, state["log"])
+    exact = state["environments"] is not None
+    _set_rollout(algorithm, environments, state, exact)
+    _set_random_states(algorithm, state["random"])
     return exact
 
 
@@ -88,19 +87,15 @@ def callback_states(callbacks: Iterable[BaseCallback]) -> State:
 
 
 def set_callback_states(callbacks: Iterable[BaseCallback], states: State) -> None:
-    """Return callbacks to their states.
-
-    :raises ValueError: if a state does not fit
-    """
-    with _one_error():
-        for callback in callbacks:
-            if hasattr(callback, "set_state"):
-                callback.set_state(states[type(callback).__name__])
+    """Return callbacks to their states."""
+    for callback in callbacks:
+        if hasattr(callback, "set_state"):
+            callback.set_state(states[type(callback).__name__])
 
 
 @contextmanager
-def _one_error() -> Iterator[None]:
-    # A checkpoint's tables come from a file: whatever they lack or hold too much of means the same.
+def fitting_checkpoint() -> Iterator[None]:
+    """Turn whatever the tables of a checkpoint lack or hold too much of into one ValueError: they come from a file."""
     try:
         yield
     except OSError:
