@@ -13,11 +13,13 @@ from agents.command_line import OneLineParser, run
 from agents.errors import UsageError, usage_errors
 from agents.studies.command import train_command
 from agents.studies.definition import StudyDefinition, read_study
+from agents.studies.interruption import interrupted_by
 from agents.studies.ledger import CellState
+from agents.studies.planning import check_demonstrations, plan_study
 from agents.studies.report import write_report
 from agents.studies.running import run_study
 from agents.studies.storage import EXAMPLE_ADDRESS, Address, storage_errors
-from agents.studies.worker import StudyAccess, Worker, embedded_address, interrupted_by
+from agents.studies.worker import StudyAccess, Worker, embedded_address
 from envs.lookup import import_modules
 
 
@@ -86,11 +88,11 @@ def _run(arguments: argparse.Namespace, definition: StudyDefinition, folder: Pat
 
 
 def _worker(arguments: argparse.Namespace, definition: StudyDefinition, folder: Path, address: Address) -> None:
-    with storage_errors(address), interrupted_by(signal.SIGTERM):
+    with storage_errors(address), interrupted_by(signal.SIGINT, signal.SIGTERM) as interruption:
         try:
             access = _open(definition, folder, address)
             access.enqueue(retry_failed=arguments.retry_failed)
-            states = Worker(access).run()
+            states = Worker(access, interruption=interruption).run()
         except KeyboardInterrupt:
             _stopped("stopped; the cell at hand went back to the study")
     _finish(states, "every cell is done")
@@ -98,7 +100,7 @@ def _worker(arguments: argparse.Namespace, definition: StudyDefinition, folder: 
 
 def _report(arguments: argparse.Namespace, definition: StudyDefinition, folder: Path, address: Address) -> None:
     with storage_errors(address), usage_errors():
-        access = StudyAccess(definition, folder, address, create=False)
+        access = StudyAccess(plan_study(definition), folder, address, create=False)
     out: Path = arguments.out or folder / "report"
     with usage_errors():
         out.mkdir(parents=True, exist_ok=True)
@@ -109,15 +111,16 @@ def _report(arguments: argparse.Namespace, definition: StudyDefinition, folder: 
 
 def _show(arguments: argparse.Namespace, definition: StudyDefinition, folder: Path, address: Address) -> None:
     with storage_errors(address), usage_errors():
-        access = StudyAccess(definition, folder, address, create=False)
+        access = StudyAccess(plan_study(definition), folder, address, create=False)
         words = train_command(access.study, arguments.trial, arguments.modules)
     print(shlex.join(words))
 
 
 def _open(definition: StudyDefinition, folder: Path, address: Address) -> StudyAccess:
+    plan = plan_study(definition)
+    check_demonstrations(plan)
     with usage_errors():
-        access = StudyAccess(definition, folder, address)
-    plan = access.plan
+        access = StudyAccess(plan, folder, address)
     print(f"study {definition.name}: {len(plan.cells)} cells, in {folder}, storage {address}", flush=True)
     if plan.infeasible:
         print(f"{len(plan.infeasible)} configurations are infeasible and skipped:", flush=True)

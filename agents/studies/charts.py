@@ -1,13 +1,13 @@
 """What the figures of a report show, apart from how it is drawn: once as pictures, once interactively."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
+from agents.intervals import bootstrap_interval
 from agents.studies.findings import ARCHITECTURE_NAMES, number, standings
 from agents.studies.results import Result, by_configuration
-from agents.studies.statistics import bootstrap_interval
 
 COLOURS = {"varied": "#20639b", "uniform": "#edae49", "dense": "#d1495b", "lstm": "#6b7280"}
 MARKERS = ("circle", "triangle-up", "square", "diamond", "cross", "star")
@@ -46,6 +46,8 @@ class Chart:
     panels: tuple[tuple[str, tuple[Series, ...]], ...]
     """(title, series)"""
     log_x: bool = False
+    ticks: tuple[float, ...] = ()
+    """of x, in place of the usual ones"""
     note: str = ""
 
 
@@ -61,7 +63,7 @@ class HeatMap:
     """(rows, columns)"""
     counts: np.ndarray
     """configurations in each cell"""
-    note: str = field(default="")
+    note: str = ""
 
 
 def charts_of(results: Sequence[Result], score: str) -> list[Chart | HeatMap]:
@@ -147,6 +149,10 @@ def _curves(runs: Sequence[Result]) -> list[Series]:
             bundles.setdefault(name, []).append(run)
     varied = [name for name, own in bundles.items() if own[0].architecture == "varied"]
     varied.sort(key=lambda name: bundles[name][0].hidden_proportion)
+    # Bins have the same shade in every panel; single configurations share the shades out among them.
+    binned = len(configurations) > MOST_CURVES
+    places = {name: _bin(bundles[name][0]) if binned else place for place, name in enumerate(varied)}
+    last = len(PROPORTION_EDGES) - 2 if binned else max(len(varied) - 1, 1)
     series = []
     for name, own in bundles.items():
         curves = [dict(run.curve) for run in own]
@@ -154,18 +160,19 @@ def _curves(runs: Sequence[Result]) -> list[Series]:
         if not steps:
             continue
         scores = np.array([[curve[step] for step in steps] for curve in curves])
-        intervals = [bootstrap_interval(np.mean, scores[:, index]) for index in range(len(steps))]
+        intervals = [bootstrap_interval(scores[:, index]) for index in range(len(steps))]
         colour = COLOURS[own[0].architecture]
         if name in varied:
-            colour = SHADES[(varied.index(name) + 1) * (len(SHADES) - 1) // len(varied)]
+            colour = SHADES[round(places[name] * (len(SHADES) - 1) / last)]
         series.append(
             Series(
-                name=f"{name}, {len(own)} runs" if len(own) > 1 else name,
+                name=name,
                 colour=colour,
                 x=tuple(steps),
                 y=tuple(scores.mean(axis=0).tolist()),
                 low=tuple(interval[0] for interval in intervals if interval),
                 high=tuple(interval[1] for interval in intervals if interval),
+                texts=tuple(f"{number(mean)}, {len(own)} run{'s' * (len(own) > 1)}" for mean in scores.mean(axis=0)),
                 line=True,
             )
         )
@@ -199,6 +206,7 @@ def score_by_budget(complete: Sequence[Result], label: str) -> Chart:
         f"final {label}",
         (("", tuple(series)),),
         log_x=len(_budgets(complete)) > 1,
+        ticks=tuple(float(budget) for budget in _budgets(complete)),
         note="Bars are 95 % bootstrap intervals over seeds; a single seed has none.",
     )
 
@@ -218,7 +226,7 @@ def heat_map(complete: Sequence[Result], label: str) -> HeatMap:
                 values[row, column] = np.mean([np.mean([run.score for run in seeds]) for seeds in own.values()])
     return HeatMap(
         "proportion_by_budget",
-        f"Mean final {label} by hidden proportion and budget",
+        f"Final {label} by hidden proportion and budget",
         tuple(_bin_name(place) for place in bins),
         tuple(f"{budget:,}" for budget in budgets),
         values,

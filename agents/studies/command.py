@@ -34,13 +34,16 @@ def options_of(recorded: Mapping[str, Any], modules: Sequence[str] = ()) -> list
 
     :raises ValueError: if an option of presets alone has another value today
     """
-    configuration, defaults = configure(**recorded), configure(recorded["env"])
+    configuration = configure(**recorded)
+    defaults = configure(configuration.env, demos=configuration.demos)  # which bring defaults of their own
     words = ["--env", ":".join([*modules[-1:], configuration.env])]
     for field in dataclasses.fields(TrainingConfiguration):
         value = getattr(configuration, field.name)
         if field.name in OWN_FIELDS and field.name != "seed":
             continue
-        if value == getattr(defaults, field.name) and field.name != "seed":
+        if value == getattr(defaults, field.name) and field.name not in ("seed", "demos"):
+            continue
+        if field.name == "demos" and value is None:
             continue
         if field.name in PRESET_ONLY:
             raise ValueError(f"the preset's {field.name} was {value!r} then, which no option sets")

@@ -3,7 +3,7 @@
     env: RandomAnomaly-v0
     score: success_rate                 # of an evaluation; or mean_return, the default
     seed: 0                             # of the plan: what is drawn
-    seeds: [0, 1, 2]                    # of the trainings
+    seeds: [0]                          # of the trainings of each configuration
     workers: 2                          # processes of `sweep.py run`
     options: {total_timesteps: 500000}  # fields of TrainingConfiguration, for every trial
     pruning: {percentile: 50, n_startup_trials: 5, n_warmup_steps: 100000}
@@ -16,6 +16,7 @@
           hidden_proportion: {uniform: [0.02, 0.9]}
       dense:
         sampler: grid
+        seeds: [0, 1, 2]              # in place of the study's
         options: {architecture: dense}
         parameters: {budget: [10000, 50000]}
 
@@ -47,7 +48,9 @@ OWN_FIELDS = ("env", "seed", "log_dir", "run_name", "progress")
 MOST_TRIALS = 100_000
 
 _KEYS = ("name", "env", "score", "seed", "seeds", "workers", "heartbeat", "options", "pruning")
-_GROUP_KEYS = ("sampler", "trials", "options", "parameters")
+_GROUP_KEYS = ("sampler", "trials", "seeds", "options", "parameters")
+_ALONE = ("sampler", "trials", "parameters")
+"""Keys of a group that stand at the top in a study of one group."""
 _PRUNING_KEYS = ("percentile", "n_startup_trials", "n_warmup_steps")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
 _NOT_DEFINING = ("workers", "heartbeat", "name")
@@ -97,6 +100,8 @@ class Group:
     sampler: str
     trials: int
     """draws at each grid point; 1 for a grid"""
+    seeds: tuple[int, ...]
+    """of the trainings of each configuration"""
     options: Mapping[str, Any]
     each: Mapping[str, tuple[Scalar, ...]]
     """parameter -> values, all combinations of which are planned"""
@@ -127,7 +132,6 @@ class StudyDefinition:
     env: str
     score: str
     seed: int
-    seeds: tuple[int, ...]
     workers: int
     heartbeat: int
     """seconds between signs of life of a worker"""
@@ -147,7 +151,7 @@ def read_study(file: str | Path) -> StudyDefinition:
     :raises ValueError: one line that names file, line and key
     """
     top = read_yaml(Path(file))
-    entries = top.table((*_KEYS, "groups", *(key for key in _GROUP_KEYS if key != "options")), "a study")
+    entries = top.table((*_KEYS, "groups", *_ALONE), "a study")
     if "env" not in entries:
         raise top.refuse("the study has no key 'env': the id of an environment is needed")
     env = entries["env"].text("the id of an environment")
@@ -160,9 +164,9 @@ def read_study(file: str | Path) -> StudyDefinition:
     if not _NAME.fullmatch(name):
         text = f"the name {name!r} does not fit: up to 60 letters, digits, - and _ are needed"
         raise name_entry.refuse(text) if name_entry else top.refuse(f"{text}; the key 'name' sets it")
-    options = _options(entries["options"], env) if "options" in entries else {}
+    options = _options(entries["options"], env, {}) if "options" in entries else {}
     seeds = _seeds(entries["seeds"]) if "seeds" in entries else (0,)
-    groups = _groups(top, entries, env, options)
+    groups = _groups(top, entries, _Shared(env, options, seeds))
     definition = StudyDefinition(
         file=Path(file),
         lines=dict(top.lines()),
@@ -170,80 +174,104 @@ def read_study(file: str | Path) -> StudyDefinition:
         env=env,
         score=entries["score"].text("a score", SCORES) if "score" in entries else SCORES[0],
         seed=entries["seed"].whole_number(0) if "seed" in entries else 0,
-        seeds=seeds,
         workers=entries["workers"].whole_number(1, 1000) if "workers" in entries else 1,
         heartbeat=entries["heartbeat"].whole_number(1, 3600) if "heartbeat" in entries else 20,
         pruning=_pruning(entries["pruning"]) if "pruning" in entries else None,
         groups=groups,
         content={name: entry.plain() for name, entry in entries.items() if name not in _NOT_DEFINING},
     )
-    if any(group.sampler == "tpe" for group in groups):
-        if len(groups) > 1:
-            raise definition.refuse("groups", "does not fit tpe, which learns from one group: leave the others out")
-        if len(seeds) > 1:
-            raise definition.refuse("seeds", "does not fit tpe, which proposes one training at a time: one is needed")
+    if any(group.sampler == "tpe" for group in groups) and len(groups) > 1:
+        raise definition.refuse("groups", "does not fit tpe, which learns from one group: leave the others out")
     planned = sum(
-        len(seeds) * group.trials * math.prod(len(values) for values in group.each.values()) for group in groups
+        len(group.seeds) * group.trials * math.prod(len(values) for values in group.each.values()) for group in groups
     )
     if planned > MOST_TRIALS:
         raise definition.refuse("", f"the study plans {planned:,} trials: at most {MOST_TRIALS:,} fit")
     return definition
 
 
-def _groups(top: Entry, entries: Mapping[str, Entry], env: str, options: Mapping[str, Any]) -> tuple[Group, ...]:
-    alone = [key for key in _GROUP_KEYS if key in entries and key != "options"]
+@dataclass(frozen=True)
+class _Shared:
+    """What the groups of a study share."""
+
+    env: str
+    options: Mapping[str, Any]
+    seeds: tuple[int, ...]
+
+
+def _groups(top: Entry, entries: Mapping[str, Entry], shared: _Shared) -> tuple[Group, ...]:
+    alone = [key for key in _ALONE if key in entries]
     if "groups" not in entries:
         if not alone:
             raise top.refuse("the study has neither 'groups' nor 'sampler' and 'parameters': one of them is needed")
-        own = {key: entries[key] for key in alone}
-        return (_group("all", top, own, env, options),)
+        return (_group("all", top, {key: entries[key] for key in alone}, shared),)
     if alone:
         raise entries[alone[0]].refuse("stands beside 'groups': it belongs into one of them")
     groups = []
     for name, entry in entries["groups"].table(what="a table of named groups").items():
         if not _NAME.fullmatch(name):
             raise entry.refuse("does not fit: a name of up to 60 letters, digits, - and _ is needed")
-        groups.append(_group(name, entry, entry.table(_GROUP_KEYS), env, options))
+        groups.append(_group(name, entry, entry.table(_GROUP_KEYS), shared))
     if not groups:
         raise entries["groups"].refuse("is empty: a group is needed")
     return tuple(groups)
 
 
-def _group(name: str, where: Entry, entries: Mapping[str, Entry], env: str, shared: Mapping[str, Any]) -> Group:
+def _group(name: str, where: Entry, entries: Mapping[str, Entry], shared: _Shared) -> Group:
     if "sampler" not in entries:
         raise where.refuse(f"has no sampler: one of {', '.join(SAMPLERS)} is needed")
     sampler = entries["sampler"].text("a sampler", SAMPLERS)
-    own = _options(entries["options"], env) if "options" in entries else {}
-    options = {**shared, **own}
-    for table in TABLES:
-        if table in shared and table in own:
-            options[table] = {**shared[table], **own[table]}
+    options = _options(entries["options"], shared.env, shared.options) if "options" in entries else shared.options
+    seeds = _seeds(entries["seeds"]) if "seeds" in entries else shared.seeds
+    parameters = entries["parameters"].table() if "parameters" in entries else {}
+    each, drawn = _parameters(parameters, shared.env, options)
+    _check_sampler(sampler, where, entries, parameters, each, drawn)
+    if sampler == "tpe" and len(seeds) > 1:
+        entry = entries.get("seeds", where)
+        raise entry.refuse("has several seeds, where tpe proposes one training at a time: one is needed")
+    trials = entries["trials"].whole_number(1, MOST_TRIALS) if "trials" in entries else 1
+    return Group(name, sampler, trials, seeds, options, each, drawn)
+
+
+def _parameters(
+    parameters: Mapping[str, Entry], env: str, options: Mapping[str, Any]
+) -> tuple[dict[str, tuple[Scalar, ...]], dict[str, Distribution]]:
     each: dict[str, tuple[Scalar, ...]] = {}
     drawn: dict[str, Distribution] = {}
-    parameters = entries["parameters"].table() if "parameters" in entries else {}
     for parameter, entry in parameters.items():
         # Written without a block, densities stands for all six, each drawn on its own.
         names = [f"densities.{block}" for block in BLOCKS] if parameter == "densities" else [parameter]
         for full_name in names:
             if full_name in each or full_name in drawn:
                 raise entry.refuse(f"sets {full_name} a second time: once is needed")
-            if entry.is_list():
-                if parameter == "densities":
-                    raise entry.refuse("is a list: a distribution for the six densities, or one block is needed")
-                each[full_name] = _values(entry, full_name, env)
+            if entry.is_list() and parameter != "densities":
+                each[full_name] = _values(entry, full_name, env, options)
             elif isinstance(entry.value, Mapping):
-                drawn[full_name] = _distribution(entry, full_name, env)
+                drawn[full_name] = _distribution(entry, full_name, env, options)
             else:
                 raise entry.refuse(
-                    f"is {entry.shown()}: a list of values, or a distribution such as {{uniform: [0, 1]}} is needed "
-                    "(a single value belongs into 'options')"
+                    f"is {entry.shown()}: "
+                    + ("" if parameter == "densities" else "a list of values, or ")
+                    + "a distribution such as {uniform: [0.1, 0.9]} is needed (a single value belongs into 'options')"
                 )
+    return each, drawn
+
+
+def _check_sampler(
+    sampler: str,
+    where: Entry,
+    entries: Mapping[str, Entry],
+    parameters: Mapping[str, Entry],
+    each: Mapping[str, object],
+    drawn: Mapping[str, Distribution],
+) -> None:
+    """Refuse what does not fit the sampler of a group."""
     if sampler == "grid":
         if drawn:
             raise parameters[_key_in(parameters, next(iter(drawn)))].refuse("is drawn: a grid takes lists alone")
         if "trials" in entries:
             raise entries["trials"].refuse("does not fit a grid, whose trials are counted by its lists: leave it out")
-        return Group(name, sampler, 1, options, each, {})
+        return
     if "trials" not in entries:
         raise where.refuse(f"has no number of trials, which the sampler {sampler} needs: 'trials' is missing")
     if not drawn:
@@ -258,20 +286,29 @@ def _group(name: str, where: Entry, entries: Mapping[str, Entry], env: str, shar
                 raise parameters[_key_in(parameters, full_name)].refuse(
                     "is normal, which tpe does not propose from: uniform, log_uniform, integers or choice is needed"
                 )
-    return Group(name, sampler, entries["trials"].whole_number(1, MOST_TRIALS), options, each, drawn)
 
 
 def _key_in(parameters: Mapping[str, Entry], full_name: str) -> str:
     return full_name if full_name in parameters else full_name.partition(".")[0]
 
 
-def _options(entry: Entry, env: str) -> dict[str, Any]:
-    """Read a table of fields of the configuration and check each on its own."""
-    options: dict[str, Any] = {}
-    for name, option in entry.table().items():
+def _options(entry: Entry, env: str, shared: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a table of fields of the configuration and check each, given the others.
+
+    :param shared: options that hold beside these
+    :return: both
+    """
+    own = entry.table()
+    for name, option in own.items():
         _check_field(option, name)
-        options[name] = option.plain()
-        _configured(option, env, {name: options[name]})
+    options = dict(shared)
+    # A field may need another that stands before it in the configuration, wherever it stands in the file.
+    for name in (field.name for field in dataclasses.fields(TrainingConfiguration)):
+        if name in own:
+            value = own[name].plain()
+            merged = {**shared.get(name, {}), **value} if name in TABLES and isinstance(value, Mapping) else value
+            options[name] = merged
+            _configured(own[name], env, options)
     return options
 
 
@@ -299,7 +336,7 @@ def _check_parameter(entry: Entry, full_name: str) -> None:
         raise entry.refuse(f"names the argument {inner!r}, which is none")
 
 
-def _values(entry: Entry, full_name: str, env: str) -> tuple[Scalar, ...]:
+def _values(entry: Entry, full_name: str, env: str, options: Mapping[str, Any]) -> tuple[Scalar, ...]:
     _check_parameter(entry, full_name)
     values: list[Scalar] = []
     for item in entry.items("a list of values"):
@@ -308,12 +345,12 @@ def _values(entry: Entry, full_name: str, env: str) -> tuple[Scalar, ...]:
         value: Scalar = item.value  # type: ignore[assignment]
         if any(value == other and type(value) is type(other) for other in values):
             raise item.refuse(f"is {item.shown()} a second time: once is needed")
-        _configured(item, env, with_parameters({}, {full_name: value}))
+        _configured(item, env, with_parameters(options, {full_name: value}))
         values.append(value)
     return tuple(values)
 
 
-def _distribution(entry: Entry, full_name: str, env: str) -> Distribution:
+def _distribution(entry: Entry, full_name: str, env: str, options: Mapping[str, Any]) -> Distribution:
     _check_parameter(entry, full_name)
     parts = entry.table((*DISTRIBUTIONS, "clip"))
     kinds = [name for name in parts if name != "clip"]
@@ -323,7 +360,7 @@ def _distribution(entry: Entry, full_name: str, env: str) -> Distribution:
     if "clip" in parts and kind != "normal":
         raise parts["clip"].refuse(f"does not fit {kind}: it is for normal alone")
     if kind == "choice":
-        distribution = Distribution(kind, values=_values(parts[kind], full_name, env))
+        distribution = Distribution(kind, values=_values(parts[kind], full_name, env, options))
     elif kind == "normal":
         mean, std = _pair(parts[kind], "[mean, std]")
         low, high = _pair(parts["clip"], "[low, high]") if "clip" in parts else (-math.inf, math.inf)
@@ -342,7 +379,9 @@ def _distribution(entry: Entry, full_name: str, env: str) -> Distribution:
             raise parts[kind].refuse(f"is {parts[kind].shown()}: two whole numbers are needed")
         distribution = Distribution(kind, low, high)
     for value in distribution.extremes():
-        _configured(parts[kind], env, with_parameters({}, {full_name: value}), open_bounds=kind != "choice")
+        if full_name == "hidden_proportion" and kind == "uniform" and value in (0, 1):
+            continue  # the bound of an interval that does not hold it
+        _configured(parts[kind], env, with_parameters(options, {full_name: value}))
     return distribution
 
 
@@ -353,14 +392,11 @@ def _pair(entry: Entry, what: str) -> tuple[float, float]:
     return items[0].number(), items[1].number()
 
 
-def _configured(entry: Entry, env: str, options: Mapping[str, Any], *, open_bounds: bool = False) -> None:
-    """Let the configuration's own checks see options; `open_bounds` allows 0 or 1 as the bound of an open interval."""
+def _configured(entry: Entry, env: str, options: Mapping[str, Any]) -> None:
+    """Let the configuration's own checks see options, of which this entry sets one."""
     try:
         configure(env, **options)
     except ValueError as error:
-        value = next(iter(options.values()))
-        if open_bounds and value in (0, 1) and set(options) == {"hidden_proportion"}:
-            return
         raise entry.refuse(str(error)) from None
 
 

@@ -6,15 +6,15 @@ from functools import cached_property
 
 import numpy as np
 
+from agents.intervals import Interval, bootstrap_interval
 from agents.studies.results import Result, by_configuration
 from agents.studies.statistics import (
-    Interval,
-    bootstrap_interval,
     cross_validated_r2,
     interquartile_mean,
     interval_over_clusters,
     probability_of_improvement,
     proportion_features,
+    resampled_interval,
     size_features,
 )
 from policies.specification import BLOCKS
@@ -58,13 +58,13 @@ class Standing:
     def best_mean(self) -> Figure:
         """Mean score of the best configuration, over seeds."""
         scores = _scores(self.best)
-        return Figure(float(scores.mean()), bootstrap_interval(np.mean, scores))
+        return Figure(float(scores.mean()), bootstrap_interval(scores))
 
     @cached_property
     def best_iqm(self) -> Figure:
         """Interquartile mean of the best configuration, over seeds."""
         scores = _scores(self.best)
-        return Figure(interquartile_mean(scores), bootstrap_interval(interquartile_mean, scores))
+        return Figure(interquartile_mean(scores), resampled_interval(interquartile_mean, scores))
 
     @cached_property
     def overall_iqm(self) -> Figure:
@@ -165,50 +165,55 @@ def _explained(budget: int, group: str, rows: Sequence[Result]) -> Explained:
 
 def sentences(results: Sequence[Result], score: str) -> list[str]:
     """State the findings."""
-    name = score.replace("_", " ")
     found = standings(results)
     said: list[str] = []
     for budget in sorted({standing.budget for standing in found}):
         here = sorted((s for s in found if s.budget == budget), key=lambda s: -s.best_mean.value)
-        first = here[0]
-        run = first.best[0]
-        text = (
-            f"With {budget:,} weights {ARCHITECTURE_NAMES[first.architecture]} is best: "
-            f"{first.best[0].configuration} (hidden proportion {run.hidden_proportion:.3g}, "
-            f"{run.network['n_hidden']:,} hidden units) ends at a {name} of {first.best_mean}{_over(first.best)}"
-        )
-        others = [
-            f"{ARCHITECTURE_NAMES[other.architecture]} at {other.best_mean}{_over(other.best)}" for other in here[1:]
+        said += _about_budget(budget, here, score.replace("_", " "))
+    return said + [_about_variance(part) for part in explained(results)]
+
+
+def _about_budget(budget: int, here: Sequence[Standing], score: str) -> list[str]:
+    """State what the architectures, the best first, came to at a budget."""
+    first, network = here[0], here[0].best[0]
+    seeds = len(first.best)
+    said = [
+        f"With {budget:,} weights {ARCHITECTURE_NAMES[first.architecture]} is best: configuration "
+        f"{network.configuration} (hidden proportion {network.hidden_proportion:.3g}, "
+        f"{network.network['n_hidden']:,} hidden units) ends at a {score} of {first.best_mean}, "
+        + (f"mean and 95 % interval over {seeds} seeds." if seeds > 1 else "from one seed.")
+    ]
+    if len(here) > 1:
+        others = [f"{ARCHITECTURE_NAMES[s.architecture]} {s.best_mean}" for s in here[1:]]
+        said[0] += f" The best of the others: {', '.join(others)}."
+    for baseline in BASELINES:
+        chances = [
+            f"{ARCHITECTURE_NAMES[s.architecture]} {s.improvement[baseline]}"
+            for s in here
+            if baseline in s.improvement and s.architecture not in BASELINES
         ]
-        said.append(text + (f"; the best of the others: {', '.join(others)}." if others else "."))
-        for standing in here:
-            for other, figure in standing.improvement.items():
-                if standing.architecture not in BASELINES:
-                    said.append(
-                        f"With {budget:,} weights a run of the best {ARCHITECTURE_NAMES[standing.architecture]} "
-                        f"configuration scores above a run of the best {ARCHITECTURE_NAMES[other]} one with "
-                        f"probability {figure}."
-                    )
-    for part in explained(results):
-        of = "" if part.group == "all" else f" of group {part.group}"
-        start = f"With {part.budget:,} weights, over {part.n_configurations} configurations{of},"
-        if part.proportion is None:
-            said.append(f"{start} there is too little to say how much of the variance the hidden proportion explains.")
-            continue
-        text = f"{start} the hidden proportion alone (p + p²) explains {_percent(part.proportion)}"
-        if part.size is not None and part.both is not None:
-            text += (
-                f"; log n_h and the six densities explain {_percent(part.size)}, "
-                f"all of them together {_percent(part.both)}"
+        if chances:
+            said.append(
+                f"With {budget:,} weights the probability that a run of the best configuration scores above a run of "
+                f"the best {ARCHITECTURE_NAMES[baseline]} one is: {', '.join(chances)}."
             )
-        else:
-            text += "; there are too few configurations to fit log n_h and the six densities"
-        said.append(text + ".")
+    middles = [f"{ARCHITECTURE_NAMES[s.architecture]} {s.overall_iqm} of {s.n_configurations}" for s in here]
+    said.append(f"With {budget:,} weights the interquartile mean over all configurations is: {', '.join(middles)}.")
     return said
 
 
-def _over(runs: Sequence[Result]) -> str:
-    return f", mean and 95 % interval over {len(runs)} seeds" if len(runs) > 1 else " (one seed, no interval)"
+def _about_variance(part: Explained) -> str:
+    """State how much of the variance is explained."""
+    of = "" if part.group == "all" else f" of group {part.group}"
+    start = f"With {part.budget:,} weights, over {part.n_configurations} configurations{of},"
+    if part.proportion is None:
+        return f"{start} there is too little to say how much of the variance the hidden proportion explains."
+    text = f"{start} the hidden proportion alone (p + p²) explains {_percent(part.proportion)}"
+    if part.size is None or part.both is None:
+        return text + "; there are too few configurations to fit log n_h and the six densities."
+    return text + (
+        f"; log n_h and the six densities explain {_percent(part.size)}, all of them together {_percent(part.both)}."
+    )
 
 
 def _percent(r2: float) -> str:
@@ -225,7 +230,7 @@ def _best(runs: Sequence[Result]) -> tuple[Result, ...]:
 
 def _improvement(runs: Sequence[Result], others: Sequence[Result]) -> Figure:
     x, y = _scores(runs), _scores(others)
-    return Figure(probability_of_improvement(x, y), bootstrap_interval(probability_of_improvement, x, y))
+    return Figure(probability_of_improvement(x, y), resampled_interval(probability_of_improvement, x, y))
 
 
 def _overall_improvement(runs: Sequence[Result], others: Sequence[Result]) -> Figure:

@@ -151,13 +151,14 @@ def _cell_state(cell: Cell, trials: Sequence[FrozenTrial]) -> CellState:
 def fail_dead(study: optuna.Study, gone: Collection[str] = ()) -> None:
     """Let the running trials of dead workers fail; hold the lock.
 
-    :param gone: names of workers that are known to have ended
+    :param gone: ends of the names of workers that are known to have ended
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         optuna.storages.fail_stale_trials(study)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if trial.user_attrs.get("worker") is None or trial.user_attrs["worker"] in gone:
+        worker = trial.user_attrs.get("worker")
+        if worker is None or str(worker).endswith(tuple(gone)):
             study.tell(trial.number, state=TrialState.FAIL)
 
 

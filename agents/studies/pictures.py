@@ -30,6 +30,9 @@ def _chart(chart: Chart) -> Figure:
         axes.set(title=title, xlabel=chart.x_label)
         if chart.log_x:
             axes.set_xscale("log")
+        if chart.ticks:
+            axes.set_xticks(chart.ticks, [f"{tick:,.0f}" for tick in chart.ticks])
+            axes.minorticks_off()
         axes.grid(alpha=0.25)
     panels[0].set_ylabel(chart.y_label)
     if handles:
@@ -40,7 +43,7 @@ def _chart(chart: Chart) -> Figure:
 
 def _draw_series(axes: Any, series: Series) -> Any:
     if series.line:
-        (handle,) = axes.plot(series.x, series.y, color=series.colour)
+        (handle,) = axes.plot(series.x, series.y, color=series.colour, marker="o" if len(series.x) == 1 else None)
         if series.low:
             axes.fill_between(series.x, series.low, series.high, color=series.colour, alpha=0.18, linewidth=0)
         return handle

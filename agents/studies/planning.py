@@ -16,6 +16,7 @@ from gymnasium import spaces
 
 from agents.agent_building import specification_of
 from agents.configuration import TrainingConfiguration, configure
+from agents.demonstration_phase import demonstrations_of
 from agents.errors import usage_errors
 from agents.sequence_ppo import check_batch_size
 from agents.studies.definition import Group, Scalar, StudyDefinition, with_parameters
@@ -84,12 +85,12 @@ class NetworkPlanner:
         return specification_of(configuration, *self._spaces[key])
 
 
-def plan_study(definition: StudyDefinition, planner: NetworkPlanner | None = None) -> Plan:
+def plan_study(definition: StudyDefinition) -> Plan:
     """Plan all cells, and find the configurations that no network fits.
 
     :raises UsageError: if no cell is left
     """
-    planner = planner or NetworkPlanner()
+    planner = NetworkPlanner()
     cells: list[Cell] = []
     infeasible: dict[str, str] = {}
     plan = Plan(definition, (), infeasible)
@@ -97,7 +98,7 @@ def plan_study(definition: StudyDefinition, planner: NetworkPlanner | None = Non
         for group in definition.groups:
             for configuration_id, parameters in _configurations(definition, group):
                 # One seed for all says whether there is a network; what tpe proposes is not known yet.
-                cell = Cell(configuration_id, configuration_id, group.name, definition.seeds[0], parameters)
+                cell = Cell(configuration_id, configuration_id, group.name, group.seeds[0], parameters)
                 try:
                     planner.networks(plan.configuration(cell, parameters))
                 except ValueError as error:
@@ -106,16 +107,29 @@ def plan_study(definition: StudyDefinition, planner: NetworkPlanner | None = Non
                     infeasible[configuration_id] = " ".join(str(error).split())
                     continue
                 cells += [
-                    dataclasses.replace(cell, id=f"{configuration_id}-seed{seed}", seed=seed)
-                    for seed in definition.seeds
+                    dataclasses.replace(cell, id=f"{configuration_id}-seed{seed}", seed=seed) for seed in group.seeds
                 ]
         if not cells:
             first, reason = next(iter(infeasible.items()))
             raise ValueError(f"{definition.file}: no cell is feasible; {first}: {reason}")
     # A study that is not finished says most if every configuration has run once before any runs again.
-    order = {seed: place for place, seed in enumerate(definition.seeds)}
-    cells.sort(key=lambda cell: order[cell.seed])
+    cells.sort(key=lambda cell: plan.group(cell).seeds.index(cell.seed))
     return Plan(definition, tuple(cells), infeasible)
+
+
+def check_demonstrations(plan: Plan) -> None:
+    """Read every data set of demonstrations that a plan names, once, to refuse what does not fit before anything runs.
+
+    :raises UsageError: one line that names what does not fit
+    """
+    seen = set()
+    with usage_errors():
+        for cell in plan.cells:
+            configuration = plan.configuration(cell, cell.parameters)
+            key = (configuration.demos, configuration.demo_episodes)
+            if key not in seen:
+                seen.add(key)
+                demonstrations_of(configuration)
 
 
 def draw_generator(definition: StudyDefinition, group: str, number: int) -> np.random.Generator:

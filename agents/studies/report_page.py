@@ -48,12 +48,15 @@ def render(
         *(f"<p>{_escape(sentence)}</p>" for sentence in said or ["No cell is complete yet."]),
     ]
     parts += [
-        "<h2>Architectures at equal budget</h2>",
-        _standing_table(standings),
-        '<p class="note">Best: the configuration with the highest mean final score over its seeds. It is chosen by the '
-        "scores shown, which flatters it, the more so the more configurations there are. Intervals: 95 % percentile "
-        "bootstrap, over seeds for the best, over configurations for all. IQM: interquartile mean. P(&gt; dense): "
-        "probability that a run scores above one of dense, ties half; likewise LSTM (arXiv 2108.13264).</p>",
+        "<h2>The best configuration of each architecture</h2>",
+        _best_table(standings),
+        '<p class="note">The best has the highest mean final score over its seeds. It is chosen by the scores shown, '
+        "which flatters it, the more so the more configurations there are. Intervals: 95 % percentile bootstrap over "
+        "seeds; one seed has none. IQM: interquartile mean. P(&gt; dense): probability that a run scores above a run "
+        "of the best dense configuration, ties half; likewise LSTM (arXiv 2108.13264).</p>",
+        "<h2>All configurations of each architecture</h2>",
+        _overall_table(standings),
+        '<p class="note">The same over the runs of all configurations, which are what the bootstrap draws.</p>',
         "<h2>How much the hidden proportion explains</h2>",
         _explained_table(explanations),
         '<p class="note">R² of linear models by 5-fold cross-validation over configurations, all seeds of one in the '
@@ -79,30 +82,45 @@ def render(
     )
 
 
-def _standing_table(standings: Sequence[Standing]) -> str:
-    others = [other for other in BASELINES if any(other in standing.improvement for standing in standings)]
-    names = {"dense": "dense", "lstm": "LSTM"}
-    header = ["budget and architecture", "best", "p", "n_h", "seeds", "mean of best", "IQM of best"]
-    header += [f"P(best > {names[other]})" for other in others]
-    header += ["configurations", "IQM of all", *(f"P(all > {names[other]})" for other in others)]
-    rows = []
-    for standing in standings:
-        run = standing.best[0]
-        row: list[object] = [
+def _best_table(standings: Sequence[Standing]) -> str:
+    others = _compared(standings)
+    header = ["budget and architecture", "configuration", "p", "n_h", "seeds", "mean", "IQM"]
+    header += [f"P(> {ARCHITECTURE_NAMES[other]})" for other in others]
+    rows = [
+        [
             f"{standing.budget:,} {ARCHITECTURE_NAMES[standing.architecture]}",
-            run.configuration,
-            f"{run.hidden_proportion:.3g}",
-            f"{run.network['n_hidden']:,}",
+            standing.best[0].configuration,
+            f"{standing.best[0].hidden_proportion:.3g}",
+            f"{standing.best[0].network['n_hidden']:,}",
             len(standing.best),
             standing.best_mean,
             standing.best_iqm,
             *(standing.improvement.get(other, "") for other in others),
+        ]
+        for standing in standings
+    ]
+    return _table(header, rows)
+
+
+def _overall_table(standings: Sequence[Standing]) -> str:
+    others = _compared(standings)
+    header = ["budget and architecture", "configurations", "runs", "IQM"]
+    header += [f"P(> {ARCHITECTURE_NAMES[other]})" for other in others]
+    rows = [
+        [
+            f"{standing.budget:,} {ARCHITECTURE_NAMES[standing.architecture]}",
             standing.n_configurations,
+            len(standing.runs),
             standing.overall_iqm,
             *(standing.overall_improvement.get(other, "") for other in others),
         ]
-        rows.append(row)
+        for standing in standings
+    ]
     return _table(header, rows)
+
+
+def _compared(standings: Sequence[Standing]) -> list[str]:
+    return [other for other in BASELINES if any(other in standing.improvement for standing in standings)]
 
 
 def _explained_table(explanations: Sequence[Explained]) -> str:
@@ -136,6 +154,8 @@ def _figure(chart: Chart) -> go.Figure:
                 figure.add_trace(trace, row=1, col=column)
             named.add(one.name)
     figure.update_xaxes(title_text=chart.x_label, type="log" if chart.log_x else "linear")
+    if chart.ticks:
+        figure.update_xaxes(tickvals=chart.ticks, ticktext=[f"{tick:,.0f}" for tick in chart.ticks])
     figure.update_yaxes(title_text=chart.y_label, col=1)
     figure.update_layout(
         title=chart.title,
@@ -173,6 +193,7 @@ def _traces(series: Series, shown: bool) -> list[go.Scatter]:
                 go.Scatter(
                     x=[*series.x, *reversed(series.x)],
                     y=[*series.high, *reversed(series.low)],
+                    mode="lines",
                     fill="toself",
                     fillcolor=_translucent(series.colour),
                     line={"width": 0},
@@ -215,9 +236,14 @@ def _heat_map(chart: HeatMap) -> go.Figure:
             z=[[None if math.isnan(value) else value for value in row] for row in chart.values.tolist()],
             x=chart.columns,
             y=chart.rows,
-            text=chart.counts.tolist(),
-            texttemplate="%{z:.4g}<br>%{text}",
-            hovertemplate="p %{x}, budget %{y}: %{z:.4g} over %{text} configurations<extra></extra>",
+            customdata=chart.counts.tolist(),
+            text=[
+                [f"{value:.4g}<br>{count}" if count else "" for value, count in zip(*row, strict=True)]
+                for row in zip(chart.values.tolist(), chart.counts.tolist(), strict=True)
+            ],
+            texttemplate="%{text}",
+            hovertemplate="p %{x}, budget %{y}: %{z:.4g} over %{customdata} configurations<extra></extra>",
+            hoverongaps=False,
             colorscale="Viridis",
         )
     )

@@ -3,6 +3,7 @@
 import multiprocessing
 import multiprocessing.connection
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -16,11 +17,12 @@ from pathlib import Path
 from rich.console import Console
 
 from agents.errors import UsageError
-from agents.studies.definition import StudyDefinition
+from agents.studies.interruption import interrupted_by
 from agents.studies.ledger import LEFT, CellState, cell_states
 from agents.studies.live_table import LiveTable
+from agents.studies.planning import Plan
 from agents.studies.storage import STORAGE_ERRORS, Address, reason
-from agents.studies.worker import StudyAccess, Worker, interrupted_by, worker_name
+from agents.studies.worker import StudyAccess, Worker, worker_name
 from envs.lookup import import_modules
 
 REFRESH = 1.0
@@ -32,7 +34,7 @@ PATIENCE = 60.0
 @dataclass
 class _Running:
     process: BaseProcess
-    name: str
+    token: str
     share: tuple[int, ...]
     log: Path
 
@@ -56,10 +58,14 @@ def run_study(
     shares = core_shares(min(workers, left))
     notes: list[str] = []
     crew: list[_Running] = []
-    with interrupted_by(signal.SIGTERM), LiveTable(access.definition.name, console) as table:
+    with (
+        interrupted_by(signal.SIGINT, signal.SIGTERM) as interruption,
+        LiveTable(access.definition.name, console) as table,
+    ):
         try:
             crew = [_start(access, number, share, modules) for number, share in enumerate(shares)]
             while crew:
+                interruption.check()
                 multiprocessing.connection.wait([member.process.sentinel for member in crew], timeout=REFRESH)
                 for index in reversed(range(len(crew))):
                     if crew[index].process.exitcode is not None:
@@ -77,18 +83,18 @@ def run_study(
 
 
 def _start(access: StudyAccess, number: int, share: tuple[int, ...], modules: Sequence[str]) -> _Running:
-    name = worker_name()
+    token = secrets.token_hex(4)
     log = access.folder / "workers" / f"{number}.log"
     log.parent.mkdir(exist_ok=True)
     process = multiprocessing.get_context("spawn").Process(
         target=_work,
-        args=(access.definition, access.folder, access.address, name, log, tuple(modules)),
+        args=(access.plan, access.folder, access.address, token, log, tuple(modules)),
         name=f"worker-{number}",
     )
     # A process inherits the cores it may use, and everything in it that counts cores finds its share.
     with _on_cores(share):
         process.start()
-    return _Running(process, name, share, log)
+    return _Running(process, token, share, log)
 
 
 def _after(access: StudyAccess, member: _Running, modules: Sequence[str], notes: list[str]) -> _Running | None:
@@ -97,11 +103,11 @@ def _after(access: StudyAccess, member: _Running, modules: Sequence[str], notes:
     assert code is not None
     if code == 0:
         return None
-    access.enqueue(gone=(member.name,))
+    access.enqueue(gone=(member.token,))
     if code > 0:
         last = (member.log.read_text(errors="replace").strip().splitlines() or ["it left no message"])[-1]
         raise UsageError(f"a worker ended with exit code {code}: {last.removeprefix('error: ')} (see {member.log})")
-    notes.append(f"worker {member.name} was killed by {signal.Signals(-code).name}; another takes its place")
+    notes.append(f"worker {member.process.pid} was killed by {signal.Signals(-code).name}; another takes its place")
     return _start(access, int(member.log.stem), member.share, modules)
 
 
@@ -121,20 +127,18 @@ def _stop(crew: Sequence[_Running]) -> None:
                 member.process.join()
 
 
-def _work(
-    definition: StudyDefinition, folder: Path, address: Address, name: str, log: Path, modules: Sequence[str]
-) -> None:
+def _work(plan: Plan, folder: Path, address: Address, token: str, log: Path, modules: Sequence[str]) -> None:
     """Be a worker process: write to the log alone, and end with the process that started it."""
     # Ctrl-C reaches the whole group of processes; the one that started us says when to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with log.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    with interrupted_by(signal.SIGTERM):
+    with interrupted_by(signal.SIGTERM) as interruption:
         threading.Thread(target=_end_with_parent, daemon=True).start()
         try:
             import_modules(modules)
-            Worker(StudyAccess(definition, folder, address), name).run()
+            Worker(StudyAccess(plan, folder, address), worker_name(token), interruption).run()
         except KeyboardInterrupt:
             sys.exit(130)
         except STORAGE_ERRORS as error:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from scipy import stats
 
+from agents.intervals import CONFIDENCE, Interval
+
 RESAMPLES = 2_000
+"""Of statistics other than a mean, which take longer."""
 FOLDS = 5
 PARTITIONS = 20
 """Random partitions into folds that a cross-validated figure is the mean of."""
-
-Interval = tuple[float, float]
 
 
 def interquartile_mean(scores: np.ndarray) -> float:
@@ -28,28 +29,24 @@ def probability_of_improvement(scores: np.ndarray, others: np.ndarray) -> float:
     return float(np.mean((differences > 0) + 0.5 * (differences == 0)))
 
 
-def bootstrap_interval(
-    statistic: Callable[..., float], *samples: np.ndarray, confidence: float = 0.95, seed: int = 0
-) -> Interval | None:
-    """Return the percentile bootstrap interval of a statistic of one or several independent samples.
+def resampled_interval(statistic: Callable[..., float], *samples: np.ndarray) -> Interval | None:
+    """Return the 95 % percentile bootstrap interval of a statistic of one or several independent samples.
 
     :return: (low, high), or None if a sample has a single value, which says nothing about its spread
     """
     if any(len(sample) < 2 for sample in samples):
         return None
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     values = [
         statistic(*(sample[generator.integers(len(sample), size=len(sample))] for sample in samples))
         for _ in range(RESAMPLES)
     ]
-    tail = 50.0 * (1.0 - confidence)
+    tail = 50.0 * (1.0 - CONFIDENCE)
     low, high = np.percentile(values, [tail, 100.0 - tail])
     return float(low), float(high)
 
 
-def interval_over_clusters(
-    statistic: Callable[..., float], *samples: Sequence[np.ndarray], seed: int = 0
-) -> Interval | None:
+def interval_over_clusters(statistic: Callable[..., float], *samples: Sequence[np.ndarray]) -> Interval | None:
     """Return the bootstrap interval of a statistic of one or several samples made of clusters, drawing whole clusters.
 
     Seeds of one configuration resemble each other, so configurations are what is drawn again.
@@ -65,11 +62,11 @@ def interval_over_clusters(
             )
         )
 
-    return bootstrap_interval(of_clusters, *(np.arange(len(clusters)) for clusters in samples), seed=seed)
+    return resampled_interval(of_clusters, *(np.arange(len(clusters)) for clusters in samples))
 
 
 def cross_validated_r2(
-    features: np.ndarray, scores: np.ndarray, configurations: Sequence[str], *, folds: int = FOLDS, seed: int = 0
+    features: np.ndarray, scores: np.ndarray, configurations: Sequence[str], *, folds: int = FOLDS
 ) -> float | None:
     """Return the share of the scores' variance that a linear model explains in configurations it has not seen.
 
@@ -89,7 +86,7 @@ def cross_validated_r2(
     smallest = len(names) - -(-len(names) // folds)
     if len(names) < 2 * folds or smallest < features.shape[1] + 2 or np.ptp(scores) == 0:
         return None
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     values = []
     for _ in range(PARTITIONS):
         fold_of_configuration = np.empty(len(names), dtype=np.int64)

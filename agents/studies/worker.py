@@ -6,15 +6,13 @@ has one worker, a cell has one trial that counts, and a worker that was taken fo
 that was given to another.
 """
 
-import contextlib
 import json
 import math
 import os
 import secrets
-import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +24,10 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from agents.callbacks import CurvePoint, EvaluationCallback
 from agents.configuration import TrainingConfiguration, configure
 from agents.evaluation import Evaluation
-from agents.studies.definition import Distribution, Scalar, StudyDefinition
+from agents.studies.definition import Distribution, Scalar
+from agents.studies.interruption import Interruption
 from agents.studies.ledger import LEFT, CellState, enqueue_missing, fail_dead, open_study, recorded
-from agents.studies.planning import Cell, NetworkPlanner, Plan, draw_generator, plan_study
+from agents.studies.planning import Cell, NetworkPlanner, Plan, draw_generator
 from agents.studies.storage import STORAGE_ERRORS, Address, StudyLock, patiently
 from agents.training import TrainingResult, train
 from policies.architectures import ActorCriticSpecification
@@ -45,6 +44,7 @@ class CellLost(Exception):
 class StudyAccess:
     """A study opened: its plan, its database and its lock.
 
+    :param plan: of the study, checked: what is created from it cannot be changed
     :param folder: of the study
     :param address: of the database; None for an SQLite file in the folder
     :param create: make what is not there yet
@@ -52,14 +52,13 @@ class StudyAccess:
     :raises StorageInternalError, SQLAlchemyError: if the database cannot be used
     """
 
-    def __init__(
-        self, definition: StudyDefinition, folder: Path, address: Address | None, *, create: bool = True
-    ) -> None:
+    def __init__(self, plan: Plan, folder: Path, address: Address | None = None, *, create: bool = True) -> None:
+        definition = plan.definition
+        self.plan = plan
         self.definition = definition
         self.folder = folder
         self.address = address or embedded_address(folder)
         self.planner = NetworkPlanner()
-        self.plan: Plan = plan_study(definition, self.planner)
         file = self.address.file
         if create:
             folder.mkdir(parents=True, exist_ok=True)
@@ -87,10 +86,12 @@ class Worker:
     """Runs cells of a study.
 
     :param name: how the worker signs its trials; unique
+    :param interruption: looked at at every step of a training
     """
 
-    def __init__(self, access: StudyAccess, name: str | None = None) -> None:
+    def __init__(self, access: StudyAccess, name: str | None = None, interruption: Interruption | None = None) -> None:
         self.access = access
+        self.interruption = interruption or Interruption()
         self.name = name or worker_name()
         self._cells = {cell.id: cell for cell in access.plan.cells}
         self._lost = False
@@ -103,6 +104,7 @@ class Worker:
         """
         study, lock = self.access.study, self.access.lock
         while True:
+            self.interruption.check()
             with lock:
                 fail_dead(study)
                 states = enqueue_missing(study, self.access.plan)
@@ -157,7 +159,7 @@ class Worker:
         else:
             configuration = configure(**planned)
             networks = self.access.planner.networks(configuration)
-        patiently(lambda: trial.set_user_attr("network", _described(networks)))
+        patiently(lambda: trial.set_user_attr("network", described_networks(networks)))
         reported: set[int] = set()
 
         def report(point: CurvePoint) -> bool:
@@ -171,7 +173,7 @@ class Worker:
 
         result = train(
             _in_folder(configuration, self.access.folder, cell.id, trial.user_attrs["attempt"]),
-            callbacks=[ReportingCallback(report)],
+            callbacks=[ReportingCallback(report, self.interruption)],
         )
         for point in result.curve:  # those of a training that calls no callbacks
             report(point)
@@ -201,11 +203,13 @@ class ReportingCallback(BaseCallback):
     """Passes every evaluation of a training on, right after it was made.
 
     :param report: called with each evaluation; returns whether to prune the trial
+    :param interruption: looked at at every step
     """
 
-    def __init__(self, report: Callable[[CurvePoint], bool]) -> None:
+    def __init__(self, report: Callable[[CurvePoint], bool], interruption: Interruption) -> None:
         super().__init__()
         self._report = report
+        self._interruption = interruption
         self._evaluations: EvaluationCallback | None = None
 
     def _on_training_start(self) -> None:
@@ -213,6 +217,7 @@ class ReportingCallback(BaseCallback):
         self._evaluations = next(entry for entry in callbacks.callbacks if isinstance(entry, EvaluationCallback))
 
     def _on_step(self) -> bool:
+        self._interruption.check()
         return True
 
     def _on_rollout_start(self) -> None:
@@ -228,9 +233,9 @@ class ReportingCallback(BaseCallback):
         return any(verdicts)
 
 
-def worker_name() -> str:
-    """Return a name for a worker that no other has."""
-    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+def worker_name(token: str | None = None) -> str:
+    """Return a name for this process as a worker, which no other has: host, process id and a token."""
+    return f"{socket.gethostname()}-{os.getpid()}-{token or secrets.token_hex(4)}"
 
 
 def score_of(evaluation: Evaluation, score: str) -> float:
@@ -242,21 +247,6 @@ def score_of(evaluation: Evaluation, score: str) -> float:
     if value is None:
         raise ValueError("the score success_rate does not fit: the environment reports no success")
     return value
-
-
-@contextlib.contextmanager
-def interrupted_by(number: signal.Signals) -> Iterator[None]:
-    """Let a signal interrupt as Ctrl-C does, once: what it interrupts may clean up undisturbed."""
-
-    def interrupt(*_: object) -> None:
-        signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
 
 
 def _suggest(trial: optuna.Trial, name: str, distribution: Distribution) -> Scalar:
@@ -276,7 +266,8 @@ def _in_folder(configuration: TrainingConfiguration, folder: Path, cell: str, at
     return configure(**values, log_dir=str(folder), run_name=run_name, progress=False)
 
 
-def _described(networks: ActorCriticSpecification) -> dict[str, Any]:
+def described_networks(networks: ActorCriticSpecification) -> dict[str, Any]:
+    """Return what a trial's record says of its actor."""
     actor = networks.actor
     return {
         "n_hidden": actor.n_hidden,

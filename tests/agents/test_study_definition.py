@@ -123,7 +123,17 @@ BAD_STUDIES = {
     "tpe through a list": ("env: CartPole-v1\nsampler: tpe\ntrials: 2\n"
                            "parameters: {budget: [300], learning_rate: {log_uniform: [1e-4, 1e-2]}}\n",
                            4, "parameters.budget"),
-    "tpe with several seeds": (TPE.replace("sampler", "seeds: [0, 1]\nsampler"), 3, "seeds"),
+    "tpe with several seeds": (
+        "env: CartPole-v1\ngroups:\n  a:\n    sampler: tpe\n    trials: 2\n    seeds: [0, 1]\n"
+        "    parameters: {learning_rate: {log_uniform: [1e-4, 1e-2]}}\n",
+        6,
+        "groups.a.seeds",
+    ),
+    "option that needs another": (
+        "env: CartPole-v1\nsampler: grid\noptions: {demo_epochs: 3, budget: 300}\n",
+        3,
+        "options.demo_epochs",
+    ),
     "no number of trials": (
         "env: CartPole-v1\nsampler: random\nparameters: {learning_rate: {uniform: [0.1, 1]}}\n",
         1,
@@ -251,6 +261,18 @@ def test_each_value_is_crossed_with_each_draw(tmp_path: Path) -> None:
     assert len(own) == 40
     assert sum(parameters["budget"] == 500 for parameters in own) == 20
     assert len({parameters["hidden_proportion"] for parameters in own}) == 40
+
+
+def test_options_of_demonstrations_need_them_wherever_they_stand(tmp_path: Path) -> None:
+    text = "env: CartPole-v1\noptions: {demos_only: true, demos: some/data-v0}\nsampler: grid\n"
+    (group,) = study(tmp_path, text + "parameters: {demo_episodes: [5, 25]}\n").groups
+    assert group.options == {"demos_only": True, "demos": "some/data-v0"}
+
+
+def test_group_may_have_seeds_of_its_own(tmp_path: Path) -> None:
+    plan = plan_study(study(tmp_path, DRAWN.replace("trials: 20", "trials: 2\n    seeds: [3, 4]")))
+    own = [(cell.configuration_id, cell.seed) for cell in plan.cells if cell.group == "proportions"]
+    assert own == [(f"proportions-000{index}", seed) for seed in (3, 4) for index in range(2)]
 
 
 def test_tpe_cells_are_planned_without_parameters(tmp_path: Path) -> None:

@@ -22,8 +22,10 @@ from optuna.trial import TrialState
 
 from agents.errors import UsageError
 from agents.studies.definition import read_study
+from agents.studies.interruption import interrupted_by
 from agents.studies.ledger import MOST_DEATHS, CellState, cell_states, enqueue_missing, fail_dead
 from agents.studies.live_table import Standing
+from agents.studies.planning import plan_study
 from agents.studies.results import results_of
 from agents.studies.running import core_shares
 from agents.studies.storage import Address, StudyLock, patiently, storage_errors
@@ -46,7 +48,7 @@ parameters: {hidden_proportion: [0.3, 0.6]}
 
 def access(tmp_path: Path, text: str = TINY, address: Address | None = None, folder: str = "studies") -> StudyAccess:
     (tmp_path / "tiny.yaml").write_text(text)
-    return StudyAccess(read_study(tmp_path / "tiny.yaml"), tmp_path / folder / "tiny", address)
+    return StudyAccess(plan_study(read_study(tmp_path / "tiny.yaml")), tmp_path / folder / "tiny", address)
 
 
 def outcomes(states: list[CellState]) -> dict[str, tuple[object, ...]]:
@@ -91,8 +93,8 @@ def test_interrupted_and_continued_study_equals_the_uninterrupted_one(tmp_path: 
         return done == 1 and any(t.state == TrialState.RUNNING and len(t.intermediate_values) == 1 for t in trials)
 
     thread = interrupt_when(in_the_middle)
-    with pytest.raises(KeyboardInterrupt):
-        Worker(stopped).run()
+    with pytest.raises(KeyboardInterrupt), interrupted_by(signal.SIGINT) as interruption:
+        Worker(stopped, interruption=interruption).run()
     thread.join()
     trials = stopped.study.get_trials()
     assert sum(trial.state == TrialState.COMPLETE for trial in trials) == 1
@@ -197,7 +199,8 @@ def stop_after(opened: StudyAccess, done: int) -> None:
         )
     )
     try:
-        Worker(opened).run()
+        with interrupted_by(signal.SIGINT) as interruption:
+            Worker(opened, interruption=interruption).run()
     finally:
         thread.join()
 
