@@ -1,8 +1,12 @@
-"""Train a recurrent agent: python train.py --env AdroitHandHammer-v1 --hidden-proportion 0.5."""
+"""Train a recurrent agent: python train.py --env AdroitHandHammer-v1 --hidden-proportion 0.5.
+
+python train.py --resume RUN goes on with a training that was stopped.
+"""
 
 from agents.command_line import OneLineParser, add_training_options, run, show_network, training_options
 from agents.configuration import configure
 from agents.errors import usage_errors
+from agents.resumption import configuration_to_resume
 from agents.training import plan_training, train
 
 
@@ -12,11 +16,18 @@ def main() -> None:
         prog="train.py", description="Train a recurrent agent whose network a weight budget decides."
     )
     add_training_options(parser)
+    parser.add_argument("--resume", metavar="RUN", help="go on with the training in this run folder")
     arguments = parser.parse_args()
     with usage_errors():
-        configuration = configure(**training_options(arguments))
+        options = training_options(arguments)
+        if arguments.resume is not None:
+            folder, configuration = configuration_to_resume(arguments.resume, options)
+        elif "env" in options:
+            folder, configuration = None, configure(**options)
+        else:
+            parser.error("--env is missing: an environment id, or --resume RUN, is needed")
     show_network(plan_training(configuration), configuration.env)
-    result = train(configuration)
+    result = train(configuration, resume=folder)
     learned = "imitation alone" if configuration.demos_only else f"{result.steps:,} steps"
     print(f"evaluation over {len(result.final.returns)} fresh episodes after {learned}:")
     print(f"  return        {result.final.mean_return:.2f} ± {result.final.std_return:.2f}")

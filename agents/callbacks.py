@@ -2,18 +2,20 @@
 
 from abc import abstractmethod
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, ProgressBarCallback
 from stable_baselines3.common.logger import Figure
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from agents.evaluation import EPISODE_FIGURES, EVALUATION_SEED, Evaluation, evaluate
 from agents.network_statistics import block_matrix, pattern_picture, silent_units, spectral_radius
 from agents.normalization import ObservationNormalization
-from agents.run_folder import RunFolder
+from agents.run_folder import RunFolder, SavedPolicy
 from policies.specification import BLOCKS
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 
@@ -24,6 +26,21 @@ class CurvePoint:
 
     steps: int
     evaluation: Evaluation
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the fields as arrays and plain values."""
+        return {"steps": self.steps, **vars(self.evaluation), "figures": dict(self.evaluation.figures)}
+
+    @classmethod
+    def of_state(cls, state: dict[str, Any]) -> "CurvePoint":
+        """Return the point that `get_state` describes."""
+        returns, lengths, successes = (state[name] for name in ("returns", "lengths", "successes"))
+        if not (isinstance(returns, np.ndarray) and isinstance(lengths, np.ndarray) and returns.shape == lengths.shape):
+            raise ValueError("an evaluation holds no returns and lengths")
+        if not (successes is None or (isinstance(successes, np.ndarray) and successes.shape == returns.shape)):
+            raise ValueError("an evaluation's successes do not fit its returns")
+        figures = {str(name): np.asarray(values, dtype=np.float64) for name, values in state["figures"].items()}
+        return cls(int(state["steps"]), Evaluation(returns, lengths, successes, float(state["seconds"]), figures))
 
 
 def current_normalization(environments: VecEnv) -> ObservationNormalization | None:
@@ -47,6 +64,15 @@ class PeriodicCallback(BaseCallback):
         self._due = every
         self._acted_at = 0
 
+    def get_state(self) -> dict[str, Any]:
+        """Return what `set_state` needs to go on: plain values and arrays."""
+        return {"every": self.every, "due": self._due, "acted_at": self._acted_at}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state, perhaps with another `every` from now on."""
+        self._acted_at = int(state["acted_at"])
+        self._due = int(state["due"]) if state["every"] == self.every else self._next(self._acted_at)
+
     @abstractmethod
     def act(self) -> None:
         """Do it, after `num_timesteps` environment steps."""
@@ -58,15 +84,19 @@ class PeriodicCallback(BaseCallback):
         # A rollout starts right after an update: here the policy has learned from all steps so far.
         if self.num_timesteps >= self._due:
             self._act_once()
-            self._due = (self.num_timesteps // self.every + 1) * self.every
+            self._due = self._next(self.num_timesteps)
+
+    def _next(self, steps: int) -> int:
+        return (steps // self.every + 1) * self.every
 
     def _on_training_end(self) -> None:
-        if self._acted_at < self.num_timesteps:
-            self._act_once()
+        self._act_once()
 
     def _act_once(self) -> None:
-        self._acted_at = self.num_timesteps
-        self.act()
+        # A training that ended and was resumed begins where it has acted already.
+        if self._acted_at < self.num_timesteps:
+            self.act()
+            self._acted_at = self.num_timesteps
 
 
 class EvaluationCallback(PeriodicCallback):
@@ -85,6 +115,23 @@ class EvaluationCallback(PeriodicCallback):
         self.folder = folder
         self.curve: list[CurvePoint] = []
         self.best: CurvePoint | None = None
+        self._best_policy: SavedPolicy | None = None
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the curve and the best policy so far too."""
+        best = None
+        if self.best is not None and self._best_policy is not None:
+            best = {"steps": self.best.steps, "policy": self._best_policy.get_state()}
+        return super().get_state() | {"curve": [point.get_state() for point in self.curve], "best": best}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state; best/ is written anew, since what lies there may be of steps that were lost."""
+        super().set_state(state)
+        self.curve = [CurvePoint.of_state(point) for point in state["curve"]]
+        if state["best"] is not None:
+            self.best = {point.steps: point for point in self.curve}[state["best"]["steps"]]
+            self._best_policy = SavedPolicy.of_state(state["best"]["policy"])
+            self.folder.write_policy("best", self._best_policy)
 
     def act(self) -> None:
         """Evaluate, log, and keep the policy if it is the best so far."""
@@ -107,7 +154,8 @@ class EvaluationCallback(PeriodicCallback):
         # A return that is not a number is no best one, and any number is better.
         if self.best is None or _rank(evaluation) > _rank(self.best.evaluation):
             self.best = point
-            self.folder.save_policy("best", self.model.policy, current_normalization(self.training_env))
+            self._best_policy = SavedPolicy.of(self.model.policy, current_normalization(self.training_env))
+            self.folder.write_policy("best", self._best_policy)
         self.logger.record("eval/mean_return", evaluation.mean_return)
         self.logger.record("eval/std_return", evaluation.std_return)
         self.logger.record("eval/mean_length", float(evaluation.lengths.mean()))
@@ -133,10 +181,20 @@ class NetworkCallback(BaseCallback):
         super().__init__()
         self.every = every
         self._due = 0
+        self._shown = False
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what `set_state` needs to go on."""
+        return {"due": self._due, "shown": self._shown}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self._due, self._shown = int(state["due"]), bool(state["shown"])
 
     def _on_training_start(self) -> None:
-        if not isinstance(self.model.policy, VariedSparsityPolicy):
+        if self._shown or not isinstance(self.model.policy, VariedSparsityPolicy):
             return
+        self._shown = True
         specification = self.model.policy.specification.actor
         self.logger.record("network/hidden_proportion", specification.hidden_proportion)
         for block in BLOCKS:
@@ -167,6 +225,16 @@ class EpisodeFiguresCallback(BaseCallback):
         super().__init__()
         self.recent: dict[str, deque[float]] = {name: deque(maxlen=window) for name in names}
 
+    def get_state(self) -> dict[str, Any]:
+        """Return the figures of the last episodes."""
+        return {name: list(values) for name, values in self.recent.items()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        for name, values in self.recent.items():
+            values.clear()
+            values.extend(float(value) for value in state[name])
+
     def _on_step(self) -> bool:
         dones: np.ndarray = self.locals["dones"]
         if dones.any():
@@ -181,3 +249,14 @@ class EpisodeFiguresCallback(BaseCallback):
         for name, values in self.recent.items():
             if values:
                 self.logger.record(f"rollout/{name}", float(np.mean(values)))
+
+
+@contextmanager
+def progress_bar() -> Iterator[ProgressBarCallback]:
+    """Yield a progress bar, and give the terminal back however the training ends."""
+    callback = ProgressBarCallback()
+    try:
+        yield callback
+    finally:
+        if hasattr(callback, "pbar"):
+            callback.pbar.close()

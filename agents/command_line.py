@@ -3,19 +3,23 @@
 import argparse
 import dataclasses
 import sys
+import traceback
 import types
 import typing
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from agents.configuration import PRESET_ONLY, TrainingConfiguration, option_name
-from agents.errors import UsageError
+from agents.errors import TrainingStopped, UsageError
+from agents.interruption import Interrupted
 from envs.lookup import check_environment, parse_arguments
 from envs.presets import has_preset
 from policies.architectures import ActorCriticSpecification, format_table, oversize_warning
 
 BAD_INPUT = 2
 """Exit code when a value given by the user does not fit."""
+STOPPED = 3
+"""Exit code when a training had to stop: a number not finite, an environment that raised, a disk that is full."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -29,21 +33,30 @@ class OneLineParser(argparse.ArgumentParser):
         fail(message)
 
 
-def fail(message: object) -> NoReturn:
-    """Print one line on stderr and exit with the code for bad input."""
+def fail(message: object, exit_code: int = BAD_INPUT) -> NoReturn:
+    """Print one line on stderr and exit, by default with the code for bad input."""
     print("error: " + " ".join(str(message).split()), file=sys.stderr)
-    raise SystemExit(BAD_INPUT)
+    raise SystemExit(exit_code)
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a command; a value that does not fit or a file that cannot be used ends it with one line and exit code 2.
+    """Run a command; what a user is to know ends it with one line.
 
-    Only `UsageError` counts as the user's: any other exception is ours and keeps its traceback.
+    A value that does not fit or a file that cannot be used: exit code 2. A training that had to stop: 3, after the
+    traceback of the environment, if one raised. A signal: 130 (Ctrl-C) or 143 (SIGTERM). Any other exception is ours
+    and keeps its traceback.
     """
     try:
         main()
     except UsageError as error:
         fail(error)
+    except TrainingStopped as error:
+        if error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
+        fail(error, STOPPED)
+    except Interrupted as interruption:
+        print(interruption, file=sys.stderr)
+        raise SystemExit(interruption.exit_code) from None
 
 
 def add_training_options(parser: argparse.ArgumentParser, only: typing.Collection[str] | None = None) -> None:
@@ -63,7 +76,7 @@ def add_training_options(parser: argparse.ArgumentParser, only: typing.Collectio
             options |= {"action": "append", "metavar": field.metadata["metavar"]}
         else:
             options |= {"type": kind, "choices": field.metadata.get("choices"), "metavar": _metavar(field, kind)}
-        parser.add_argument(option_name(field.name), required=field.name == "env" and only is None, **options)
+        parser.add_argument(option_name(field.name), **options)
 
 
 def training_options(arguments: argparse.Namespace) -> dict[str, Any]:

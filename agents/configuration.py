@@ -62,6 +62,8 @@ class TrainingConfiguration:
     run_name: str | None = _option("folder of this run (default: from architecture, seed and time)", default=None)
     eval_every: int = _option("environment steps between evaluations")
     eval_episodes: int = _option("episodes of each evaluation")
+    checkpoint_every: int = _option("environment steps between checkpoints, from which --resume goes on")
+    keep: int = _option("checkpoints that are kept (default 3)", default=3)
     progress: bool = _option("no progress bar", flag="--no-progress", default=True)
     learning_rate: float = _option("step size of Adam")
     learning_rate_schedule: str = _option(
@@ -96,11 +98,27 @@ class TrainingConfiguration:
     normalize_reward: bool = _option("scale rewards by the running deviation of the return")
     vectorization: str = _option("how environments are stepped: threads, serial, processes or batched")
 
+    @property
+    def last_step(self) -> int:
+        """Environment steps after which the training ends: none if it learns from demonstrations alone."""
+        return 0 if self.demos_only else self.total_timesteps
+
 
 # Recorded in config.yaml and settable from Python and presets, but not among the command's fixed options.
 PRESET_ONLY = ("log_std_init", "normalize_observation", "normalize_reward", "vectorization")
 
-_POSITIVE = ("budget", "total_timesteps", "n_envs", "eval_every", "eval_episodes", "n_steps", "batch_size", "n_epochs")
+_POSITIVE = (
+    "budget",
+    "total_timesteps",
+    "n_envs",
+    "eval_every",
+    "eval_episodes",
+    "checkpoint_every",
+    "keep",
+    "n_steps",
+    "batch_size",
+    "n_epochs",
+)
 _RANGES: dict[str, tuple[float, float, str]] = {
     "hidden_proportion": (0.0, 1.0, "a number between 0 and 1, both excluded"),
     "learning_rate": (0.0, math.inf, "a positive number"),

@@ -1,6 +1,12 @@
 """The phase of a training that fits the policy to demonstrations, before PPO goes on from there."""
 
-from stable_baselines3.common.vec_env import VecEnv
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.callbacks import EvaluationCallback, current_normalization
 from agents.configuration import TrainingConfiguration
@@ -31,53 +37,90 @@ def demonstrations_of(configuration: TrainingConfiguration) -> DemonstrationSpli
     )
 
 
-def fit_demonstrations(
-    algorithm: SequencePPO,
-    demonstrations: DemonstrationSplit,
-    configuration: TrainingConfiguration,
-    evaluation_callback: EvaluationCallback,
-) -> list[FitPoint]:
-    """Fit an algorithm's policy, and give the algorithm the imitation term that it keeps during PPO.
+class DemonstrationCallback(BaseCallback):
+    """Fits the policy when a training starts, and gives the learner the imitation term that it keeps during PPO.
 
     Logs the losses after every epoch, and the return in the simulator four times on the way, as demos/…, whose steps
-    are epochs. The evaluation of the fitted policy is the first of the training's, after 0 steps.
+    are epochs. The evaluation of the fitted policy is the first of the training's, after 0 steps. A training that is
+    resumed after the fit does not repeat it.
 
-    :return: losses after every epoch
+    :param demonstrations: to fit, and held out
+    :param configuration: of the training
+    :param evaluation_callback: evaluates on the way
+    :param check: called after every update, to stop the fit where that is asked for
     """
-    environments = algorithm.get_env()
-    assert isinstance(environments, VecEnv)
-    normalization = current_normalization(environments)
-    training_part, held_out_part = demonstrations
-    fitted = ImitationLoss(training_part, normalization, algorithm.action_space, algorithm.device)
-    held_out = ImitationLoss(held_out_part, normalization, algorithm.action_space, algorithm.device, fitted.log_std)
-    evaluation_callback.init_callback(algorithm)
-    curve: list[FitPoint] = []
 
-    def after_epoch(point: FitPoint, epochs: int) -> None:
-        curve.append(point)
-        algorithm.logger.record("demos/training_loss", point.training_loss)
-        algorithm.logger.record("demos/held_out_loss", point.held_out_loss)
+    def __init__(
+        self,
+        demonstrations: DemonstrationSplit,
+        configuration: TrainingConfiguration,
+        evaluation_callback: EvaluationCallback,
+        check: Callable[[], None],
+    ) -> None:
+        super().__init__()
+        self.demonstrations = demonstrations
+        self.configuration = configuration
+        self.evaluation_callback = evaluation_callback
+        self.check = check
+        self.curve: list[FitPoint] = []
+        """losses after every epoch"""
+        self._log_std: np.ndarray | None = None
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what `set_state` needs to go on without another fit."""
+        return {"curve": [asdict(point) for point in self.curve], "log_std": self._log_std}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state after the fit."""
+        self.curve = [
+            FitPoint(int(point["epoch"]), float(point["training_loss"]), float(point["held_out_loss"]))
+            for point in state["curve"]
+        ]
+        self._log_std = np.array(state["log_std"], dtype=np.float32)
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_training_start(self) -> None:
+        algorithm, configuration = self.model, self.configuration
+        assert isinstance(algorithm, SequencePPO)
+        normalization = current_normalization(self.training_env)
+        training_part, held_out_part = self.demonstrations
+        fitted = ImitationLoss(training_part, normalization, algorithm.action_space, algorithm.device)
+        if self._log_std is None:
+            held_out = ImitationLoss(
+                held_out_part, normalization, algorithm.action_space, algorithm.device, fitted.log_std
+            )
+            fit(
+                algorithm.policy,
+                fitted,
+                held_out,
+                epochs=configuration.demo_epochs,
+                learning_rate=configuration.demo_learning_rate,
+                max_grad_norm=configuration.max_grad_norm,
+                generator=algorithm.minibatch_generator,
+                after_update=self.check,
+                after_epoch=self._after_epoch,
+                progress=configuration.progress,
+            )
+            self._log_std = fitted.log_std.detach().cpu().numpy().copy()
+        with torch.no_grad():
+            fitted.log_std.copy_(torch.as_tensor(self._log_std).reshape(fitted.log_std.shape))
+        fitted.log_std.requires_grad_(False)
+        if configuration.demo_weight > 0:
+            algorithm.imitation = ImitationTerm(fitted, configuration.demo_weight, configuration.demo_decay)
+
+    def _after_epoch(self, point: FitPoint, epochs: int) -> None:
+        self.curve.append(point)
+        self.logger.record("demos/training_loss", point.training_loss)
+        self.logger.record("demos/held_out_loss", point.held_out_loss)
+        evaluation = None
         if point.epoch * EVALUATIONS // epochs > (point.epoch - 1) * EVALUATIONS // epochs:
-            evaluation = evaluation_callback.evaluate()
-            algorithm.logger.record("demos/mean_return", evaluation.mean_return)
+            evaluation = self.evaluation_callback.evaluate()
+            self.logger.record("demos/mean_return", evaluation.mean_return)
             if evaluation.success_rate is not None:
-                algorithm.logger.record("demos/success_rate", evaluation.success_rate)
-        algorithm.logger.record("demos/epoch", point.epoch, exclude="tensorboard")
-        algorithm.logger.dump(point.epoch)
-        if point.epoch == epochs:
-            evaluation_callback.keep(evaluation)
-
-    fit(
-        algorithm.policy,
-        fitted,
-        held_out,
-        epochs=configuration.demo_epochs,
-        learning_rate=configuration.demo_learning_rate,
-        max_grad_norm=configuration.max_grad_norm,
-        generator=algorithm.minibatch_generator,
-        after_epoch=after_epoch,
-        progress=configuration.progress,
-    )
-    if configuration.demo_weight > 0:
-        algorithm.imitation = ImitationTerm(fitted, configuration.demo_weight, configuration.demo_decay)
-    return curve
+                self.logger.record("demos/success_rate", evaluation.success_rate)
+        self.logger.record("demos/epoch", point.epoch, exclude="tensorboard")
+        self.logger.dump(point.epoch)
+        if evaluation is not None and point.epoch == epochs:
+            self.evaluation_callback.keep(evaluation)

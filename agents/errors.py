@@ -1,4 +1,4 @@
-"""The error that means: something the user gave does not fit."""
+"""The errors that a user is told in one line: what was given does not fit, or a training had to stop."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,13 @@ from contextlib import contextmanager
 
 class UsageError(ValueError):
     """Something the user gave does not fit; the text is one line that says what, where, and what would."""
+
+
+class TrainingStopped(RuntimeError):
+    """A training ended before its time through nothing the user typed; the text is one line: what, where, how to go on.
+
+    Its cause, if any, is what an environment of the user's raised.
+    """
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from torch.special import log_ndtr
 from tqdm import tqdm
 
 from agents.demonstrations import Demonstrations
+from agents.finite import check_gradient
 from agents.normalization import ObservationNormalization
 from policies.sequence_policy import SequencePolicy
 
@@ -124,6 +125,7 @@ def fit(
     learning_rate: float,
     max_grad_norm: float,
     generator: np.random.Generator,
+    after_update: Callable[[], None],
     after_epoch: Callable[[FitPoint, int], None],
     progress: bool,
 ) -> None:
@@ -133,8 +135,10 @@ def fit(
 
     :param epochs: passes over the demonstrations; None for as many as make `UPDATES` updates
     :param generator: draws the minibatches
+    :param after_update: called after each update
     :param after_epoch: called after each epoch with its losses and the number of all epochs
     :param progress: show a progress bar
+    :raises NotFinite: before a loss or gradient that is not finite is learned from
     """
     batch_size = min(LARGEST_BATCH, max(1, len(fitted) // UPDATES_PER_EPOCH))
     starts = range(0, len(fitted), batch_size)
@@ -154,15 +158,16 @@ def fit(
                 loss = fitted(policy, order[start : start + batch_size])
                 optimizer.zero_grad()
                 loss.backward()
-                torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+                gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+                check_gradient(loss, gradient_norm, {"imitation_loss": loss}, policy.named_parameters())
                 optimizer.step()
                 schedule.step()
                 losses.append(loss.detach())
                 bar.update()
+                after_update()
             policy.set_training_mode(False)
             with torch.no_grad():
                 held_out_loss = held_out(policy, np.arange(len(held_out))).item()
             point = FitPoint(epoch, torch.stack(losses).mean().item(), held_out_loss)
             bar.set_postfix(loss=f"{point.training_loss:.3f}", held_out=f"{held_out_loss:.3f}", refresh=False)
             after_epoch(point, epochs)
-    fitted.log_std.requires_grad_(False)

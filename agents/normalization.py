@@ -63,6 +63,8 @@ class ObservationNormalization:
             raise ValueError(f"the normalization statistics have shape {mean.shape}: ({n_inputs},) is needed")
         if not (np.isfinite(mean).all() and np.isfinite(variance).all() and (variance >= 0).all()):
             raise ValueError("the normalization statistics hold a number that is not finite")
+        if not (0 < clip < np.inf and 0 < epsilon < np.inf):
+            raise ValueError("the normalization statistics hold a clip or epsilon that is no positive number")
         return cls(mean, variance, clip, epsilon)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.error import DependencyNotInstalled
 
 from agents.errors import UsageError, usage_errors
 from agents.evaluation import Evaluation, evaluate
@@ -105,12 +104,12 @@ def evaluate_policy(
             vectorization=vectorization,
             training=False,
         )
-    try:
-        with torch_threads("cpu"), torch.random.fork_rng(devices=()), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*GLFW")  # the window was closed
-            zeros = np.zeros(environments.observation_space.shape, np.float32)
-            policy.parameters(np.tile(zeros, (1, environments.num_envs, 1)))  # kernels are compiled when first called
-            torch.manual_seed(first_seed)
+    with torch_threads("cpu"), torch.random.fork_rng(devices=()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*GLFW")  # it minds that a window was closed
+        torch.manual_seed(first_seed)
+        try:
+            # Kernels are compiled when they are first called, which is no part of the speed.
+            policy.parameters(np.zeros((1, environments.num_envs, *environments.observation_space.shape), np.float32))
             evaluation = evaluate(
                 policy.policy,
                 environments,
@@ -119,12 +118,12 @@ def evaluate_policy(
                 normalization=policy.normalization,
                 deterministic=deterministic,
             )
-    except EnvironmentFailure as failure:
-        if isinstance(failure.__cause__, DependencyNotInstalled):
-            raise UsageError(f"{policy.env} cannot be shown: {failure.__cause__}") from failure
-        raise
-    finally:
-        environments.close()
+        except EnvironmentFailure as failure:
+            if watch and (failure.episode, failure.step) == (1, 0):  # at the first reset the window is opened
+                raise UsageError(f"--watch: {policy.env} cannot be shown here: {failure.__cause__}") from failure
+            raise
+        finally:
+            environments.close()
     return PolicyReport(policy, evaluation, first_seed, deterministic)
 
 

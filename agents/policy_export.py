@@ -67,7 +67,7 @@ class Export:
     path: Path
     metadata: PolicyMetadata
     n_bytes: int
-    differences: "Differences"
+    differences: Differences
     microseconds: float
     """of a step of one environment, median"""
 

@@ -24,6 +24,9 @@ from envs.rendering import prepare_off_screen_rendering
 MOST_FRAMES_PER_SECOND = {".mp4": 50.0, ".gif": 20.0}
 """An environment that is rendered faster loses frames, not pace."""
 
+MOST_IN_A_PICTURE = 20
+"""Episodes one below the other."""
+
 _ENCODING: dict[str, dict[str, Any]] = {
     # H.264 with two pixels to a colour wants an even width and height.
     ".mp4": {"output_params": ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-movflags", "+faststart"]},
@@ -58,6 +61,11 @@ def record(
         suffixes = (*_ENCODING, ".png") if policy.env == RANDOM_ANOMALY else tuple(_ENCODING)
         if path.suffix not in suffixes:
             raise ValueError(f"--video {path} does not fit {policy.env}: {' or '.join(suffixes)} is needed at its end")
+        if path.suffix == ".png" and episodes > MOST_IN_A_PICTURE:
+            raise ValueError(
+                f"--video-episodes {episodes} does not fit {path}: "
+                f"a still picture has room for {MOST_IN_A_PICTURE}, .mp4 or .gif for more"
+            )
         unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
         if path.is_dir():
             raise ValueError(f"--video {path} cannot be written: it is a folder")

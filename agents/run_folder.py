@@ -1,16 +1,23 @@
 """The folder of a run: what is in it, and how it is read back without running anything from it."""
 
+import errno
 import json
+import math
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import safetensors
+import safetensors.numpy
 import safetensors.torch
 from torch import nn
 
 from agents.configuration import TrainingConfiguration, from_yaml, to_yaml
+from agents.durable_files import write_whole
 from agents.normalization import ObservationNormalization
 from policies.architectures import ActorCriticSpecification
 from policies.sequence_policy import PolicyShapes
@@ -28,11 +35,47 @@ RECORDED_PACKAGES = (
 )
 
 
+@dataclass(frozen=True)
+class SavedPolicy:
+    """A policy's weights and normalization statistics as they were, whatever the policy learns afterwards."""
+
+    tensors: Mapping[str, np.ndarray]
+    normalization: ObservationNormalization | None
+
+    @classmethod
+    def of(cls, policy: nn.Module, normalization: ObservationNormalization | None) -> "SavedPolicy":
+        """Copy a policy."""
+        tensors = {name: tensor.detach().cpu().numpy().copy() for name, tensor in policy.state_dict().items()}
+        return cls(tensors, normalization)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return arrays and plain values that `of_state` reads."""
+        normalization = None if self.normalization is None else vars(self.normalization)
+        return {"tensors": self.tensors, "normalization": normalization}
+
+    @classmethod
+    def of_state(cls, state: dict[str, Any]) -> "SavedPolicy":
+        """Return the policy that `get_state` describes.
+
+        :raises ValueError: if it holds something else than arrays
+        """
+        tensors, normalization = state["tensors"], state["normalization"]
+        if not all(isinstance(tensor, np.ndarray) for tensor in tensors.values()):
+            raise ValueError("a policy's weights are no arrays")
+        if normalization is None:
+            return cls(dict(tensors), None)
+        mean, variance = normalization["mean"], normalization["variance"]
+        if not (isinstance(mean, np.ndarray) and isinstance(variance, np.ndarray)):
+            raise ValueError("normalization statistics are no arrays")
+        clip, epsilon = float(normalization["clip"]), float(normalization["epsilon"])
+        return cls(dict(tensors), ObservationNormalization(mean, variance, clip, epsilon))
+
+
 class RunFolder:
     """`<log-dir>/<env>/<run-name>/` and the files in it.
 
     config.yaml (everything needed to repeat the run), network.json, result.json, progress.csv, TensorBoard events,
-    best/ and final/ with policy.safetensors and normalization.json; checkpoints/ is reserved.
+    best/ and final/ with policy.safetensors and normalization.json, checkpoints/ to resume from.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,7 +83,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, configuration: TrainingConfiguration, run_name: str) -> "RunFolder":
-        """Make the folder of a new run.
+        """Make the folder of a new run, with its config.yaml: there is no moment at which one is without the other.
 
         :raises ValueError: if it exists already or cannot be made
         """
@@ -48,7 +91,12 @@ class RunFolder:
         path = Path(configuration.log_dir) / environment / run_name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.mkdir()
+            if os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+            unfinished = cls(path.with_name(f".{run_name}.{os.getpid()}.tmp"))
+            unfinished.path.mkdir()
+            unfinished.write_configuration(configuration)
+            unfinished.path.rename(path)
         except FileExistsError as error:
             if Path(str(error.filename)) == path:
                 raise ValueError(
@@ -74,7 +122,7 @@ class RunFolder:
     def write_configuration(self, configuration: TrainingConfiguration) -> None:
         """Write config.yaml, with the versions of the packages that a run depends on."""
         versions = {name: version(name) for name in RECORDED_PACKAGES}
-        (self.path / "config.yaml").write_text(to_yaml(configuration, versions=versions))
+        write_whole(self.path / "config.yaml", to_yaml(configuration, versions=versions))
 
     def read_configuration(self) -> TrainingConfiguration:
         """Read config.yaml through the checks of the command line.
@@ -104,10 +152,8 @@ class RunFolder:
             raise ValueError(f"{file} is missing or damaged: {' '.join(str(error).split())}") from None
 
     def write_json(self, name: str, content: Any) -> None:
-        """Write a table of plain values as JSON, whole or not at all."""
-        temporary = self.path / f".{name}.tmp"
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
-        temporary.replace(self.path / name)
+        """Write a table of plain values as JSON, whole or not at all; NaN and infinities, which JSON lacks, as null."""
+        write_whole(self.path / name, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
 
     def read_figures(self, which: Which) -> dict[str, Any]:
         """Read the evaluation of best/ or final/ from result.json; empty if the training did not come to its end.
@@ -127,14 +173,15 @@ class RunFolder:
 
     def save_policy(self, which: Which, policy: nn.Module, normalization: ObservationNormalization | None) -> None:
         """Write a policy's weights and its normalization statistics to best/ or final/."""
+        self.write_policy(which, SavedPolicy.of(policy, normalization))
+
+    def write_policy(self, which: Which, policy: SavedPolicy) -> None:
+        """Write a policy that was copied to best/ or final/."""
         folder = self.path / which
         folder.mkdir(exist_ok=True)
-        tensors = {name: tensor.contiguous() for name, tensor in policy.state_dict().items()}
-        temporary = folder / ".policy.tmp"
-        safetensors.torch.save_file(tensors, temporary)
-        temporary.replace(folder / "policy.safetensors")
-        if normalization is not None:
-            (folder / "normalization.json").write_text(normalization.to_json())
+        if policy.normalization is not None:
+            write_whole(folder / "normalization.json", policy.normalization.to_json())
+        write_whole(folder / "policy.safetensors", safetensors.numpy.save(dict(policy.tensors)))
 
     def policy_shapes(self, which: Which) -> PolicyShapes:
         """Read what the policy of best/ or final/ takes and gives, without loading it.
@@ -169,3 +216,11 @@ class RunFolder:
         if not file.is_file():
             raise ValueError(f"{self.path} holds no {which}/policy.safetensors")
         return file
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

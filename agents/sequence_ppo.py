@@ -8,6 +8,7 @@ import torch
 from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.utils import explained_variance
 
+from agents.finite import check_gradient, check_rollout, explain_failed_step
 from agents.imitation import ImitationLoss
 from agents.sequence_buffer import SequenceBatch, SequenceRolloutBuffer
 from policies.sequence_policy import SequencePolicy
@@ -77,9 +78,29 @@ class SequencePPO(RecurrentPPO):
             n_envs=self.n_envs,
         )
         self.minibatch_generator = np.random.default_rng(self.seed)
+        self.iterations_before = 0
+
+    def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
+        """Collect a rollout, as sb3-contrib does; a policy that cannot act says why.
+
+        :raises NotFinite: if the policy's outputs are not finite
+        """
+        try:
+            return super().collect_rollouts(*args, **kwargs)
+        except (RuntimeError, ValueError) as error:
+            explain_failed_step(self, error)
+            raise
+
+    def dump_logs(self, iteration: int = 0) -> None:
+        """Write a row of the log, counting the iterations before a resumption too."""
+        super().dump_logs(self.iterations_before + iteration if iteration else 0)
 
     def train(self) -> None:
-        """Update the policy on the collected rollout."""
+        """Update the policy on the collected rollout.
+
+        :raises NotFinite: before it would learn from a number that is not finite
+        """
+        check_rollout(self.rollout_buffer)
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         clip_range = self.clip_range(self._current_progress_remaining)
@@ -107,7 +128,8 @@ class SequencePPO(RecurrentPPO):
                     loss = loss + self._imitation_loss(self.imitation, policy_updates, batch, statistics)
                 self.policy.optimizer.zero_grad()
                 loss.backward()
-                torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+                gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+                check_gradient(loss, gradient_norm, terms, self.policy.named_parameters())
                 self.policy.optimizer.step()
             self._n_updates += 1
             if not keep_on:
@@ -117,9 +139,10 @@ class SequencePPO(RecurrentPPO):
             self.logger.record(f"train/{name}", torch.stack(values).mean().item())
         buffer = self.rollout_buffer
         counted = buffer.episode_ends if self.loss_steps == "last" else np.ones_like(buffer.values, dtype=bool)
-        self.logger.record(
-            "train/explained_variance", explained_variance(buffer.values[counted], buffer.returns[counted])
-        )
+        if counted.any():
+            self.logger.record(
+                "train/explained_variance", explained_variance(buffer.values[counted], buffer.returns[counted])
+            )
         if hasattr(self.policy, "log_std"):
             self.logger.record("train/std", torch.exp(self.policy.log_std).mean().item())
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")

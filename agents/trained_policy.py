@@ -97,7 +97,12 @@ def _environment(
     ):
         if name in given:
             raise ValueError(f"--env-arg {name}={given[name]} does not fit: {instead}")
-    env = check_environment(recorded if env is None else env, allow_module=False)
+    try:
+        env = check_environment(recorded if env is None else env, allow_module=False)
+    except ValueError as error:
+        if env is not None:
+            raise
+        raise ValueError(f"{error}, or --env MODULE:{recorded} if a module of yours registers it") from None
     arguments = {name: value for name, value in recorded_arguments.items() if name not in ("split", "render_mode")}
     return env, with_split(env, {**(arguments if env == recorded else {}), **given}, "test")
 

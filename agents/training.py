@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
 import torch
-from stable_baselines3.common.callbacks import BaseCallback, ProgressBarCallback
-from stable_baselines3.common.logger import configure as configure_logger
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
@@ -21,15 +20,24 @@ from agents.callbacks import (
     EvaluationCallback,
     NetworkCallback,
     current_normalization,
+    progress_bar,
 )
+from agents.checkpoint import checkpoint_to_resume
+from agents.checkpointing import CheckpointCallback
 from agents.configuration import TrainingConfiguration, to_yaml
-from agents.demonstration_phase import DemonstrationSplit, demonstrations_of, fit_demonstrations
+from agents.demonstration_phase import DemonstrationCallback, DemonstrationSplit, demonstrations_of
 from agents.errors import usage_errors
 from agents.evaluation import FINAL_SEED, Evaluation, evaluate
 from agents.imitation import FitPoint
+from agents.interruption import InterruptibleVecEnv, InterruptionCallback, SignalWatch
+from agents.log_continuation import continued_logger
 from agents.normalization import FixedStatistics
+from agents.resumption import changed_options
 from agents.run_folder import RunFolder
+from agents.run_lock import run_lock
 from agents.sequence_ppo import SequencePPO, check_batch_size
+from agents.stopping import explained_stops
+from envs.finite_vec_env import FiniteVecEnv
 from envs.lookup import environment_spaces
 from envs.vectorization import make_vec_env, with_split
 from policies.architectures import ActorCriticSpecification
@@ -73,50 +81,85 @@ def plan_training(configuration: TrainingConfiguration) -> ActorCriticSpecificat
         return specification_of(configuration, observation_space, action_space)
 
 
-def train(configuration: TrainingConfiguration, callbacks: Sequence[BaseCallback] = ()) -> TrainingResult:
-    """Train an agent as configured and write its run folder.
+def train(
+    configuration: TrainingConfiguration, callbacks: Sequence[BaseCallback] = (), *, resume: RunFolder | None = None
+) -> TrainingResult:
+    """Train an agent as configured and write its run folder, or go on with a run that was stopped.
 
-    :param callbacks: Stable-Baselines3 callbacks to run beside the product's own
+    SIGINT (Ctrl-C) and SIGTERM stop it with a checkpoint; a second one ends the process at once.
+
+    :param callbacks: Stable-Baselines3 callbacks to run beside the product's own; those with `get_state` and
+        `set_state` are part of checkpoints
+    :param resume: folder of the run to go on with; see `agents.resumption.configuration_to_resume`
     :raises UsageError: if something in the configuration does not fit; nothing is written then
+    :raises TrainingStopped: if it cannot go on: a number is not finite, an environment raised, the disk is full
+    :raises Interrupted: for the two signals
     """
     specification = plan_training(configuration)
     started = time.perf_counter()
-    with usage_errors():
-        demonstrations = demonstrations_of(configuration)
-        environments = training_environments(configuration, demonstrations)
-        evaluation_environments = held_out_environments(configuration, "validation")
-    try:
+    with ExitStack() as cleanup:
+        signals = cleanup.enter_context(SignalWatch())
         with usage_errors():
-            folder = RunFolder.create(configuration, configuration.run_name or default_run_name(configuration))
-        folder.write_configuration(configuration)
-        folder.write_json("network.json", specification.to_dict())
-        with torch_threads(configuration.device):
-            algorithm = build_algorithm(configuration, specification, environments)
-            algorithm.set_logger(configure_logger(str(folder.path), ["csv", "tensorboard"]))
-            algorithm.logger.record("configuration", f"```yaml\n{to_yaml(configuration)}```", exclude=("csv", "stdout"))
-            evaluation_callback = EvaluationCallback(
-                evaluation_environments,
-                every=configuration.eval_every,
-                episodes=configuration.eval_episodes,
-                folder=folder,
+            demonstrations = demonstrations_of(configuration)
+            environments = training_environments(configuration, demonstrations)
+            cleanup.callback(environments.close)
+            evaluation_environments = InterruptibleVecEnv(
+                held_out_environments(configuration, "validation"), signals.check
             )
-            own: list[BaseCallback] = [
-                NetworkCallback(every=configuration.eval_every // 5),
-                EpisodeFiguresCallback(),
-                evaluation_callback,
-                *pictures_for(configuration, evaluation_environments),
-            ]
-            if configuration.progress:
-                own.append(ProgressBarCallback())
-            imitation: list[FitPoint] = []
-            if demonstrations is not None:
-                imitation = fit_demonstrations(algorithm, demonstrations, configuration, evaluation_callback)
-            if not configuration.demos_only:
-                algorithm.learn(configuration.total_timesteps, callback=[*own, *callbacks])
-
+            cleanup.callback(evaluation_environments.close)
+            folder = resume or RunFolder.create(
+                configuration, configuration.run_name or default_run_name(configuration)
+            )
+            cleanup.enter_context(run_lock(folder.path))
+            checkpoint = checkpoint_to_resume(folder.path) if resume else None
+            logger = cleanup.enter_context(continued_logger(folder.path, checkpoint))
+        evaluation_callback = EvaluationCallback(
+            evaluation_environments, every=configuration.eval_every, episodes=configuration.eval_episodes, folder=folder
+        )
+        demonstration_phase = (
+            [DemonstrationCallback(demonstrations, configuration, evaluation_callback, signals.check)]
+            if demonstrations is not None
+            else []
+        )
+        own: list[BaseCallback] = [
+            NetworkCallback(every=configuration.eval_every // 5),
+            *demonstration_phase,
+            EpisodeFiguresCallback(),
+            evaluation_callback,
+            *pictures_for(configuration, evaluation_environments),
+        ]
+        checkpoints = CheckpointCallback(
+            folder, every=configuration.checkpoint_every, keep=configuration.keep, others=[*own, *callbacks]
+        )
+        cleanup.enter_context(explained_stops(folder, checkpoints))
+        cleanup.enter_context(torch_threads(configuration.device))
+        folder.write_json("network.json", specification.to_dict())
+        algorithm = build_algorithm(configuration, specification, environments)
+        algorithm.set_logger(logger)
+        if checkpoint is None:
+            algorithm.logger.record("configuration", f"```yaml\n{to_yaml(configuration)}```", exclude=("csv", "stdout"))
+        else:
+            with usage_errors():
+                checkpoints.restore(algorithm, checkpoint, changed_options(folder.read_configuration(), configuration))
+            folder.write_configuration(configuration)
+        if configuration.progress:
+            own.append(cleanup.enter_context(progress_bar()))
+        with signals.deferred():
+            algorithm.learn(
+                max(0, configuration.last_step - algorithm.num_timesteps),
+                callback=[
+                    checkpoints.before_others,
+                    InterruptionCallback(signals.check),
+                    *own,
+                    *callbacks,
+                    checkpoints,
+                ],
+                reset_num_timesteps=checkpoint is None,
+            )
             normalization = current_normalization(environments)
             folder.save_policy("final", algorithm.policy, normalization)
-            final_environments = held_out_environments(configuration, "test")
+            final_environments = InterruptibleVecEnv(held_out_environments(configuration, "test"), signals.check)
+            cleanup.callback(final_environments.close)
             final = evaluate(
                 algorithm.policy,
                 final_environments,
@@ -124,51 +167,48 @@ def train(configuration: TrainingConfiguration, callbacks: Sequence[BaseCallback
                 first_seed=FINAL_SEED,
                 normalization=normalization,
             )
-            final_environments.close()
-            algorithm.logger.close()
-    finally:
-        environments.close()
-        evaluation_environments.close()
-
-    assert evaluation_callback.best is not None
-    result = TrainingResult(
-        path=folder.path,
-        final=final,
-        curve=tuple(evaluation_callback.curve),
-        best=evaluation_callback.best,
-        imitation=tuple(imitation),
-        steps=algorithm.num_timesteps,
-        seconds=time.perf_counter() - started,
-    )
-    folder.write_json(
-        "result.json",
-        {
-            "steps": result.steps,
-            "seconds": round(result.seconds, 3),
-            "final": result.final.summary(),
-            "best": {"steps": result.best.steps} | result.best.evaluation.summary(),
-            "imitation": [asdict(point) for point in result.imitation],
-            "curve": [{"steps": point.steps} | point.evaluation.summary() for point in result.curve],
-        },
-    )
+            assert evaluation_callback.best is not None
+            result = TrainingResult(
+                path=folder.path,
+                final=final,
+                curve=tuple(evaluation_callback.curve),
+                best=evaluation_callback.best,
+                imitation=tuple(demonstration_phase[0].curve) if demonstration_phase else (),
+                steps=algorithm.num_timesteps,
+                seconds=checkpoints.seconds_before + time.perf_counter() - started,
+            )
+            folder.write_json(
+                "result.json",
+                {
+                    "steps": result.steps,
+                    "seconds": round(result.seconds, 3),
+                    "final": result.final.summary(),
+                    "best": {"steps": result.best.steps} | result.best.evaluation.summary(),
+                    "imitation": [asdict(point) for point in result.imitation],
+                    "curve": [{"steps": point.steps} | point.evaluation.summary() for point in result.curve],
+                    "resumptions": checkpoints.resumptions,
+                },
+            )
     return result
 
 
 def training_environments(
     configuration: TrainingConfiguration, demonstrations: DemonstrationSplit | None = None
 ) -> VecEnv:
-    """Make the environments of a training, normalized as configured.
+    """Make the environments of a training, watched for numbers that are not finite, normalized as configured.
 
     :param demonstrations: take the statistics of observations from the ones to fit, and keep them
     """
-    environments = make_vec_env(
-        configuration.env,
-        arguments=configuration.env_arguments,
-        n_envs=configuration.n_envs,
-        seed=configuration.seed,
-        reward=configuration.reward,
-        vectorization=configuration.vectorization,
-        training=True,
+    environments: VecEnv = FiniteVecEnv(
+        make_vec_env(
+            configuration.env,
+            arguments=configuration.env_arguments,
+            n_envs=configuration.n_envs,
+            seed=configuration.seed,
+            reward=configuration.reward,
+            vectorization=configuration.vectorization,
+            training=True,
+        )
     )
     if not (configuration.normalize_observation or configuration.normalize_reward):
         return environments

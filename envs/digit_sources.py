@@ -149,6 +149,9 @@ def _from_file(path: str) -> tuple[np.ndarray, np.ndarray]:
             if missing:
                 raise ValueError(f"it holds no {' and no '.join(missing)}")
             x, y = content["x"], content["y"]
+        for name, array in (("x", x), ("y", y)):
+            if not isinstance(array, np.ndarray):
+                raise ValueError(f"{name} is no array")  # a member without numpy's header comes as bytes
         if x.ndim != 3 or 0 in x.shape:
             raise ValueError(f"x has shape {x.shape}")
         if y.shape != (len(x),):

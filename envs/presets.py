@@ -58,6 +58,8 @@ class Preset:
     eval_every: int = 50_000
     """environment steps"""
     eval_episodes: int = 20
+    checkpoint_every: int = 50_000
+    """environment steps"""
 
     with_demos: Mapping[str, Any] = field(default_factory=dict)
     """settings that suit a policy which has been fitted to demonstrations first"""

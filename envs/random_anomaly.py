@@ -53,6 +53,7 @@ class RandomAnomalyEnv(gymnasium.Env[np.ndarray, np.int64]):
         self._observations = np.zeros((self.task.sequence_length + 2, self.task.image_size**2), dtype=np.float32)
         self._time = 0
         self._episode: AnomalyEpisode | None = None
+        self._generator_state: dict[str, Any] = {}
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -62,11 +63,34 @@ class RandomAnomalyEnv(gymnasium.Env[np.ndarray, np.int64]):
         :return: the first image, and no info
         """
         super().reset(seed=seed)
-        length, size = self.task.sequence_length, self.task.image_size
-        images = self._observations[:length].reshape(length, size, size)
-        self._episode = self.task.draw_episode(self.np_random, images)
-        self._time = 0
+        self._draw_episode()
         return self._observations[0].copy(), {}
+
+    def _draw_episode(self) -> None:
+        length, size = self.task.sequence_length, self.task.image_size
+        self._generator_state = dict(self.np_random.bit_generator.state)
+        self._episode = self.task.draw_episode(self.np_random, self._observations[:length].reshape(length, size, size))
+        self._time = 0
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what `set_state` needs to go on from here: the generator before it drew the episode, and the time."""
+        if self._episode is None:
+            raise gymnasium.error.ResetNeeded("there is no state between two episodes: reset() is needed first")
+        return {"random": self._generator_state, "time": self._time}
+
+    def set_state(self, state: dict[str, Any]) -> np.ndarray:
+        """Return to a state of an environment with the same arguments.
+
+        :return: the image shown at that time
+        :raises ValueError: if the state is of a longer sequence
+        """
+        steps = int(state["time"])
+        if not 0 <= steps <= self.task.sequence_length:
+            raise ValueError(f"time {steps} does not fit: 0 to {self.task.sequence_length} is needed")
+        self.np_random.bit_generator.state = state["random"]
+        self._draw_episode()
+        self._time = steps
+        return self._observations[steps].copy()
 
     def step(self, action: int | np.integer) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Show the next image; at the blank one take the answer and end the episode."""

@@ -14,6 +14,7 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from envs.environment_state import copy_array, environment_state, set_environment_state
 from envs.lookup import float32_space
 
 _Work = Callable[[], None]
@@ -24,14 +25,16 @@ class EnvironmentFailure(RuntimeError):
 
     :ivar index: of the environment in the VecEnv
     :ivar seed: it was last reset with; None if it never was
-    :ivar episode: counted from 1 since that seed; later resets draw from the same generator
-    :ivar step: counted from 1 in that episode; 0 is its reset
+    :ivar episode: counted from 1 since that seed; later resets draw from the same generator. None if not known
+    :ivar step: counted from 1 in that episode; 0 is its reset. None if not known
+    :param reason: the exception, or a text that says what happened
     """
 
-    def __init__(self, index: int, seed: int | None, episode: int, step: int, error: Exception) -> None:
+    def __init__(self, index: int, seed: int | None, episode: int | None, step: int | None, reason: object) -> None:
         self.index, self.seed, self.episode, self.step = index, seed, episode, step
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        super().__init__(f"environment {index} failed (seed {seed}, episode {episode}, step {step}): {text}")
+        where = f"seed {seed}" if episode is None else f"seed {seed}, episode {episode}, step {step}"
+        text = f"{type(reason).__name__}: {reason}" if isinstance(reason, Exception) else str(reason)
+        super().__init__(f"environment {index} failed ({where}): {' '.join(text.split())}")
 
 
 class ThreadVecEnv(DummyVecEnv):
@@ -116,6 +119,47 @@ class ThreadVecEnv(DummyVecEnv):
         self._join()
         self._raise_failure()
         return self._observations.copy(), self.buf_rews.copy(), self.buf_dones.copy(), list(self._infos)
+
+    def get_state(self) -> dict[str, Any] | None:
+        """Return what `set_state` needs to go on from here, or None if an environment cannot tell its exact state."""
+        self._settle()
+        environments = []
+        for environment in self.envs:
+            state = environment_state(environment)
+            if state is None:
+                return None
+            environments.append(state)
+        return {
+            "environments": environments,
+            "observations": self._observations.copy(),
+            "returns": list(self._returns),
+            "lengths": list(self._lengths),
+            "episodes": list(self._episodes),
+            "seeds": list(self._last_seeds),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> np.ndarray:
+        """Return to a state of as many environments with the same arguments.
+
+        Seeds that were set and not yet used are forgotten.
+
+        :return: (n_envs, *shape) the observations of that time
+        :raises ValueError: if the state is of other environments
+        """
+        self._settle()
+        returns = [float(value) for value in state["returns"]]
+        lengths, episodes = ([int(value) for value in state[name]] for name in ("lengths", "episodes"))
+        seeds = [None if value is None else int(value) for value in state["seeds"]]
+        for per_environment in (state["environments"], returns, lengths, episodes, seeds):
+            if len(per_environment) != self.num_envs:
+                raise ValueError(f"the state of {len(per_environment)} environments does not fit {self.num_envs}")
+        for environment, one in zip(self.envs, state["environments"], strict=True):
+            set_environment_state(environment, one)
+        copy_array(state["observations"], self._observations)
+        self._returns, self._lengths, self._episodes, self._last_seeds = returns, lengths, episodes, seeds
+        self._reset_seeds()
+        self._reset_options()
+        return self._observations.copy()
 
     def close(self) -> None:
         """End the threads and close the environments."""

@@ -10,9 +10,10 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecMonitor
+from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from envs.lookup import check_environment, float32_space, make_from_spec
+from envs.process_vec_env import ProcessVecEnv
 from envs.thread_vec_env import ThreadVecEnv
 
 VECTORIZATIONS = ("threads", "serial", "processes", "batched")
@@ -54,7 +55,7 @@ def make_vec_env(
     elif vectorization == "processes":
         make_one = functools.partial(_make_monitored, spec, arguments, reward)
         make_one().close()  # what does not fit is said here, in one line, and not by a process that ends
-        environments = SubprocVecEnv([make_one] * n_envs)
+        environments = ProcessVecEnv(make_one, n_envs)
     else:
         make_one = functools.partial(make_from_spec, spec, arguments, reward=reward)
         environments = ThreadVecEnv([make_one] * n_envs, n_threads=1 if vectorization == "serial" else n_threads)

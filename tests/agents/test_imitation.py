@@ -14,6 +14,7 @@ from agents.configuration import configure
 from agents.demonstrations import Demonstrations
 from agents.imitation import ImitationLoss, censored_negative_log_likelihood, fit
 from agents.normalization import FixedStatistics
+from agents.resumption import configuration_to_resume
 from agents.sequence_ppo import ImitationTerm
 from agents.training import build_algorithm, plan_training, train, training_environments
 from policies.varied_sparsity_policy import VariedSparsityPolicy
@@ -81,6 +82,7 @@ def test_clipped_demonstrations_do_not_flatten_what_is_learned():
         learning_rate=1e-2,
         max_grad_norm=0.5,
         generator=generator,
+        after_update=lambda: None,
         after_epoch=lambda point, _: points.append(point),
         progress=False,
     )
@@ -201,3 +203,16 @@ def test_the_critic_alone_learns_first_and_then_the_imitation_term_fades(tmp_pat
 def test_options_of_demonstrations_need_demonstrations(option):
     with pytest.raises(ValueError, match=r"--demo.* needs --demos"):
         configure("CartPole-v1", **option)
+
+
+def test_a_training_resumed_after_its_fit_equals_the_uninterrupted_one(tmp_path, cartpole):
+    """CartPole's episodes are not restored exactly: what is compared is what the fit leaves, and that it stays."""
+    whole = train(configured(tmp_path / "whole", cartpole, demo_epochs=3, demos_only=True))
+    configuration = configured(tmp_path / "parts", cartpole, demo_epochs=3, total_timesteps=1024)
+    parts = train(configuration)
+    folder, longer = configuration_to_resume(parts.path, {"total_timesteps": 2048})
+    resumed = train(longer, resume=folder)
+    assert resumed.imitation == parts.imitation == whole.imitation
+    assert [point.steps for point in resumed.curve] == [0, 1024, 2048]
+    with pytest.raises(ValueError, match="is finished: it learns from demonstrations alone"):
+        configuration_to_resume(whole.path, {})

@@ -43,6 +43,8 @@ def make_run(folder: Path, env: str, architecture: str = "varied", **options: ob
     run = RunFolder.create(configuration, architecture)
     run.write_configuration(configuration)
     policy = stirred(untrained(configuration), 0.1 if architecture == "lstm" else 0.03)
+    network = specification_of(configuration, policy.observation_space, policy.action_space)
+    run.write_json("network.json", network.to_dict())
     for which in ("best", "final"):
         run.save_policy(which, policy, gathered_statistics(env))
     return run.path

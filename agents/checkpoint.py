@@ -1,0 +1,148 @@
+"""Checkpoints as files: everything a training needs to go on, without pickles, whole or not at all.
+
+A checkpoint is one safetensors file, `checkpoints/<steps>.safetensors` of the run folder. Its tensors are the state's
+arrays, its metadata the rest of the state as JSON, and a digest of both, by which damage is noticed.
+"""
+
+import contextlib
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from agents.durable_files import write_whole
+
+FOLDER = "checkpoints"
+SUFFIX = ".safetensors"
+FORMAT = "1"
+_ARRAY = "array"
+"""Key of the table that stands in the JSON where the state has an array."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a training after so many environment steps: a tree of tables and lists, arrays and plain values."""
+
+    steps: int
+    state: Mapping[str, Any]
+
+    def to_bytes(self) -> bytes:
+        """Return the content of its file."""
+        arrays: dict[str, np.ndarray] = {}
+        plain = _without_arrays(self.state, "", arrays)
+        text = json.dumps({"steps": self.steps, "state": plain})
+        metadata = {"format": FORMAT, "state": text, "sha256": _digest(text, arrays)}
+        return safetensors.numpy.save(arrays, metadata)
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Checkpoint":
+        """Read what `to_bytes` wrote.
+
+        :raises ValueError: if it is something else, incomplete or damaged
+        """
+        try:
+            header_size = int.from_bytes(content[:8], "little")
+            arrays = safetensors.numpy.load(content)
+            metadata = json.loads(content[8 : 8 + header_size])["__metadata__"]
+            if metadata.get("format") != FORMAT:
+                raise ValueError(f"its format is {metadata.get('format')!r}, {FORMAT!r} is needed")
+            if metadata["sha256"] != _digest(metadata["state"], arrays):
+                raise ValueError("its digest does not fit its content")
+            table = json.loads(metadata["state"])
+            steps, state = table["steps"], _with_arrays(table["state"], arrays)
+        except (safetensors.SafetensorError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            reason = f"{type(error).__name__} {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"it is no whole checkpoint: {' '.join(reason.split())}") from None
+        if type(steps) is not int or steps < 0 or not isinstance(state, dict):
+            raise ValueError("it is no whole checkpoint: it holds no state after a number of steps")
+        return cls(steps, state)
+
+
+def write_checkpoint(run: Path, checkpoint: Checkpoint, keep: int) -> Path:
+    """Write a checkpoint into a run folder; when it is safely there, remove all but the last `keep`.
+
+    :raises OSError: if it cannot be written; the older ones are untouched then
+    """
+    folder = run / FOLDER
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{checkpoint.steps}{SUFFIX}"
+    write_whole(path, checkpoint.to_bytes())
+    for old in checkpoint_files(run)[:-keep]:
+        with contextlib.suppress(FileNotFoundError):
+            old.unlink()
+    return path
+
+
+def checkpoint_files(run: Path) -> list[Path]:
+    """Return the checkpoints of a run folder, those after fewer steps first; unfinished files are none."""
+    found = [path for path in (run / FOLDER).glob(f"*{SUFFIX}") if path.stem.isascii() and path.stem.isdecimal()]
+    return sorted(found, key=lambda path: int(path.stem))
+
+
+def checkpoint_to_resume(run: Path) -> Checkpoint | None:
+    """Return the newest whole checkpoint of a run folder; None if it has none at all.
+
+    To be called by the holder of the run's lock: what a process that was killed left unfinished is removed, and so are
+    damaged checkpoints, once an older one is found to be whole.
+
+    :raises ValueError: if there are checkpoints, but none is whole
+    """
+    for folder in (run, run / FOLDER, run / "best", run / "final"):
+        for path in folder.glob(".*.tmp"):
+            path.unlink()
+    damaged: list[Path] = []
+    first_reason = ""
+    for path in reversed(checkpoint_files(run)):
+        try:
+            checkpoint = Checkpoint.from_bytes(path.read_bytes())
+        except ValueError as error:
+            damaged.append(path)
+            first_reason = first_reason or str(error)
+            continue
+        for other in damaged:
+            print(f"warning: {other} is damaged, going back to {path.name}", file=sys.stderr)
+            other.unlink()
+        return checkpoint
+    if damaged:
+        raise ValueError(f"{damaged[0]} cannot be used, nor an older checkpoint: {first_reason}")
+    return None
+
+
+def _digest(text: str, arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data if array.size else b"")
+    return digest.hexdigest()
+
+
+def _without_arrays(tree: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(tree, np.ndarray | np.generic):
+        arrays[path] = np.ascontiguousarray(tree).reshape(np.shape(tree))
+        return {_ARRAY: path}
+    if isinstance(tree, Mapping):
+        return {
+            str(key): _without_arrays(value, f"{path}/{key}" if path else str(key), arrays)
+            for key, value in tree.items()
+        }
+    if isinstance(tree, list | tuple):
+        return [_without_arrays(value, f"{path}/{index}", arrays) for index, value in enumerate(tree)]
+    return tree
+
+
+def _with_arrays(tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    if isinstance(tree, dict):
+        if tree.keys() == {_ARRAY}:
+            return arrays[tree[_ARRAY]]
+        return {key: _with_arrays(value, arrays) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_with_arrays(value, arrays) for value in tree]
+    return tree

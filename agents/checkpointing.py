@@ -1,0 +1,134 @@
+"""Taking checkpoints while a training runs, and going on from one."""
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from stable_baselines3.common.callbacks import BaseCallback
+
+from agents.callbacks import PeriodicCallback
+from agents.checkpoint import Checkpoint, write_checkpoint
+from agents.log_continuation import log_positions
+from agents.run_folder import RunFolder
+from agents.sequence_ppo import SequencePPO
+from agents.training_state import (
+    callback_states,
+    fitting_checkpoint,
+    pending_log,
+    random_states,
+    set_callback_states,
+    set_training_state,
+    training_state,
+)
+
+
+class CheckpointCallback(PeriodicCallback):
+    """Writes a checkpoint at the start of a training, every `every` steps, and at its end.
+
+    At the end of each update it copies, in memory, all that the future depends on; that is what it writes when it is
+    due, and what `write` writes when a training is broken off in the middle of the next rollout. It stands last among
+    the callbacks, so that an evaluation at the same place is part of it; `before_others` stands first, so that an
+    evaluation that is broken off is not.
+
+    :param folder: of the run
+    :param every: environment steps
+    :param keep: how many checkpoints stay
+    :param others: the callbacks whose states belong to the run
+    """
+
+    def __init__(self, folder: RunFolder, *, every: int, keep: int, others: Sequence[BaseCallback]) -> None:
+        super().__init__(every)
+        self._due = 0
+        self._acted_at = -1
+        self.folder = folder
+        self.keep = keep
+        self.others = others
+        self.before_others = _BeforeOthers(self)
+        self.resumptions: list[dict[str, Any]] = []
+        self.seconds_before = 0.0
+        self._checkpoint: Checkpoint | None = None
+        self._written_at = -1
+
+    def restore(self, algorithm: SequencePPO, checkpoint: Checkpoint, changed: dict[str, Any]) -> None:
+        """Return a learner and the other callbacks to a checkpoint, before the learner goes on.
+
+        :param changed: options that have another value from here on, for the record
+        :raises ValueError: if the checkpoint does not fit the run
+        """
+        with fitting_checkpoint():
+            training, callbacks, earlier = (checkpoint.state[name] for name in ("training", "callbacks", "resumptions"))
+            exact = set_training_state(algorithm, training)
+            set_callback_states(self.others, callbacks)
+            self.seconds_before = float(training["counters"]["seconds"])
+            if not math.isfinite(self.seconds_before) or algorithm.num_timesteps != checkpoint.steps:
+                raise ValueError("its counters contradict each other")
+            this = {"steps": checkpoint.steps, "exact": exact, "changed": changed}
+            self.resumptions = [*earlier, this]
+        self._acted_at = self._written_at = checkpoint.steps
+        self._due = self._next(checkpoint.steps)
+        if not exact:
+            print("note: these environments cannot be restored exactly, so new episodes begin", file=sys.stderr)
+
+    def capture(self) -> None:
+        """Copy the learner and the callbacks' states."""
+        self._checkpoint = Checkpoint(self.num_timesteps, {"training": training_state(self.model)} | self._records())
+
+    def act(self) -> None:
+        """Write what was captured."""
+        self.write()
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of the training so far, the unfinished rollout included."""
+        return self.num_timesteps
+
+    def write(self) -> None:
+        """Write the state at the end of the last update, unless there is none yet or it is written already.
+
+        :raises OSError: if it cannot be written
+        """
+        if self._checkpoint is None or self._checkpoint.steps == self._written_at:
+            return
+        positions = log_positions(self.logger, self.folder.path)
+        checkpoint = Checkpoint(self._checkpoint.steps, {**self._checkpoint.state, "logs": positions})
+        write_checkpoint(self.folder.path, checkpoint, self.keep)
+        self._written_at = checkpoint.steps
+
+    def _records(self) -> dict[str, Any]:
+        return {"callbacks": callback_states(self.others), "resumptions": self.resumptions}
+
+    def _on_training_start(self) -> None:
+        self.model.start_time = time.time_ns() - int(self.seconds_before * 1e9)
+        self.model._num_timesteps_at_start = 0
+
+    def _on_rollout_start(self) -> None:
+        self._add_records()
+        super()._on_rollout_start()
+
+    def _on_training_end(self) -> None:
+        self._add_records()
+        super()._on_training_end()
+
+    def _add_records(self) -> None:
+        assert self._checkpoint is not None
+        # What another callback may have changed; the rest is as it was captured a moment ago.
+        changed = {"log": pending_log(self.logger), "random": random_states(self.model)}
+        training = self._checkpoint.state["training"] | changed
+        self._checkpoint = Checkpoint(self.num_timesteps, {"training": training} | self._records())
+
+
+class _BeforeOthers(BaseCallback):
+    def __init__(self, checkpoints: CheckpointCallback) -> None:
+        super().__init__()
+        self.checkpoints = checkpoints
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        self.checkpoints.capture()
+
+    def _on_training_end(self) -> None:
+        self.checkpoints.capture()

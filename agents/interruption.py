@@ -1,0 +1,114 @@
+"""Ctrl-C and SIGTERM as requests to stop at a safe place."""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A training was stopped by a signal; the text is one line that says how to go on.
+
+    :ivar signal_number: which signal
+    """
+
+    def __init__(self, signal_number: int, text: str = "") -> None:
+        super().__init__(text)
+        self.signal_number = signal_number
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell reports of a process that this signal ended: 130 or 143."""
+        return 128 + self.signal_number
+
+
+class SignalWatch:
+    """Notes the first SIGINT or SIGTERM within `with`; a second one ends the process at once.
+
+    Where the code has promised to look (`deferred`), the first one is only noted, and `check` raises it at a place
+    that is safe; elsewhere it raises `Interrupted` right away. In a thread other than the main one, where Python allows
+    no handlers, signals are left to those that are there.
+    """
+
+    def __init__(self) -> None:
+        self._received: int | None = None
+        self._deferred = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "SignalWatch":
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Promise to call `check` often."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+
+    def check(self) -> None:
+        """Raise `Interrupted` if a signal has come."""
+        if self._received is not None:
+            raise Interrupted(self._received)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self._received = number
+        for again, previous in self._previous.items():
+            # In an interactive session a second Ctrl-C is Python's own again; a script it ends at once.
+            default = previous is signal.default_int_handler and not hasattr(sys, "ps1")
+            signal.signal(again, signal.SIG_DFL if default else previous)
+        if not self._deferred:
+            raise Interrupted(number)
+
+
+class InterruptionCallback(BaseCallback):
+    """Looks for signals after every step of a training."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        super().__init__()
+        self._check = check
+
+    def _on_step(self) -> bool:
+        self._check()
+        return True
+
+    def _on_rollout_start(self) -> None:
+        self._check()
+
+
+class InterruptibleVecEnv(VecEnvWrapper):
+    """Looks for signals before every step of an evaluation."""
+
+    def __init__(self, environments: VecEnv, check: Callable[[], None]) -> None:
+        super().__init__(environments)
+        self._check = check
+
+    def reset(self) -> Any:
+        """Reset the environments."""
+        return self.venv.reset()
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Look, then step."""
+        self._check()
+        self.venv.step_async(actions)
+
+    def step_wait(self) -> Any:
+        """Return what the step brought."""
+        return self.venv.step_wait()

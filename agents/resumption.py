@@ -1,0 +1,65 @@
+"""Which run to go on with, and what may be different from now on."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agents.configuration import TrainingConfiguration, configure, option_name
+from agents.run_folder import RunFolder
+
+CHANGEABLE = ("total_timesteps", "device", "eval_every", "eval_episodes", "checkpoint_every", "keep", "progress")
+"""Options that a resumed run may have another value of; all others would make it another experiment."""
+
+
+def configuration_to_resume(run: str | Path, options: Mapping[str, Any]) -> tuple[RunFolder, TrainingConfiguration]:
+    """Return the folder of a run and the configuration it goes on with.
+
+    :param run: its folder
+    :param options: fields of the configuration that were given anew
+    :raises ValueError: if it is no run, an option differs that cannot change, or the run is finished
+    """
+    folder = RunFolder.open(run)
+    recorded = folder.read_configuration()
+    for name, value in options.items():
+        old = getattr(recorded, name)
+        if value != old and name not in CHANGEABLE:
+            raise ValueError(
+                f"{option_name(name)} {value} does not fit the resumed run, which has {old}: "
+                f"only {', '.join(option_name(name) for name in CHANGEABLE)} may change"
+            )
+    fields = {field.name: getattr(recorded, field.name) for field in dataclasses.fields(recorded)}
+    configuration = configure(**(fields | dict(options)))
+    finished = finished_steps(folder)
+    if finished is not None and configuration.demos_only:
+        raise ValueError(f"the run {folder.path} is finished: it learns from demonstrations alone")
+    if finished is not None and finished >= configuration.last_step:
+        raise ValueError(
+            f"the run {folder.path} is finished, after {finished} steps: "
+            f"to go on, --total-timesteps above {finished} is needed"
+        )
+    return folder, configuration
+
+
+def finished_steps(folder: RunFolder) -> int | None:
+    """Return the number of steps after which a run was finished; None if it was not yet.
+
+    :raises ValueError: if its result.json is damaged
+    """
+    file = folder.path / "result.json"
+    if not file.is_file():
+        return None
+    try:
+        steps = json.loads(file.read_text())["steps"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        steps = None
+    if type(steps) is not int:
+        raise ValueError(f"{file} is damaged: it holds no number of steps")
+    return steps
+
+
+def changed_options(before: TrainingConfiguration, after: TrainingConfiguration) -> dict[str, Any]:
+    """Return the new values of the fields in which two configurations differ."""
+    names = [field.name for field in dataclasses.fields(after)]
+    return {name: getattr(after, name) for name in names if getattr(before, name) != getattr(after, name)}

@@ -1,0 +1,54 @@
+"""What a training that has to stop leaves behind, and what it says."""
+
+import errno
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from agents.checkpoint import checkpoint_files
+from agents.checkpointing import CheckpointCallback
+from agents.errors import TrainingStopped
+from agents.interruption import Interrupted
+from agents.run_folder import RunFolder
+from envs.finite_vec_env import NotFinite
+from envs.thread_vec_env import EnvironmentFailure
+
+DISK_ERRORS = frozenset(
+    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO", "ESTALE") if hasattr(errno, name)
+)
+
+
+@contextmanager
+def explained_stops(folder: RunFolder, checkpoints: CheckpointCallback) -> Iterator[None]:
+    """Keep what a training that is broken off has learned, and say in one line why it stopped and how to go on.
+
+    :raises Interrupted: for a signal; the state at the end of the last update is written as a checkpoint
+    :raises TrainingStopped: for an environment that raised (the same is written), for a number that is not finite
+        (nothing is written: the last checkpoint is the last good one), and for a disk that cannot be written
+    """
+    try:
+        try:
+            yield
+        except Interrupted as interruption:
+            checkpoints.write()
+            raise Interrupted(interruption.signal_number, f"interrupted; {how_to_go_on(folder)}") from None
+        except EnvironmentFailure as failure:
+            checkpoints.write()
+            raise TrainingStopped(f"{failure}; {how_to_go_on(folder)}") from failure.__cause__
+        except NotFinite as error:
+            raise TrainingStopped(
+                f"after {checkpoints.steps:,} steps {error}; nothing was learned from it; {how_to_go_on(folder)}"
+            ) from None
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise TrainingStopped(
+            f"{error.filename or folder.path} cannot be written: {error.strerror}; {how_to_go_on(folder)}"
+        ) from None
+
+
+def how_to_go_on(folder: RunFolder) -> str:
+    """Name the newest checkpoint and the command that goes on from it."""
+    files = checkpoint_files(folder.path)
+    where = f"from its checkpoint after {int(files[-1].stem):,} steps" if files else "from the start"
+    return f"python train.py --resume {shlex.quote(str(folder.path))} goes on {where}"

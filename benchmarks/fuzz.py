@@ -1,0 +1,705 @@
+"""Fuzz everything that reads a user's file or option: python -m benchmarks.fuzz --inputs 1500.
+
+Each input is a valid one with some damage, some foreign content or an attack in it. It must be accepted, or refused
+with one clear line: never a traceback, never code run from a file, never a file written outside of the run folder. An
+audit hook watches what is opened, written and started; readers run in child processes, so that a crash of a native
+parser is counted and does not end the harness.
+
+`--reader NAME --only N` repeats one input and shows what happens. Counts go to results/fuzz.json.
+"""
+
+import argparse
+import contextlib
+import faulthandler
+import importlib
+import io
+import json
+import os
+import pickle
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from stable_baselines3.common.callbacks import BaseCallback
+
+from agents.agent_building import load_agent
+from agents.anomaly_pictures import pictures_for
+from agents.callbacks import EpisodeFiguresCallback, EvaluationCallback, NetworkCallback
+from agents.checkpoint import Checkpoint, checkpoint_files, checkpoint_to_resume
+from agents.checkpointing import CheckpointCallback
+from agents.command_line import run as run_command
+from agents.configuration import TrainingConfiguration, configure
+from agents.errors import UsageError
+from agents.log_continuation import continued_logger
+from agents.resumption import configuration_to_resume
+from agents.run_folder import RunFolder
+from agents.training import build_algorithm, plan_training, train, training_environments
+from benchmarks.harness import RESULTS, describe, machine, markdown_table, write_section
+from envs.digit_sources import load_digit_images
+
+LIMIT_SECONDS = 60
+"""For one input; a reader that takes longer counts as crashed."""
+LIMIT_MEMORY = 12 * 2**30
+
+SMALL = {"n_envs": 2, "total_timesteps": 56, "eval_every": 56, "eval_episodes": 2, "progress": False, "budget": 400}
+RUNS: Mapping[str, dict[str, Any]] = {
+    "cartpole": {"env": "CartPole-v1", "n_steps": 28, "batch_size": 28, **SMALL},
+    "anomaly": {
+        "env": "RandomAnomaly-v0",
+        "n_steps": 7,
+        "batch_size": 14,
+        "env_arguments": {"image_size": 8},
+        **SMALL,
+    },
+    "hammer": {"env": "AdroitHandHammer-v1", "n_steps": 28, "batch_size": 28, **SMALL},
+}
+
+NUMBERS: tuple[Any, ...] = (
+    0,
+    1,
+    -1,
+    2,
+    0.5,
+    -0.5,
+    1e-320,
+    1e308,
+    2**31,
+    2**63,
+    10**30,
+    float("nan"),
+    float("inf"),
+    True,
+)
+TEXTS: tuple[Any, ...] = (
+    "",
+    " ",
+    "\x00",
+    "\n",
+    "ä\u2028\U0001f600",
+    "../../escape",
+    "/dev/zero",
+    "/etc/passwd",
+    "CartPole-v1",
+    "Pendulum-v1",
+    "canary_module:CartPole-v1",
+    "canary_module",
+    "x" * 5000,
+    "%s%n{0}",
+    "varied",
+    "none,blur",
+    "nan",
+    "-1",
+)
+OTHERS: tuple[Any, ...] = (None, [], {}, [[[]]], {"a": 1}, [1, 2.5, "x"], b"bytes")
+YAML_ATTACKS = (
+    "!!python/object/apply:os.system ['touch canary']",
+    "!!python/object/new:subprocess.Popen [['touch', 'canary']]",
+    "!!python/name:canary_module.run",
+    "!!python/module:canary_module",
+    "!!python/object:canary_module.Canary {}",
+    "&a [*a, *a]",
+    "[" * 3000,
+    "{" * 3000,
+    "!!binary aGVsbG8=",
+    "2020-13-45",
+    "<<: [1]",
+    "!!set {a, b}",
+    "\t- x",
+    "? {a: b}\n: c",
+)
+
+
+class Canary:
+    """A pickle that tells on whoever loads it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch canary",)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Something that reads what a user gives: how inputs are made, and what is called with them."""
+
+    make: Callable[[random.Random, "Workshop"], Any]
+    """an input, from a generator and what valid inputs are made of"""
+    read: Callable[[Any, "Workshop"], None]
+    """returns if the input is accepted; raises ValueError, or SystemExit(2) with a line on stderr, if it is refused"""
+
+
+class Workshop:
+    """Valid runs to damage, a folder to work in, and what takes long to build."""
+
+    def __init__(self, runs: Path, folder: Path) -> None:
+        self.runs, self.folder = runs, folder
+        self._learners: dict[str, tuple[RunFolder, CheckpointCallback, Any]] = {}
+
+    def run_with(self, name: str, file: str, content: bytes) -> Path:
+        """Return a copy of a run in which one file has another content."""
+        run = self.folder / "run"
+        shutil.rmtree(run, ignore_errors=True)
+        shutil.copytree(self.runs / name, run)
+        (run / file).write_bytes(content)
+        return run
+
+    def valid(self, name: str, file: str) -> bytes:
+        """Return a valid file."""
+        return (self.runs / name / file).read_bytes()
+
+    def learner(self, name: str) -> tuple[CheckpointCallback, Any]:
+        """Return a learner to restore checkpoints into."""
+        if name not in self._learners:
+            configuration = run_configuration(name, self.folder)
+            environments = training_environments(configuration)
+            algorithm = build_algorithm(configuration, plan_training(configuration), environments)
+            folder = RunFolder(self.folder / "run")
+            others: list[BaseCallback] = [
+                NetworkCallback(every=11),
+                EpisodeFiguresCallback(),
+                EvaluationCallback(environments, every=56, episodes=2, folder=folder),
+                *pictures_for(configuration, environments),
+            ]
+            callback = CheckpointCallback(folder, every=56, keep=3, others=others)
+            self._learners[name] = (folder, callback, algorithm)
+        _, callback, algorithm = self._learners[name]
+        return callback, algorithm
+
+
+# ---- inputs
+
+
+def damage(generator: random.Random, content: bytes) -> bytes:
+    """Damage bytes: flips, cuts, insertions, repetitions, swaps, or something else altogether."""
+    data = bytearray(content)
+    for _ in range(generator.choice((1, 1, 2, 5))):
+        kind = generator.randrange(8)
+        at = generator.randrange(len(data) + 1)
+        if kind == 0 and data:
+            data[min(at, len(data) - 1)] ^= 1 << generator.randrange(8)
+        elif kind == 1:
+            del data[at:]
+        elif kind == 2:
+            data[at:at] = generator.randbytes(generator.choice((1, 3, 40)))
+        elif kind == 3:
+            data[at:at] = data[: generator.randrange(len(data) + 1)]
+        elif kind == 4:
+            del data[at : at + generator.randrange(1, 30)]
+        elif kind == 5:
+            data[at : at + 8] = generator.choice((b"\xff" * 8, b"\x00" * 8, b"9" * 8))
+        elif kind == 6 and generator.random() < 0.2:
+            foreign = (
+                b"",
+                pickle.dumps(Canary()),
+                b"\x80\x04.",
+                b"PK\x03\x04",
+                b"\x89HDF\r\n\x1a\n",
+                b"{}",
+                b"[]",
+                b"null",
+            )
+            data = bytearray(generator.choice(foreign))
+        else:
+            data[at : at + 1] = generator.choice((b'"', b"{", b"}", b":", b"-", b"\n", b"0", b"e", b"\xc3", b"!!"))
+    return bytes(data)
+
+
+def nasty(generator: random.Random) -> Any:
+    """Return a value that hardly fits anywhere."""
+    return generator.choice(generator.choice((NUMBERS, TEXTS, OTHERS)))
+
+
+def change_tree(generator: random.Random, tree: Any) -> Any:
+    """Replace, remove or add something somewhere in a tree of tables and lists."""
+    if isinstance(tree, dict) and tree and generator.random() < 0.85:
+        key = generator.choice(list(tree))
+        kind = generator.randrange(10)
+        if kind == 0:
+            return {k: v for k, v in tree.items() if k != key}
+        if kind == 1:
+            return tree | {generator.choice(("extra", "", "env", "state", "array")): nasty(generator)}
+        return tree | {key: change_tree(generator, tree[key])}
+    if isinstance(tree, list) and tree and generator.random() < 0.85:
+        at = generator.randrange(len(tree))
+        changed = [change_tree(generator, tree[at])] if generator.random() < 0.8 else []
+        return [*tree[:at], *changed, *tree[at + 1 :]]
+    if isinstance(tree, np.ndarray) and generator.random() < 0.8:
+        return change_array(generator, tree)
+    return nasty(generator)
+
+
+def change_array(generator: random.Random, array: np.ndarray) -> np.ndarray:
+    """Return an array of another shape, type or content."""
+    kind = generator.randrange(6)
+    if kind == 0:
+        return array.reshape(-1)[: generator.randrange(array.size + 1)]
+    if kind == 1:
+        return array.astype(generator.choice(("float64", "float32", "int64", "uint8", "bool", "uint64", "float16")))
+    if kind == 2:
+        return np.concatenate([array.reshape(-1), array.reshape(-1)])
+    if kind == 3:
+        return array[None]
+    changed = array.copy().reshape(-1)
+    if changed.size:
+        with np.errstate(all="ignore"):
+            value = np.array(generator.choice((np.nan, np.inf, -1e300, 1e300, -1, 7))).astype(changed.dtype)
+        changed[generator.randrange(changed.size)] = value
+    return changed.reshape(array.shape)
+
+
+def json_input(generator: random.Random, content: bytes) -> bytes:
+    """Damage a JSON file as text or as a tree."""
+    if generator.random() < 0.5:
+        return damage(generator, content)
+    tree = json.loads(content)
+    for _ in range(generator.choice((1, 1, 3))):
+        tree = change_tree(generator, tree)
+    if generator.random() < 0.02:
+        return b"[" * 100_000
+    return json.dumps(tree, default=repr).encode()
+
+
+def yaml_input(generator: random.Random, content: bytes) -> bytes:
+    """Damage a YAML file as text or as a tree, or plant an attack in it."""
+    kind = generator.random()
+    if kind < 0.3:
+        return damage(generator, content)
+    tree = yaml.safe_load(content)
+    if kind < 0.8:
+        for _ in range(generator.choice((1, 1, 2))):
+            tree = change_tree(generator, tree)
+        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode("utf-8", "surrogatepass")
+    lines = content.decode().splitlines()
+    at = generator.randrange(len(lines))
+    attack = generator.choice(YAML_ATTACKS)
+    lines[at] = f"{lines[at].partition(':')[0]}: {attack}" if generator.random() < 0.7 else attack
+    return "\n".join(lines).encode()
+
+
+def safetensors_input(generator: random.Random, content: bytes) -> bytes:
+    """Damage a safetensors file, its header more often than its numbers."""
+    if generator.random() < 0.4:
+        return damage(generator, content)
+    size = int.from_bytes(content[:8], "little")
+    header, tensors = content[8 : 8 + size], content[8 + size :]
+    header = json_input(generator, header) if generator.random() < 0.5 else damage(generator, header)
+    size = len(header) if generator.random() < 0.9 else generator.choice((0, 2**63, 2**64 - 1, len(header) + 1))
+    return size.to_bytes(8, "little") + header + tensors
+
+
+def checkpoint_input(generator: random.Random, workshop: Workshop) -> tuple[str, bytes]:
+    """Damage a checkpoint's bytes, or change its state and give it a digest that fits."""
+    name = generator.choice(("anomaly", "hammer", "cartpole"))
+    content = checkpoint_files(workshop.runs / name)[-1].read_bytes()
+    if generator.random() < 0.3:
+        return name, safetensors_input(generator, content)
+    checkpoint = Checkpoint.from_bytes(content)
+    state: Any = dict(checkpoint.state)
+    for _ in range(generator.choice((1, 1, 3))):
+        state = change_tree(generator, state)
+    if not isinstance(state, dict):
+        state = {"state": state}
+    try:
+        return name, Checkpoint(generator.choice((56, 56, 0, 10**12)), state).to_bytes()
+    except TypeError:  # bytes have no form in JSON
+        return name, damage(generator, content)
+
+
+def npz_input(generator: random.Random, workshop: Workshop) -> bytes:
+    """Make a source of digits that is damaged, of other arrays, or an attack."""
+    images = np.random.default_rng(0).integers(0, 255, (40, 8, 8)).astype(np.uint8)
+    arrays: dict[str, Any] = {"x": images, "y": np.repeat(np.arange(2), 20)}
+    kind = generator.random()
+    buffer = io.BytesIO()
+    if kind < 0.4:
+        np.savez(buffer, **arrays)
+        return damage(generator, buffer.getvalue())
+    if kind < 0.85:
+        for _ in range(generator.choice((1, 2))):
+            name = generator.choice(("x", "y"))
+            if name in arrays and generator.random() < 0.15:
+                del arrays[name]
+            elif name in arrays:
+                arrays[name] = change_array(generator, np.asarray(arrays[name]))
+        if generator.random() < 0.1:
+            arrays[generator.choice(("x", "y", "z"))] = np.array([Canary()], dtype=object)
+        np.savez(buffer, **arrays)
+        return buffer.getvalue()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in generator.sample(["x.npy", "y.npy", "../canary", "/tmp/canary", "x", "y.npy/", "x.npy"], 3):
+            content = io.BytesIO()
+            np.save(content, images)
+            archive.writestr(name, generator.choice((content.getvalue(), pickle.dumps(Canary()), b"", b"\x93NUMPY")))
+    return buffer.getvalue()
+
+
+OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "--env": ("CartPole-v1", "Pendulum-v1", "Taxi-v4", "RandomAnomaly-v0", "nowhere:CartPole-v1", "Blackjack-v1"),
+    "--env-arg": ("max_episode_steps=5", "colour=red", "image_size=12", "sequence_length=3", "kinds=none", "a=[[[["),
+    "--architecture": ("varied", "uniform", "dense", "lstm", "sparse"),
+    "--hidden-proportion": ("0.5", "0", "1", "0.999999", "1e-9"),
+    "--budget": ("300", "1", "5000", "100000000000"),
+    "--hidden-size": ("5", "0", "100000000"),
+    "--density": ("hh=0.2", "hh=2", "zz=1", "hh", "yx=1e-9"),
+    "--uniform-density": ("0.2", "0", "1.5"),
+    "--init": ("scaled", "scaled:2", "normal:0.05", "normal:", "uniform"),
+    "--activation": ("relu", "tanh", "gelu"),
+    "--reward": ("registered", "corrected", "none"),
+    "--total-timesteps": ("1000", "0"),
+    "--n-envs": ("2", "0"),
+    "--seed": ("0", "-1", "4294967296"),
+    "--device": ("cpu", "cuda", "meta", "abacus:7"),
+    "--log-dir": ("logs", "/proc/nowhere", "file/logs"),
+    "--run-name": ("run", "..", "a/b", "."),
+    "--eval-every": ("100", "0"),
+    "--checkpoint-every": ("100", "0"),
+    "--keep": ("1", "0"),
+    "--learning-rate": ("1e-3", "0", "-1"),
+    "--learning-rate-schedule": ("linear", "cosine"),
+    "--n-steps": ("128", "1"),
+    "--batch-size": ("128", "100"),
+    "--gamma": ("0.9", "1.1"),
+    "--noise-correlation": ("0.5", "1"),
+    "--loss-steps": ("last", "first"),
+    "--inputs": ("5", "0", "100000000"),
+    "--outputs": ("2", "0", "100000000"),
+    "--resume": ("nowhere", "/etc", "valid"),
+    "--no-progress": (),
+    "--json": (),
+    "--bogus": ("1",),
+}
+
+
+def command_input(generator: random.Random, workshop: Workshop) -> list[str]:
+    """Make a command line of options that exist, with values that mostly do not fit."""
+    words: list[str] = []
+    if generator.random() < 0.8:
+        words += ["--env", "CartPole-v1"]
+    for option in generator.sample(list(OPTIONS), generator.randrange(1, 5)):
+        words.append(option)
+        if OPTIONS[option] and generator.random() < 0.97:
+            kind = generator.random()
+            value = OPTIONS[option][0] if kind < 0.5 else generator.choice(OPTIONS[option])
+            value = str(nasty(generator)) if kind > 0.75 else value
+            value = str(workshop.runs / "cartpole") if value == "valid" else value
+            words.append(value.replace("\x00", "0"))
+    return words
+
+
+# ---- readers
+
+
+def read_agent(run: Path) -> None:
+    """Load a run as evaluation and export do, and plan to resume it."""
+    _, _, configuration = load_agent(run)
+    plan_training(configuration)
+
+
+def resume_from(name: str, run: Path, workshop: Workshop) -> None:
+    """Do what a resumption does before its first step."""
+    checkpoint = checkpoint_to_resume(run)
+    callback, algorithm = workshop.learner(name)
+    with continued_logger(run, checkpoint) as logger:
+        algorithm.set_logger(logger)
+        if checkpoint is not None:
+            callback.restore(algorithm, checkpoint, {})
+
+
+class TrainingBegins(Exception):
+    """Everything was accepted: a training would begin."""
+
+
+def read_command(name: str, words: list[str], workshop: Workshop) -> None:
+    """Call a command line, up to where a training would begin."""
+    command = importlib.import_module(name)
+
+    def begin(*arguments: Any, **options: Any) -> None:
+        raise TrainingBegins
+
+    if name == "train":
+        command.train = begin  # type: ignore[attr-defined]
+    errors, before = io.StringIO(), sys.argv
+    sys.argv = [f"{name}.py", *words]
+    try:
+        with (
+            contextlib.redirect_stderr(errors),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.chdir(workshop.folder),
+        ):
+            run_command(command.main)
+    except TrainingBegins:
+        return
+    except SystemExit as end:
+        if end.code not in (0, None):
+            lines = [line for line in errors.getvalue().splitlines() if not line.startswith("warning: ")]
+            if end.code != 2 or len(lines) != 1 or not lines[0].startswith("error: "):
+                raise AssertionError(f"exit code {end.code}, {errors.getvalue()!r}") from None
+            raise ValueError(lines[0]) from None
+    finally:
+        sys.argv = before
+
+
+def run_file(file: str, names: tuple[str, ...], change: Callable[[random.Random, bytes], bytes]) -> Reader:
+    """Return a reader of one file of a run folder."""
+
+    def make(generator: random.Random, workshop: Workshop) -> tuple[str, bytes]:
+        name = generator.choice(names)
+        return name, change(generator, workshop.valid(name, file))
+
+    def read(given: tuple[str, bytes], workshop: Workshop) -> None:
+        run = workshop.run_with(given[0], file, given[1])
+        if file == "result.json":
+            configuration_to_resume(run, {})
+        else:
+            read_agent(run)
+
+    return Reader(make, read)
+
+
+def read_checkpoint(given: tuple[str, bytes], workshop: Workshop) -> None:
+    """Resume a run from a checkpoint that was put into it, the only one there."""
+    name, content = given
+    run = workshop.run_with(name, "result.json", b"")
+    for file in checkpoint_files(run):
+        file.unlink()
+    (run / "checkpoints" / "56.safetensors").write_bytes(content)
+    resume_from(name, run, workshop)
+
+
+def read_npz(content: bytes, workshop: Workshop) -> None:
+    """Load a source of digits."""
+    path = workshop.folder / "source.npz"
+    path.write_bytes(content)
+    load_digit_images(path, "train", 8)
+
+
+READERS: Mapping[str, Reader] = {
+    "config.yaml": run_file("config.yaml", ("cartpole", "cartpole", "anomaly", "hammer"), yaml_input),
+    "policy.safetensors": run_file("best/policy.safetensors", ("cartpole", "anomaly"), safetensors_input),
+    "normalization.json": run_file("best/normalization.json", ("cartpole",), json_input),
+    "result.json": run_file("result.json", ("cartpole",), json_input),
+    "checkpoint": Reader(checkpoint_input, read_checkpoint),
+    "npz source": Reader(npz_input, read_npz),
+    "train.py options": Reader(command_input, lambda words, workshop: read_command("train", words, workshop)),
+    "specify.py options": Reader(command_input, lambda words, workshop: read_command("specify", words, workshop)),
+}
+"""Another reader is one more entry."""
+
+
+# ---- watching
+
+
+class Watch:
+    """An audit hook that notes what no input may cause."""
+
+    STARTED = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subprocess.Popen", "pickle.find_class")
+    CHANGED = (
+        "os.mkdir",
+        "os.rename",
+        "os.remove",
+        "os.rmdir",
+        "os.link",
+        "os.symlink",
+        "os.truncate",
+    )
+
+    def __init__(self, *folders: Path) -> None:
+        self.folders = tuple(str(folder.resolve()) for folder in folders)
+        self.on = False
+        self.violations: list[str] = []
+        sys.addaudithook(self._hook)
+
+    def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self.on:
+            return
+        if event in self.STARTED:
+            self.violations.append(f"{event} {arguments!r:.100}")
+        elif event == "import" and str(arguments[0]).startswith("canary"):
+            self.violations.append(f"import {arguments[0]}")
+        elif event == "open":
+            path, mode, flags = arguments
+            writes = isinstance(mode, str) and any(letter in mode for letter in "wax+")
+            writes = writes or (isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)))
+            if writes and isinstance(path, str | bytes | os.PathLike):
+                self._check(event, path)
+        elif event in self.CHANGED:
+            self._check(event, arguments[0])
+
+    def _check(self, event: str, path: Any) -> None:
+        where = os.path.abspath(os.fsdecode(path))
+        if not where.startswith((*self.folders, "/dev/null")) and "__pycache__" not in where:
+            self.violations.append(f"{event} {where}")
+
+
+@contextlib.contextmanager
+def watched(watch: Watch) -> Iterator[None]:
+    """Watch while an input is read."""
+    watch.violations.clear()
+    watch.on = True
+    try:
+        yield
+    finally:
+        watch.on = False
+
+
+# ---- processes
+
+
+def judge(reader: Reader, given: Any, workshop: Workshop, watch: Watch) -> tuple[str, str]:
+    """Give an input to its reader; return accepted, refused or failed, and what was said."""
+    try:
+        with watched(watch):
+            reader.read(given, workshop)
+        outcome, text = "accepted", ""
+    except (UsageError, ValueError) as error:
+        outcome, text = "refused", str(error)
+        if "\n" in text or not text.strip() or len(text) > 20_000:
+            outcome, text = "failed", f"not one clear line: {text!r:.300}"
+    except BaseException as error:
+        outcome, text = "failed", f"{type(error).__name__}: {error!s:.300}"
+    if watch.violations:
+        outcome, text = "failed", f"{watch.violations[0]} (otherwise: {outcome})"
+    if (workshop.folder / "canary").exists():
+        outcome, text = "failed", f"code was run (otherwise: {outcome})"
+    return outcome, text
+
+
+def work(name: str, first: int, last: int, seed: int, runs: Path) -> None:
+    """Judge the inputs first … last − 1 of a reader, printing one line of JSON for each."""
+    resource.setrlimit(resource.RLIMIT_AS, (LIMIT_MEMORY, LIMIT_MEMORY))
+    results, sys.stdout = sys.stdout, sys.stderr
+    sys.stderr = io.StringIO()
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        inside = Path(folder)
+        (inside / "canary_module.py").write_text("open('canary', 'w').close()\n")
+        (inside / "file").write_text("")
+        sys.path.insert(0, folder)
+        workshop = Workshop(runs, inside)
+        if name == "checkpoint":
+            for run in RUNS:
+                workshop.learner(run)
+        for run in RUNS:
+            read_agent(runs / run)  # what is loaded and compiled at the first time is not the input's doing
+        watch = Watch(inside)
+        for number in range(first, last):
+            faulthandler.dump_traceback_later(LIMIT_SECONDS, exit=True, file=2)
+            generator = random.Random(f"{seed} {name} {number}")
+            given = READERS[name].make(generator, workshop)
+            started = time.perf_counter()
+            outcome, text = judge(READERS[name], given, workshop, watch)
+            line = {"number": number, "outcome": outcome, "text": text, "seconds": time.perf_counter() - started}
+            print(json.dumps(line), file=results, flush=True)
+        faulthandler.cancel_dump_traceback_later()
+
+
+def fuzz(name: str, inputs: int, seed: int, runs: Path) -> dict[str, Any]:
+    """Judge a reader's inputs in child processes; one that crashes is counted and the rest go on."""
+    counts = {"accepted": 0, "refused": 0, "failed": 0}
+    failures: list[str] = []
+    slowest, following = 0.0, 0
+    while following < inputs:
+        command = [sys.executable, "-m", "benchmarks.fuzz", "--worker", name, str(following), str(inputs)]
+        command += [str(seed), str(runs)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        worker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        assert worker.stdout is not None
+        for line in worker.stdout:
+            result = json.loads(line)
+            counts[result["outcome"]] += 1
+            slowest = max(slowest, result["seconds"])
+            if result["outcome"] == "failed":
+                failures.append(f"input {result['number']}: {result['text']}")
+            following = result["number"] + 1
+        if worker.wait() and following < inputs:
+            counts["failed"] += 1
+            failures.append(f"input {following}: the reader's process ended with exit code {worker.returncode}")
+            following += 1
+    return {"inputs": inputs, **counts, "slowest_seconds": round(slowest, 2), "failures": failures[:20]}
+
+
+def run_configuration(name: str, log_dir: Path) -> TrainingConfiguration:
+    """Return the configuration of one of the valid runs."""
+    return configure(**RUNS[name], log_dir=str(log_dir), run_name=name)
+
+
+def make_runs(folder: Path) -> Path:
+    """Train the valid runs, briefly, and put them side by side."""
+    runs = folder / "runs"
+    runs.mkdir()
+    for name in RUNS:
+        train(run_configuration(name, folder / "logs")).path.rename(runs / name)
+    return runs
+
+
+def fuzz_all(inputs: int, seed: int, names: list[str]) -> dict[str, dict[str, Any]]:
+    """Fuzz the readers named."""
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        runs = make_runs(Path(folder))
+        for name in names:
+            results[name] = fuzz(name, inputs, seed, runs)
+            print(name, json.dumps(results[name], indent=1), flush=True)
+    return results
+
+
+def show(name: str, number: int, seed: int) -> None:
+    """Repeat one input and print it and what happens."""
+    with tempfile.TemporaryDirectory() as folder:
+        runs, inside = make_runs(Path(folder)), Path(folder) / "work"
+        inside.mkdir()
+        (inside / "file").write_text("")
+        workshop = Workshop(runs, inside)
+        given = READERS[name].make(random.Random(f"{seed} {name} {number}"), workshop)
+        print(repr(given)[:3000])
+        READERS[name].read(given, workshop)
+        print("accepted")
+
+
+def report(results: Mapping[str, Mapping[str, Any]], command: str) -> None:
+    """Write the table."""
+    columns = ("inputs", "accepted", "refused", "failed", "slowest_seconds")
+    total = {column: sum(result[column] for result in results.values()) for column in columns[:4]}
+    rows = [(name, *(result[column] for column in columns)) for name, result in results.items()]
+    table = markdown_table(
+        ("reader", "inputs", "accepted", "refused in one line", "failed", "slowest (s)"),
+        [*rows, ("all", *total.values(), "")],
+    )
+    print(table)
+    write_section("fuzz", f"### Fuzzing of all readers\n\n`{command}`\n\n{table}\n\n{describe(machine())}")
+
+
+def main() -> None:
+    """Fuzz and write the counts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inputs", type=int, default=1_500, help="per reader")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--reader", choices=READERS, help="this one alone, and no result is written")
+    parser.add_argument("--only", type=int, help="with --reader: show this input")
+    parser.add_argument("--worker", nargs=5, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        name, first, last, seed, runs = arguments.worker
+        work(name, int(first), int(last), int(seed), Path(runs))
+    elif arguments.only is not None:
+        show(arguments.reader, arguments.only, arguments.seed)
+    elif arguments.reader:
+        fuzz_all(arguments.inputs, arguments.seed, [arguments.reader])
+    else:
+        results = fuzz_all(arguments.inputs, arguments.seed, list(READERS))
+        command = f"python -m benchmarks.fuzz --inputs {arguments.inputs}"
+        content = {"command": command, "seed": arguments.seed, "machine": machine(), "readers": results}
+        (RESULTS / "fuzz.json").write_text(json.dumps(content, indent=1) + "\n")
+        report(results, command)
+
+
+if __name__ == "__main__":
+    main()

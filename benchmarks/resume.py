@@ -1,0 +1,325 @@
+"""Kill a training again and again, resume it each time, compare it with one left alone: python -m benchmarks.resume.
+
+Kills come by SIGKILL: at random moments of the training, of the start of the process, and in the middle of a checkpoint
+that a slow file system (simulated) takes long to write; now and then a failing file system (simulated) ends the process
+by itself. After each, every checkpoint must be whole and not more than an interval of work lost; at the end the number
+of steps must be right and the policy equal, bit by bit, to that of the same training without interruption.
+
+One line per kill is appended to results/resume.jsonl. The command may be stopped and called again: it goes on in its
+work folder. `--report` makes the table from what is there.
+"""
+
+import argparse
+import errno
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import safetensors.numpy
+
+from agents import durable_files
+from agents.checkpoint import Checkpoint, checkpoint_files
+from agents.command_line import run as run_command
+from agents.configuration import configure
+from agents.resumption import configuration_to_resume
+from agents.training import train
+from benchmarks.harness import RESULTS, describe, machine, markdown_table, write_section
+
+LINES = RESULTS / "resume.jsonl"
+ROLLOUT = 8 * 7
+INTERVAL = 10 * ROLLOUT
+SETTINGS: dict[str, Any] = {
+    "env_arguments": {"image_size": 16},
+    "budget": 20_000,
+    "n_envs": 8,
+    "n_steps": 7,  # episodes of eleven steps go on over the ends of rollouts
+    "batch_size": 28,
+    "eval_every": 40 * ROLLOUT,
+    "eval_episodes": 16,
+    "checkpoint_every": INTERVAL,
+    "progress": False,
+}
+HORIZON = 10_000_000
+"""Steps that no session of the harness reaches; the last one is told where to end."""
+MODES = ("training", "writing", "training", "starting", "writing", "failing disk")
+
+
+class SlowFile:
+    """A file whose content arrives in pieces, with pauses, as on a slow file system."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+
+    def __enter__(self) -> "SlowFile":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.file.close()
+
+    def write(self, content: bytes) -> None:
+        """Write in sixteen pieces over half a second."""
+        for piece in np.array_split(np.frombuffer(content, np.uint8), 16):
+            self.file.write(piece.tobytes())
+            self.file.flush()
+            time.sleep(0.03)
+
+    def flush(self) -> None:
+        """Flush."""
+        self.file.flush()
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self.file.fileno()
+
+
+def simulate(file_system: str) -> None:
+    """Make this process's file system slow or failing, for checkpoints."""
+    plain_open, plain_fsync = Path.open, os.fsync
+
+    def slow_open(path: Path, *arguments: Any, **options: Any) -> Any:
+        file: Any = plain_open(path, *arguments, **options)
+        return SlowFile(file) if path.parent.name == "checkpoints" and path.name.endswith(".tmp") else file
+
+    calls = 0
+
+    def failing_fsync(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 30:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        plain_fsync(descriptor)
+
+    if file_system == "slow":
+        Path.open = slow_open  # type: ignore[method-assign,assignment]
+    elif file_system == "failing":
+        durable_files.os.fsync = failing_fsync  # type: ignore[assignment]
+
+
+def session(run: Path, steps: int, file_system: str) -> None:
+    """Train in this process: begin the run, or go on with it."""
+    simulate(file_system)
+    if (run / "config.yaml").is_file():
+        folder, configuration = configuration_to_resume(run, {"total_timesteps": steps})
+        train(configuration, resume=folder)
+    else:
+        log_dir, run_name = str(run.parent.parent), run.name
+        train(configure("RandomAnomaly-v0", **SETTINGS, total_timesteps=steps, log_dir=log_dir, run_name=run_name))
+
+
+def start(run: Path, steps: int, file_system: str = "plain") -> "subprocess.Popen[str]":
+    """Start a session in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.resume", "--session", str(run), str(steps), file_system]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=Path(__file__).parents[1])
+
+
+def kill_once(run: Path, kill: int, mode: str, generator: random.Random) -> dict[str, Any]:
+    """Start a session, end it as the mode says, and look at what it left behind."""
+    before = newest_steps(run)
+    locked, log = run / ".lock", run / "progress.csv"
+    lock_time = locked.stat().st_mtime_ns if locked.exists() else 0
+    file_system = {"writing": "slow", "failing disk": "failing"}.get(mode, "plain")
+    process = start(run, HORIZON, file_system)
+    started = time.perf_counter()
+
+    def training() -> bool:
+        # The log has grown since this session took the lock: rollouts are being made.
+        if not locked.exists() or not log.exists() or locked.stat().st_mtime_ns == lock_time:
+            return False
+        return log.stat().st_mtime_ns > locked.stat().st_mtime_ns + 10**8 and newest_steps(run) is not None
+
+    def writing() -> bool:
+        return training() and any((run / "checkpoints").glob(".*.tmp"))
+
+    if mode == "starting":
+        time.sleep(generator.uniform(0.0, 6.0))
+    elif mode == "training":
+        wait_until(training, process)
+        time.sleep(generator.uniform(0.0, 4.0))
+    elif mode == "writing":
+        wait_until(training, process)
+        time.sleep(generator.uniform(0.0, 3.0))
+        wait_until(writing, process)
+        time.sleep(generator.uniform(0.0, 0.5))
+    if mode != "failing disk":
+        assert process.poll() is None, process.communicate()
+        process.kill()
+    _, errors = process.communicate(timeout=600)
+    unfinished = len(list((run / "checkpoints").glob(".*.tmp")))
+    reached, after = logged_steps(run), newest_steps(run)
+    return {
+        "kill": kill,
+        "mode": mode,
+        "exit": process.returncode,
+        "as_promised": process.returncode == -9 or (process.returncode == 3 and errors.count("\n") == 1),
+        "seconds": round(time.perf_counter() - started, 2),
+        "checkpoint_before": before,
+        "checkpoint_after": after,
+        "steps_reached": reached,
+        "steps_lost": reached - (after or 0),
+        "unfinished_files": unfinished,
+        "all_whole": all_whole(run),
+    }
+
+
+def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    """Wait, as long as the process lives."""
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "nothing happened for five minutes"
+        time.sleep(0.001)
+
+
+def newest_steps(run: Path) -> int | None:
+    """Return the steps of the newest checkpoint."""
+    files = checkpoint_files(run)
+    return int(files[-1].stem) if files else None
+
+
+def logged_steps(run: Path) -> int:
+    """Return the steps that the log knows of: to the end of the last complete rollout."""
+    file = run / "progress.csv"
+    lines = file.read_text().splitlines() if file.is_file() else []
+    column = (
+        lines[0].split(",").index("time/total_timesteps") if len(lines) > 1 and "total_timesteps" in lines[0] else None
+    )
+    if column is None:
+        return 0
+    steps = [cells[column] for line in lines[1:] if len(cells := line.split(",")) > column]
+    return max([int(text) for text in steps if re.fullmatch(r"\d+", text)], default=0)
+
+
+def all_whole(run: Path) -> bool:
+    """Tell whether every checkpoint can be read and its digest fits."""
+    for file in checkpoint_files(run):
+        try:
+            Checkpoint.from_bytes(file.read_bytes())
+        except ValueError:
+            return False
+    return True
+
+
+def finish(work: Path) -> dict[str, Any]:
+    """Let the run come to its end, and a run without interruption too; compare them."""
+    run, alone = work / "RandomAnomaly-v0" / "killed", work / "RandomAnomaly-v0" / "alone"
+    steps = (newest_steps(run) or 0) + 5 * ROLLOUT
+    if not (run / "result.json").is_file():
+        check(start(run, steps))
+    steps = json.loads((run / "result.json").read_text())["steps"]
+    if not (alone / "result.json").is_file():
+        check(start(alone, steps))
+    weights, results = [], []
+    for path in (run, alone):
+        weights.append(safetensors.numpy.load_file(path / "final" / "policy.safetensors"))
+        results.append(json.loads((path / "result.json").read_text()))
+    same = weights[0].keys() == weights[1].keys()
+    same = same and all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
+    return {
+        "finished": True,
+        "steps": results[0]["steps"],
+        "resumptions": len(results[0]["resumptions"]),
+        "steps_alone": results[1]["steps"],
+        "weights_equal": same,
+        "evaluations_equal": results[0]["curve"] == results[1]["curve"] and results[0]["final"] == results[1]["final"],
+        "machine": machine(),
+    }
+
+
+def check(process: "subprocess.Popen[str]") -> None:
+    """Wait for a session that must succeed."""
+    _, errors = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"a session failed: {errors}")
+
+
+def run_harness(kills: int, work: Path, lines: Path, seed: int = 0) -> list[dict[str, Any]]:
+    """Do the kills that are missing, then finish; return all lines."""
+    done = [json.loads(line) for line in lines.read_text().splitlines()] if lines.is_file() else []
+    if not work.is_dir():
+        done = []
+        lines.parent.mkdir(parents=True, exist_ok=True)
+        lines.write_text("")
+        work.mkdir(parents=True)
+    run = work / "RandomAnomaly-v0" / "killed"
+    for kill in range(len(done), kills):
+        line = kill_once(run, kill, MODES[kill % len(MODES)], random.Random(f"{seed} {kill}"))
+        _append(lines, line)
+        done.append(line)
+    if "finished" not in done[-1]:
+        line = finish(work)
+        _append(lines, line)
+        done.append(line)
+    return done
+
+
+def _append(lines: Path, line: dict[str, Any]) -> None:
+    with lines.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    print(json.dumps(line), flush=True)
+
+
+def verdict(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the figures that were promised."""
+    kills, end = [line for line in lines if "kill" in line], lines[-1]
+    return {
+        "interruptions": len(kills),
+        "as promised": sum(line["as_promised"] for line in kills),
+        "in the middle of a checkpoint": sum(line["unfinished_files"] > 0 for line in kills),
+        "all checkpoints whole": sum(line["all_whole"] for line in kills),
+        "most steps lost": max(line["steps_lost"] for line in kills),
+        "interval and one rollout": INTERVAL + ROLLOUT,
+        "steps at the end": end.get("steps"),
+        "steps without interruption": end.get("steps_alone"),
+        "weights equal": end.get("weights_equal"),
+        "evaluations equal": end.get("evaluations_equal"),
+    }
+
+
+def report(lines: list[dict[str, Any]]) -> None:
+    """Write the table."""
+    figures = verdict(lines)
+    table = markdown_table(("", "figure"), [(name, str(value)) for name, value in figures.items()])
+    print(table)
+    facts = lines[-1].get("machine")
+    write_section(
+        "resume",
+        f"### Never lose a run: a training killed {figures['interruptions']} times\n\n"
+        f"`python -m benchmarks.resume --kills {figures['interruptions']}`, then `--report`\n\n{table}\n\n"
+        f"RandomAnomaly-v0, {SETTINGS['budget']:,} weights, a checkpoint every {INTERVAL} steps, rollouts of "
+        f"{ROLLOUT}. " + (describe(facts) if facts else "Not finished."),
+    )
+
+
+def main() -> None:
+    """Run what is missing, or report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--work", type=Path, default=Path("logs") / "resume-harness", help="folder of the runs")
+    parser.add_argument("--report", action="store_true", help="make the table from the lines that are there")
+    parser.add_argument("--fresh", action="store_true", help="begin anew: remove the work folder first")
+    parser.add_argument("--session", nargs=3, metavar=("RUN", "STEPS", "FILE_SYSTEM"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.session:
+        run, steps, file_system = arguments.session
+        session(Path(run), int(steps), file_system)
+        return
+    if arguments.report:
+        report([json.loads(line) for line in LINES.read_text().splitlines()])
+        return
+    if arguments.fresh:
+        shutil.rmtree(arguments.work, ignore_errors=True)
+    run_harness(arguments.kills, arguments.work.resolve(), LINES)
+
+
+if __name__ == "__main__":
+    run_command(main)

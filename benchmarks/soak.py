@@ -1,0 +1,142 @@
+"""Train on Random Anomaly for an hour and watch memory, threads, files and processes: python -m benchmarks.soak.
+
+Every ten seconds a line is appended to results/soak.jsonl. The command may be stopped (Ctrl-C) and called again: the
+training is resumed and the hour goes on. `--report` makes figure and table from what is there.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from matplotlib.figure import Figure
+
+from agents.log_continuation import EVENTS
+from benchmarks.harness import FOLDER, RESULTS, describe, machine, markdown_table, write_section
+
+LINES = RESULTS / "soak.jsonl"
+FIGURE = FOLDER / "figures" / "soak.png"
+EVERY = 10.0
+WARM_UP = 300.0
+"""Seconds of a session that do not count: compilers, caches and buffers fill."""
+OPTIONS = ("--env", "RandomAnomaly-v0", "--hidden-proportion", "0.5", "--budget", "100000", "--no-progress")
+
+
+def sample(process: psutil.Process) -> dict[str, Any]:
+    """Measure a process: resident memory in bytes, threads, open files and children."""
+    with process.oneshot():
+        return {
+            "memory": process.memory_info().rss,
+            "threads": process.num_threads(),
+            "files": process.num_fds(),
+            "children": len(process.children(recursive=True)),
+        }
+
+
+def soak(seconds: float, work: Path, lines: Path, options: tuple[str, ...] = OPTIONS, every: float = EVERY) -> None:
+    """Train until so many seconds have been watched, over all calls together."""
+    done = read(lines) if work.is_dir() else []
+    if not done:
+        shutil.rmtree(work, ignore_errors=True)
+        lines.parent.mkdir(parents=True, exist_ok=True)
+        lines.write_text("")
+    train = Path(__file__).parents[1] / "train.py"
+    runs = list(work.glob("*/soak/config.yaml"))
+    command = [sys.executable, str(train), "--total-timesteps", "1000000000"]
+    command += ["--resume", str(runs[0].parent)] if runs else [*options, "--log-dir", str(work), "--run-name", "soak"]
+    session = max((line["session"] for line in done), default=-1) + 1
+    before = len(done) * every
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    started = time.monotonic()
+    try:
+        watched = psutil.Process(process.pid)
+        while (now := time.monotonic() - started) + before < seconds:
+            time.sleep(every - now % every)
+            if process.poll() is not None:
+                raise RuntimeError(f"the training ended with exit code {process.returncode}")
+            line = {"session": session, "seconds": round(time.monotonic() - started, 1), **sample(watched)}
+            line["events"] = sum(path.stat().st_size for path in work.glob(f"*/soak/{EVENTS}"))
+            line["checkpoint"] = max((int(p.stem) for p in work.glob("*/soak/checkpoints/[0-9]*")), default=0)
+            with lines.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        code = process.wait()
+    print(f"stopped with exit code {code} after {len(read(lines)) * every:.0f} of {seconds:.0f} s")
+
+
+def read(lines: Path) -> list[dict[str, Any]]:
+    """Return the samples so far."""
+    return [json.loads(line) for line in lines.read_text().splitlines()] if lines.is_file() else []
+
+
+def figures(samples: list[dict[str, Any]], warm_up: float = WARM_UP) -> dict[str, Any]:
+    """Return what must stay constant, without the warm-up of each session: first, last, largest value and slope."""
+    steady = [s for s in samples if s["seconds"] >= warm_up]
+    memory = np.array([s["memory"] for s in steady]) / 2**20
+    seconds = np.array([s["seconds"] for s in steady])
+    slope = np.polyfit(seconds, memory, 1)[0] * 3600 if len(steady) > 2 else float("nan")
+    return {
+        "samples": len(steady),
+        "memory at first (MiB)": round(float(memory[0]), 1),
+        "memory at last (MiB)": round(float(memory[-1]), 1),
+        "largest memory (MiB)": round(float(memory.max()), 1),
+        "slope of memory (MiB per hour)": round(float(slope), 2),
+        **{
+            f"{name} (least, most)": (min(s[name] for s in steady), max(s[name] for s in steady))
+            for name in ("threads", "files", "children")
+        },
+        "steps": samples[-1]["checkpoint"],
+    }
+
+
+def report(samples: list[dict[str, Any]]) -> None:
+    """Draw the figure and write the table."""
+    picture = Figure(figsize=(9, 3.6), dpi=110, layout="constrained")
+    left, right = picture.subplots(1, 2)
+    minutes = np.arange(len(samples)) * EVERY / 60
+    left.plot(minutes, [s["memory"] / 2**20 for s in samples], color="#20639b")
+    left.set(xlabel="minutes of training", ylabel="resident memory (MiB)")
+    left.set_ylim(0, None)
+    for name, colour in (("threads", "#20639b"), ("files", "#d1495b"), ("children", "#edae49")):
+        right.plot(minutes, [s[name] for s in samples], color=colour, label={"files": "open files"}.get(name, name))
+    right.set(xlabel="minutes of training", ylabel="number")
+    right.set_ylim(0, None)
+    right.legend(fontsize=8)
+    for axes in (left, right):
+        axes.grid(alpha=0.25)
+    FIGURE.parent.mkdir(exist_ok=True)
+    picture.savefig(FIGURE)
+    table = markdown_table(("", "figure"), [(name, str(value)) for name, value in figures(samples).items()])
+    print(table)
+    write_section(
+        "soak",
+        f"### A soak: {len(samples) * EVERY / 60:.0f} minutes of training\n\n`python -m benchmarks.soak`, then "
+        f"`--report`\n\n{table}\n\n![soak](figures/soak.png)\n\n`train.py {' '.join(OPTIONS)}`, sampled every "
+        f"{EVERY:.0f} s; the table leaves out the first {WARM_UP / 60:.0f} minutes. {describe(machine())}",
+    )
+
+
+def main() -> None:
+    """Watch, or report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=3600.0)
+    parser.add_argument("--work", type=Path, default=Path("logs") / "soak", help="folder of the run")
+    parser.add_argument("--report", action="store_true", help="make figure and table from the samples that are there")
+    arguments = parser.parse_args()
+    if arguments.report:
+        report(read(LINES))
+    else:
+        soak(arguments.seconds, arguments.work.resolve(), LINES)
+
+
+if __name__ == "__main__":
+    main()

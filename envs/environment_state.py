@@ -1,0 +1,214 @@
+"""The whole state of environments, taken and given back, so that a run goes on as if it had never been interrupted.
+
+A state is a tree of dictionaries and lists with NumPy arrays and plain values as leaves. What cannot be captured
+exactly has no state at all (None): then only fresh episodes are honest.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium.envs.mujoco import MujocoEnv
+from gymnasium.wrappers import OrderEnforcing, TimeLimit
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor
+
+from envs.success import FinalSuccess, SuccessCount
+
+State = dict[str, Any]
+
+WRAPPER_COUNTERS: Mapping[type[gymnasium.Wrapper], tuple[str, ...]] = {
+    TimeLimit: ("_elapsed_steps",),
+    OrderEnforcing: ("_has_reset",),
+    SuccessCount: ("_count",),
+    FinalSuccess: (),
+}
+"""What each wrapper remembers from step to step; an environment in any other wrapper has no exact state."""
+
+KNOWN_PACKAGES = ("gymnasium", "gymnasium_robotics", "envs")
+"""Whose MuJoCo environments keep, beside the simulator, nothing but numbers and arrays as attributes."""
+
+MODEL_FIELDS = ("body_pos", "body_quat", "site_pos", "site_quat", "geom_pos", "geom_quat")
+"""What resets change in the model: the nail board (hammer), door, goal (relocate), target orientation (pen)."""
+
+POSE_FIELDS = (
+    "xpos",
+    "xquat",
+    "xmat",
+    "xipos",
+    "ximat",
+    "site_xpos",
+    "site_xmat",
+    "geom_xpos",
+    "geom_xmat",
+    "subtree_com",
+    "sensordata",
+)
+"""What MuJoCo derives from its state at the beginning of a step, and some rewards read before the next one (Ant)."""
+
+_INTEGRATION = mujoco.mjtState.mjSTATE_INTEGRATION
+
+
+def vec_env_state(environments: VecEnv) -> State | None:
+    """Return what `set_vec_env_state` needs to go on from here exactly, or None if the environments cannot tell.
+
+    Known are those with `get_state` and `set_state` of their own (`ThreadVecEnv`, `RandomAnomalyVecEnv`), in any
+    wrappers that keep nothing (normalization, whose statistics are the learner's) and in VecMonitor.
+    """
+    state: State = {}
+    while isinstance(environments, VecEnvWrapper):
+        if isinstance(environments, VecMonitor):
+            state["monitor"] = {
+                "returns": environments.episode_returns.copy(),
+                "lengths": environments.episode_lengths.copy(),
+            }
+        environments = environments.venv
+    get_state = getattr(environments, "get_state", None)
+    inner = None if get_state is None else get_state()
+    return None if inner is None else state | {"environments": inner}
+
+
+def set_vec_env_state(environments: VecEnv, state: State) -> None:
+    """Return to a state that `vec_env_state` took of environments made with the same arguments.
+
+    :raises ValueError: if the state is of other environments
+    """
+    while isinstance(environments, VecEnvWrapper):
+        if isinstance(environments, VecMonitor):
+            copy_array(state["monitor"]["returns"], environments.episode_returns)
+            copy_array(state["monitor"]["lengths"], environments.episode_lengths)
+        environments = environments.venv
+    environments.set_state(state["environments"])
+
+
+def environment_state(environment: gymnasium.Env) -> State | None:
+    """Return the exact state of one environment and its wrappers, or None if it cannot be had.
+
+    Of MuJoCo environments it is the simulator's full integration state (`mjSTATE_INTEGRATION`, warm start included),
+    the model's fields that resets change, the random generator and the attributes that are numbers or arrays.
+    """
+    wrappers: list[list[Any]] = []
+    while isinstance(environment, gymnasium.Wrapper):
+        names = WRAPPER_COUNTERS.get(type(environment))
+        if names is None:
+            return None
+        wrappers.append([getattr(environment, name) for name in names])
+        environment = environment.env
+    if _is_known_mujoco(environment):
+        inner: State = _mujoco_state(environment)
+    elif _has_own_state(environment):
+        inner = environment.get_state()  # type: ignore[attr-defined]
+    else:
+        return None
+    return {"wrappers": wrappers, "inner": inner}
+
+
+def set_environment_state(environment: gymnasium.Env, state: State) -> None:
+    """Return to a state that `environment_state` took of an environment made with the same arguments.
+
+    :raises ValueError: if the state is of another environment
+    """
+    wrappers = []
+    while isinstance(environment, gymnasium.Wrapper):
+        wrappers.append(environment)
+        environment = environment.env
+    if len(state["wrappers"]) != len(wrappers):
+        raise ValueError(f"the state of {len(state['wrappers'])} wrappers does not fit {len(wrappers)}")
+    for wrapper, values in zip(wrappers, state["wrappers"], strict=True):
+        for name, value in zip(WRAPPER_COUNTERS[type(wrapper)], values, strict=True):
+            if type(value) not in (int, bool):
+                raise ValueError(f"{name} {value!r} does not fit: a count is needed")
+            setattr(wrapper, name, value)
+    if _is_known_mujoco(environment):
+        _set_mujoco_state(environment, state["inner"])
+    else:
+        environment.set_state(state["inner"])  # type: ignore[attr-defined]
+
+
+def generator_state(generator: np.random.Generator) -> State:
+    """Return the state of a random generator as plain values (PCG64, as Gymnasium's and numpy's default are)."""
+    return dict(generator.bit_generator.state)
+
+
+def set_generator_state(generator: np.random.Generator, state: State) -> None:
+    """Return a generator to a state; raises ValueError, TypeError or KeyError if it is none of its kind."""
+    generator.bit_generator.state = state
+
+
+def copy_array(source: Any, target: np.ndarray) -> None:
+    """Copy into an array in place.
+
+    :raises ValueError: if `source` is no array of the target's shape and type
+    """
+    if not isinstance(source, np.ndarray) or source.shape != target.shape or source.dtype != target.dtype:
+        found = f"{source.shape} of {source.dtype}" if isinstance(source, np.ndarray) else repr(source)
+        raise ValueError(f"{found} does not fit: an array of shape {target.shape} of {target.dtype} is needed")
+    target[...] = source
+
+
+def _is_known_mujoco(environment: gymnasium.Env) -> bool:
+    return isinstance(environment, MujocoEnv) and type(environment).__module__.partition(".")[0] in KNOWN_PACKAGES
+
+
+def _has_own_state(environment: gymnasium.Env) -> bool:
+    # MujocoEnv's set_state(qpos, qvel) is something else.
+    return not isinstance(environment, MujocoEnv) and all(
+        callable(getattr(environment, name, None)) for name in ("get_state", "set_state")
+    )
+
+
+def _mujoco_state(environment: Any) -> State:
+    model, data = environment.model, environment.data
+    integration = np.empty(mujoco.mj_stateSize(model, _INTEGRATION))
+    mujoco.mj_getState(model, data, integration, _INTEGRATION)
+    attributes = vars(environment)
+    return {
+        "integration": integration,
+        "poses": np.concatenate([getattr(data, name).ravel() for name in POSE_FIELDS]),
+        "model": np.concatenate([getattr(model, name).ravel() for name in MODEL_FIELDS]),
+        "random": generator_state(environment.np_random),
+        "numbers": {name: _plain(value) for name, value in attributes.items() if _is_number(value)},
+        "arrays": {name: value.copy() for name, value in attributes.items() if _is_own_array(value)},
+    }
+
+
+def _set_mujoco_state(environment: Any, state: State) -> None:
+    environment.reset()  # some attributes exist from the first episode on
+    model, data = environment.model, environment.data
+    attributes = vars(environment)
+    numbers, arrays = state["numbers"], state["arrays"]
+    kept = ({n for n, v in attributes.items() if _is_number(v)}, {n for n, v in attributes.items() if _is_own_array(v)})
+    if (set(numbers), set(arrays)) != kept or not all(_is_number(value) for value in numbers.values()):
+        raise ValueError("the attributes of the environment do not fit: it is another one, or of another version")
+    integration = state["integration"]
+    copy_array(integration, np.empty(mujoco.mj_stateSize(model, _INTEGRATION)))
+    _spread(state["model"], [getattr(model, name) for name in MODEL_FIELDS])
+    mujoco.mj_setState(model, data, integration, _INTEGRATION)
+    _spread(state["poses"], [getattr(data, name) for name in POSE_FIELDS])
+    set_generator_state(environment.np_random, state["random"])
+    for name, array in arrays.items():
+        copy_array(array, attributes[name])
+    for name, value in numbers.items():
+        setattr(environment, name, value)
+
+
+def _spread(values: np.ndarray, fields: list[np.ndarray]) -> None:
+    copy_array(values, np.empty(sum(field.size for field in fields)))
+    start = 0
+    for field in fields:
+        field[...] = values[start : start + field.size].reshape(field.shape)
+        start += field.size
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, bool | int | float | np.number | np.bool_)
+
+
+def _plain(value: Any) -> bool | int | float:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _is_own_array(value: Any) -> bool:
+    # Views are of the simulator's memory, which is restored as such.
+    return isinstance(value, np.ndarray) and value.base is None and value.dtype.kind in "biuf"

@@ -1,0 +1,53 @@
+"""Run folders with policies that nobody trained, for tests of what is done with a trained one."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from agents.agent_building import policy_recipe, specification_of
+from agents.configuration import configure
+from agents.normalization import ObservationNormalization
+from agents.onnx_policy import PolicyMetadata
+from agents.policy_graph import policy_model
+from agents.run_folder import RunFolder
+from envs.lookup import environment_spaces
+from policies.sequence_policy import PolicyShapes
+
+MakeRun = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def make_run() -> MakeRun:
+    """Return a function that writes a run folder, as a training leaves it, and an ONNX file beside it.
+
+    The function is called with a folder, an environment, the deviation of the noise on every weight, and options of
+    the configuration, and returns the run's path; the ONNX file of best/ has the same path with .onnx at its end.
+    """
+
+    def make(folder: Path, env: str, noise: float = 0.2, **options: object) -> Path:
+        configuration = configure(env, **({"log_dir": str(folder), "run_name": "run", "budget": 600} | options))
+        observation_space, action_space = environment_spaces(env, configuration.env_arguments)
+        specification = specification_of(configuration, observation_space, action_space)
+        policy_class, policy_options = policy_recipe(configuration, specification)
+        policy = policy_class(observation_space, action_space, lambda _: 1e-3, **policy_options)
+        generator = torch.Generator().manual_seed(3)
+        with torch.no_grad():  # outputs of a fresh policy are near zero, whatever it sees
+            for parameter in policy.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=noise)
+        n = PolicyShapes.of(observation_space, action_space).n_inputs
+        normalization = None
+        if configuration.normalize_observation:
+            normalization = ObservationNormalization(np.linspace(-0.1, 0.1, n), np.linspace(0.5, 2.0, n), 10.0, 1e-8)
+        run = RunFolder.create(configuration, "run")
+        run.write_configuration(configuration)
+        run.write_json("network.json", specification.to_dict())
+        for which in ("best", "final"):
+            run.save_policy(which, policy, normalization)
+        metadata = PolicyMetadata(env, configuration.env_arguments, specification, {}, {})
+        run.path.with_suffix(".onnx").write_bytes(policy_model(policy, normalization, metadata).SerializeToString())
+        return run.path
+
+    return make

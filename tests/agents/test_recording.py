@@ -1,0 +1,166 @@
+"""Videos: what is in the files, and what is refused before anything is played."""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from PIL import Image
+
+from agents.belief_pictures import LAST_FRAMES
+from agents.errors import UsageError
+from agents.policy_evaluation import evaluate_policy
+from agents.recording import record, thinned, write_video
+from agents.trained_policy import TrainedPolicy, load_trained_policy
+from envs.rendering import prepare_off_screen_rendering
+
+MakeRun = Callable[..., Path]
+LENGTH = 3
+
+
+def can_render() -> bool:
+    try:
+        prepare_off_screen_rendering()
+    except ValueError:
+        return False
+    return True
+
+
+def read(path: Path) -> tuple[np.ndarray, float]:
+    """Return the frames (n, height, width, 3) of a film, and how many are shown per second."""
+    reader = imageio_ffmpeg.read_frames(path)
+    about = next(reader)
+    width, height = about["size"]
+    frames = [np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader]
+    return np.stack(frames), about["fps"]
+
+
+@pytest.fixture(scope="module")
+def cartpole(make_run: MakeRun, tmp_path_factory: pytest.TempPathFactory) -> TrainedPolicy:
+    return load_trained_policy(make_run(tmp_path_factory.mktemp("logs"), "CartPole-v1"))
+
+
+@pytest.fixture(scope="module")
+def anomaly(make_run: MakeRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    arguments = {"image_size": 12, "sequence_length": LENGTH}
+    return make_run(tmp_path_factory.mktemp("logs"), "RandomAnomaly-v0", env_arguments=arguments)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
+def test_film_holds_the_frames(suffix: str, tmp_path: Path) -> None:
+    colours = [(200, 30, 30), (30, 200, 30), (30, 30, 200)] * 4
+    frames = [np.full((33, 47, 3), colour, np.uint8) for colour in colours]
+    write_video(tmp_path / f"film{suffix}", iter(frames), 10.0)
+    found, fps = read(tmp_path / f"film{suffix}")
+    assert fps == 10.0
+    assert found.shape == ((12, 34, 48, 3) if suffix == ".mp4" else (12, 33, 47, 3))
+    assert abs(found[:, 5:25, 5:40].mean(axis=(1, 2)) - colours).max() < 8
+
+
+@pytest.mark.parametrize(
+    ("fps", "suffix", "expected"),
+    [(100, ".mp4", (50, 2)), (100, ".gif", (20, 5)), (30, ".mp4", (30, 1)), (50, ".gif", (50 / 3, 3))],
+)
+def test_fast_environments_lose_frames_and_no_pace(fps: float, suffix: str, expected: tuple[float, int]) -> None:
+    assert thinned(fps, suffix) == expected
+
+
+@pytest.mark.skipif(not can_render(), reason="no OpenGL library that renders without a display")
+def test_mujoco_is_recorded_off_screen(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path, "InvertedPendulum-v5")
+    policy = load_trained_policy(run, env_arguments={"width": 64, "height": 48, "max_episode_steps": 11})
+    length = int(evaluate_policy(policy, episodes=1, first_seed=9).evaluation.lengths[0])
+    record(policy, tmp_path / "film.mp4", episodes=2, first_seed=9)
+    first, fps = read(tmp_path / "film.mp4")
+    assert fps == 25.0
+    assert first.shape[0] > length + 1
+    assert first.shape[1:] == (48, 64, 3)
+    assert first.std() > 10
+    assert abs(first[0].astype(int) - first[length]).max() > 30
+    record(policy, tmp_path / "film.gif", episodes=1, first_seed=9)
+    # Rendered 25 times per second, so that a GIF has each second frame, the first and the last among them.
+    assert len(read(tmp_path / "film.gif")[0]) == 1 + (length + 1) // 2
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"film.mp4", "film.gif"}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".gif", ".mp4"])
+def test_random_anomaly_is_recorded_with_beliefs(suffix: str, anomaly: Path, tmp_path: Path) -> None:
+    record(load_trained_policy(anomaly), tmp_path / f"film{suffix}", episodes=2, first_seed=1)
+    if suffix == ".png":
+        with Image.open(tmp_path / "film.png") as picture:
+            assert picture.width > 300
+        record(load_trained_policy(anomaly.with_suffix(".onnx")), tmp_path / "onnx.png", episodes=2, first_seed=1)
+        pictures = [np.asarray(Image.open(tmp_path / f"{name}.png"), int) for name in ("film", "onnx")]
+        assert (abs(pictures[0] - pictures[1]) > 8).mean() < 1e-3
+    else:
+        assert len(read(tmp_path / f"film{suffix}")[0]) == 2 * (LENGTH + LAST_FRAMES)
+
+
+def test_too_many_episodes_for_a_picture(anomaly: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--video-episodes 21 does not fit"):
+        record(load_trained_policy(anomaly), tmp_path / "film.png", episodes=21, first_seed=1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_drawn_actions_come_from_the_seed(anomaly: Path, tmp_path: Path) -> None:
+    policy = load_trained_policy(anomaly)
+    for name, deterministic in (("drawn", False), ("again", False), ("likeliest", True)):
+        record(policy, tmp_path / f"{name}.png", episodes=6, first_seed=1, deterministic=deterministic)
+    drawn, again, likeliest = ((tmp_path / f"{name}.png").read_bytes() for name in ("drawn", "again", "likeliest"))
+    assert drawn == again
+    assert drawn != likeliest
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("film.avi", "--video .*film.avi does not fit CartPole-v1: .mp4 or .gif"),
+        ("film.png", "--video .*film.png does not fit CartPole-v1"),
+        ("film", "--video .*film does not fit"),
+        ("nowhere/film.mp4", "cannot be written: No such file or directory"),
+        ("taken.mp4", "cannot be written: it is a folder"),
+        ("file/film.mp4", "cannot be written: Not a directory"),
+    ],
+)
+def test_path_is_refused_before_anything_is_played(
+    name: str, reason: str, cartpole: TrainedPolicy, tmp_path: Path
+) -> None:
+    (tmp_path / "taken.mp4").mkdir()
+    (tmp_path / "file").write_text("")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError, match=reason):
+        record(cartpole, tmp_path / name, episodes=1, first_seed=0)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pygame") is not None, reason="pygame is installed")
+def test_missing_pygame_is_named_and_an_older_film_stays(cartpole: TrainedPolicy, tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").write_bytes(b"older")
+    with pytest.raises(UsageError, match="pygame is not installed"):
+        record(cartpole, tmp_path / "film.mp4", episodes=1, first_seed=0)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"older"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pygame") is None, reason="pygame is not installed")
+def test_cartpole_is_recorded(cartpole: TrainedPolicy, tmp_path: Path) -> None:
+    record(cartpole, tmp_path / "film.mp4", episodes=1, first_seed=0)
+    assert read(tmp_path / "film.mp4")[0].shape[1:] == (400, 600, 3)
+
+
+def test_environment_without_pictures(make_run: MakeRun, tmp_path: Path) -> None:
+    import gymnasium
+
+    class Silent(gymnasium.Env):
+        observation_space = gymnasium.spaces.Box(-1, 1, (4,), np.float32)
+        action_space = gymnasium.spaces.Discrete(2)
+
+    gymnasium.register("Silent-v0", Silent)
+    try:
+        policy = load_trained_policy(make_run(tmp_path, "CartPole-v1"), env="Silent-v0")
+        with pytest.raises(UsageError, match="--video does not fit Silent-v0: it renders nothing"):
+            record(policy, tmp_path / "film.mp4", episodes=1, first_seed=0)
+    finally:
+        del gymnasium.registry["Silent-v0"]
+    assert not (tmp_path / "film.mp4").exists()

@@ -1,0 +1,305 @@
+"""A training that was interrupted and resumed against one that never was."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+import yaml
+from stable_baselines3.common.callbacks import BaseCallback
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from agents.checkpoint import checkpoint_files
+from agents.configuration import TrainingConfiguration, configure
+from agents.errors import UsageError
+from agents.interruption import Interrupted
+from agents.resumption import configuration_to_resume
+from agents.run_lock import run_lock
+from agents.training import TrainingResult, train
+
+HAMMER = {
+    "env": "AdroitHandHammer-v1",
+    "n_envs": 3,
+    "n_steps": 70,  # episodes of 200 steps go on over the ends of rollouts
+    "batch_size": 70,
+    "n_epochs": 2,
+    "total_timesteps": 210 * 7,
+    "eval_every": 400,
+    "checkpoint_every": 420,
+    "eval_episodes": 2,
+    "budget": 2_000,
+}
+ANOMALY = {
+    "env": "RandomAnomaly-v0",
+    "n_envs": 8,
+    "n_steps": 7,  # of eleven
+    "batch_size": 28,
+    "total_timesteps": 56 * 10,
+    "eval_every": 280,
+    "checkpoint_every": 112,
+    "eval_episodes": 16,
+    "budget": 4_000,
+    "env_arguments": {"image_size": 16},
+}
+CARTPOLE = {
+    "env": "CartPole-v1",
+    "n_envs": 2,
+    "n_steps": 64,
+    "batch_size": 64,
+    "n_epochs": 2,
+    "total_timesteps": 1024,
+    "eval_every": 256,
+    "checkpoint_every": 128,
+    "eval_episodes": 2,
+    "budget": 300,
+}
+TIMING = {"time/fps", "time/time_elapsed"}
+
+
+class SignalAt(BaseCallback):
+    """Sends this process a signal after so many steps, in the middle of a rollout."""
+
+    def __init__(self, steps: int, number: signal.Signals = signal.SIGTERM) -> None:
+        super().__init__()
+        self.steps, self.number = steps, number
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps == self.steps:
+            os.kill(os.getpid(), self.number)
+        return True
+
+
+class CopyAt(BaseCallback):
+    """Copies the run folder after so many steps: what a process that is killed there leaves behind."""
+
+    def __init__(self, steps: int, source: Path, target: Path) -> None:
+        super().__init__()
+        self.steps, self.source, self.target = steps, source, target
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps == self.steps:
+            shutil.copytree(self.source, self.target)
+        return True
+
+
+@pytest.fixture(scope="module")
+def anomaly(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a training that was never interrupted."""
+    return train(configured(ANOMALY, tmp_path_factory.mktemp("logs"), "whole")).path
+
+
+def configured(task: dict[str, Any], tmp_path: Path, name: str, **options: Any) -> TrainingConfiguration:
+    return configure(**(task | {"log_dir": str(tmp_path), "run_name": name, "progress": False} | options))
+
+
+def resume(run: Path, **options: Any) -> TrainingResult:
+    folder, configuration = configuration_to_resume(run, options)
+    return train(configuration, resume=folder)
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "progress.csv").open() as file:
+        return [{k: v for k, v in row.items() if k not in TIMING} for row in csv.DictReader(file)]
+
+
+def scalars(run: Path) -> dict[str, list[tuple[int, str]]]:
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
+    events.Reload()
+    return {
+        tag: [(event.step, repr(event.value)) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+        if tag not in TIMING
+    }
+
+
+def figures(run: Path) -> dict[str, Any]:
+    content = json.loads((run / "result.json").read_text())
+    return {key: value for key, value in content.items() if key not in ("seconds", "resumptions")}
+
+
+def assert_same_run(run: Path, other: Path) -> None:
+    for which in ("best", "final"):
+        one, two = (safetensors.torch.load_file(path / which / "policy.safetensors") for path in (run, other))
+        assert one.keys() == two.keys()
+        assert all(torch.equal(one[key], two[key]) for key in one)
+        statistics = [path / which / "normalization.json" for path in (run, other)]
+        assert statistics[0].is_file() == statistics[1].is_file()
+        if statistics[0].is_file():
+            assert statistics[0].read_text() == statistics[1].read_text()
+    assert rows(run) == rows(other)
+    assert scalars(run) == scalars(other)
+    assert figures(run) == figures(other)
+
+
+@pytest.mark.parametrize("task", [HAMMER, ANOMALY], ids=["hammer", "anomaly"])
+def test_interrupted_equals_uninterrupted(task: dict[str, Any], anomaly: Path, tmp_path: Path) -> None:
+    whole = anomaly if task is ANOMALY else train(configured(task, tmp_path, "whole")).path
+
+    run = tmp_path / task["env"] / "stopped"
+    killed = run.with_name("killed")
+    step, rollout = task["n_envs"], task["n_envs"] * task["n_steps"]
+    late = 5 * rollout + 3 * step
+    with pytest.raises(Interrupted, match="--resume") as caught:
+        train(
+            configured(task, tmp_path, "stopped"),
+            [CopyAt(4 * rollout + step, run, killed), SignalAt(late)],
+        )
+    assert caught.value.exit_code == 143
+    assert "\n" not in str(caught.value)
+    assert f"{5 * rollout:,} steps" in str(caught.value)  # the partial rollout was dropped, nothing else
+    assert not (run / "final").exists()
+
+    resume(run)
+    assert_same_run(run, whole)
+    assert [r["steps"] for r in json.loads((run / "result.json").read_text())["resumptions"]] == [5 * rollout]
+    resume(killed)
+    assert_same_run(killed, whole)
+    assert [r["exact"] for r in json.loads((killed / "result.json").read_text())["resumptions"]] == [True]
+
+
+def test_lstm_and_several_interruptions(tmp_path: Path) -> None:
+    task = ANOMALY | {"architecture": "lstm"}
+    whole = train(configured(task, tmp_path, "whole"))
+    run = whole.path.with_name("stopped")
+    with pytest.raises(Interrupted):
+        train(configured(task, tmp_path, "stopped"), [SignalAt(8)])  # in the first rollout
+    for steps in (8 * 20, 8 * 37, 8 * 50):
+        folder, configuration = configuration_to_resume(run, {})
+        with pytest.raises(Interrupted):
+            train(configuration, [SignalAt(steps, signal.SIGINT)], resume=folder)
+    resume(run)
+    assert_same_run(run, whole.path)
+
+
+def test_finished_run_goes_on_to_a_larger_goal(anomaly: Path, tmp_path: Path) -> None:
+    half = train(configured(ANOMALY, tmp_path, "half", total_timesteps=280)).path
+    with pytest.raises(ValueError, match="is finished"):
+        configuration_to_resume(half, {})
+    resume(half, total_timesteps=560)
+    assert_same_run(half, anomaly)
+    assert yaml.safe_load((half / "config.yaml").read_text())["total_timesteps"] == 560
+    (resumption,) = json.loads((half / "result.json").read_text())["resumptions"]
+    assert resumption["changed"] == {"total_timesteps": 560}
+
+
+def test_killed_before_the_first_checkpoint_starts_again(anomaly: Path, tmp_path: Path) -> None:
+    run = tmp_path / "killed"
+    shutil.copytree(anomaly, run)  # logs of a lost attempt, no checkpoint
+    for name in ("checkpoints", "final", "best"):
+        shutil.rmtree(run / name)
+    (run / "result.json").unlink()
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / ".112.safetensors.tmp").write_bytes(b"half")
+    resume(run)
+    assert_same_run(run, anomaly)
+    assert not list((run / "checkpoints").glob(".*"))
+
+
+def test_damaged_checkpoints_are_passed_over(anomaly: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "damaged"
+    shutil.copytree(anomaly, run)
+    for name in ("result.json", "final/policy.safetensors", "final/normalization.json"):
+        (run / name).unlink(missing_ok=True)
+    files = checkpoint_files(run)
+    assert [file.stem for file in files] == ["336", "448", "560"]
+    files[2].write_bytes(files[2].read_bytes()[:-100])
+    content = bytearray(files[1].read_bytes())
+    content[-50] ^= 1
+    files[1].write_bytes(content)
+    resume(run)
+    assert capsys.readouterr().err.count("is damaged") == 2
+    assert_same_run(run, anomaly)
+
+    for file in checkpoint_files(run):
+        file.write_bytes(b"")
+    with pytest.raises(UsageError, match="cannot be used"):
+        resume(run, total_timesteps=10_000)
+
+
+def test_environments_that_cannot_be_restored_begin_new_episodes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Interrupted):
+        train(configured(CARTPOLE, tmp_path, "run"), [SignalAt(500)])
+    run = tmp_path / "CartPole-v1" / "run"
+    result = resume(run)
+    assert "new episodes" in capsys.readouterr().err
+    assert result.steps == 1024
+    assert [point.steps for point in result.curve] == [256, 512, 768, 1024]
+    assert json.loads((run / "result.json").read_text())["resumptions"] == [
+        {"steps": 384, "exact": False, "changed": {}}
+    ]
+    steps = [int(row["time/total_timesteps"]) for row in rows(run) if row["time/iterations"]]
+    assert steps == list(range(128, 1025, 128))
+    assert [row["time/iterations"] for row in rows(run) if row["time/iterations"]] == [str(i) for i in range(1, 9)]
+
+
+def test_stopped_in_an_evaluation(anomaly: Path, tmp_path: Path) -> None:
+    class SignalInEvaluation(BaseCallback):
+        """Sends the signal when the rollout has ended that the first evaluation follows."""
+
+        def _on_step(self) -> bool:
+            return True
+
+        def _on_rollout_end(self) -> None:
+            if self.num_timesteps == 280:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    run = tmp_path / "RandomAnomaly-v0" / "stopped"
+    with pytest.raises(Interrupted, match="280 steps"):
+        train(configured(ANOMALY, tmp_path, "stopped"), [SignalInEvaluation()])
+    assert not (run / "best").exists()  # nothing was evaluated
+    resume(run)
+    assert_same_run(run, anomaly)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"learning_rate": 0.5}, "--learning-rate"),
+        ({"env": "Pendulum-v1"}, "--env"),
+        ({"seed": 3}, "--seed"),
+        ({"run_name": "other"}, "--run-name"),
+        ({"eval_every": 0}, "--eval-every"),
+        ({"total_timesteps": 112}, "--total-timesteps"),
+    ],
+)
+def test_what_cannot_change_is_refused(options: dict[str, Any], named: str, anomaly: Path) -> None:
+    with pytest.raises(ValueError, match=named) as caught:
+        configuration_to_resume(anomaly, options)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_can_change_changes(anomaly: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(anomaly, run)
+    result = resume(run, total_timesteps=672, eval_every=56, eval_episodes=4, keep=1, checkpoint_every=56, device="cpu")
+    assert [point.steps for point in result.curve] == [280, 560, 616, 672]
+    assert [file.stem for file in checkpoint_files(run)] == ["672"]
+
+
+def test_a_run_in_use_is_refused(anomaly: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(anomaly, run)
+    before = sorted(run.rglob("*"))
+    with run_lock(run), pytest.raises(UsageError, match=f"is being trained by process {os.getpid()}"):
+        resume(run, total_timesteps=616)
+    assert sorted(run.rglob("*")) == before
+    resume(run, total_timesteps=616)
+
+
+def test_foreign_checkpoint_is_refused(anomaly: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(anomaly, run)
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("budget: 4000", "budget: 5000"))
+    with pytest.raises(UsageError, match="does not fit this run") as caught:
+        resume(run, total_timesteps=616)
+    assert "\n" not in str(caught.value)
+    assert len(checkpoint_files(run)) == 3
