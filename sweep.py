@@ -2,18 +2,16 @@
 
 import argparse
 import shlex
-import signal
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 
 from agents.command_line import OneLineParser, run
 from agents.errors import UsageError, usage_errors
+from agents.interruption import Interrupted, SignalWatch
 from agents.studies.command import train_command
 from agents.studies.definition import StudyDefinition, read_study
-from agents.studies.interruption import interrupted_by
 from agents.studies.ledger import CellState
 from agents.studies.planning import check_demonstrations, plan_study
 from agents.studies.report import write_report
@@ -82,19 +80,20 @@ def _run(arguments: argparse.Namespace, definition: StudyDefinition, folder: Pat
             states = run_study(
                 access, workers, modules=arguments.modules, retry_failed=arguments.retry_failed, console=Console()
             )
-        except KeyboardInterrupt:
-            _stopped(f"stopped; python sweep.py run {arguments.study} goes on")
+        except Interrupted as interruption:
+            text = f"stopped; python sweep.py run {arguments.study} goes on"
+            raise Interrupted(interruption.signal_number, text) from None
     _finish(states, f"report: python sweep.py report {arguments.study}")
 
 
 def _worker(arguments: argparse.Namespace, definition: StudyDefinition, folder: Path, address: Address) -> None:
-    with storage_errors(address), interrupted_by(signal.SIGINT, signal.SIGTERM) as interruption:
+    with storage_errors(address), SignalWatch() as signals:
         try:
             access = _open(definition, folder, address)
             access.enqueue(retry_failed=arguments.retry_failed)
-            states = Worker(access, interruption=interruption).run()
-        except KeyboardInterrupt:
-            _stopped("stopped; the cell at hand went back to the study")
+            states = Worker(access, check=signals.check).run()
+        except Interrupted as interruption:
+            raise Interrupted(interruption.signal_number, "stopped; the cell at hand goes back to the study") from None
     _finish(states, "every cell is done")
 
 
@@ -127,11 +126,6 @@ def _open(definition: StudyDefinition, folder: Path, address: Address) -> StudyA
         for configuration, trouble in plan.infeasible.items():
             print(f"  {configuration}: {trouble}", flush=True)
     return access
-
-
-def _stopped(message: str) -> NoReturn:
-    print(message, file=sys.stderr)
-    raise SystemExit(130)
 
 
 def _finish(states: list[CellState], message: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from agents.errors import UsageError
-from agents.studies.interruption import interrupted_by
+from agents.interruption import SignalWatch
 from agents.studies.ledger import LEFT, CellState, cell_states
 from agents.studies.live_table import LiveTable
 from agents.studies.planning import Plan
@@ -58,14 +58,11 @@ def run_study(
     shares = core_shares(min(workers, left))
     notes: list[str] = []
     crew: list[_Running] = []
-    with (
-        interrupted_by(signal.SIGINT, signal.SIGTERM) as interruption,
-        LiveTable(access.definition.name, console) as table,
-    ):
+    with SignalWatch() as signals, LiveTable(access.definition.name, console) as table:
         try:
             crew = [_start(access, number, share, modules) for number, share in enumerate(shares)]
             while crew:
-                interruption.check()
+                signals.check()
                 multiprocessing.connection.wait([member.process.sentinel for member in crew], timeout=REFRESH)
                 for index in reversed(range(len(crew))):
                     if crew[index].process.exitcode is not None:
@@ -78,7 +75,7 @@ def run_study(
                     notes.append(f"the database cannot be reached: {access.address.without_secrets(reason(error))}")
                 table.update(states, notes[-3:])
         finally:
-            _stop(crew)
+            _stop(access, crew)
     return states
 
 
@@ -111,8 +108,10 @@ def _after(access: StudyAccess, member: _Running, modules: Sequence[str], notes:
     return _start(access, int(member.log.stem), member.share, modules)
 
 
-def _stop(crew: Sequence[_Running]) -> None:
+def _stop(access: StudyAccess, crew: Sequence[_Running]) -> None:
     """Interrupt the workers, wait until they have handed their cells back, and kill those that do not."""
+    if not crew:
+        return
     for member in crew:
         if member.process.is_alive():
             member.process.terminate()
@@ -125,20 +124,21 @@ def _stop(crew: Sequence[_Running]) -> None:
             if member.process.is_alive():
                 member.process.kill()
                 member.process.join()
+        access.enqueue(gone=tuple(member.token for member in crew))
 
 
 def _work(plan: Plan, folder: Path, address: Address, token: str, log: Path, modules: Sequence[str]) -> None:
     """Be a worker process: write to the log alone, and end with the process that started it."""
-    # Ctrl-C reaches the whole group of processes; the one that started us says when to end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A terminal's Ctrl-C reaches its whole group of processes; the one that started us says when to end.
+    os.setsid()
     with log.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    with interrupted_by(signal.SIGTERM) as interruption:
+    with SignalWatch() as signals:
         threading.Thread(target=_end_with_parent, daemon=True).start()
         try:
             import_modules(modules)
-            Worker(StudyAccess(plan, folder, address), worker_name(token), interruption).run()
+            Worker(StudyAccess(plan, folder, address), worker_name(token), signals.check).run()
         except KeyboardInterrupt:
             sys.exit(130)
         except STORAGE_ERRORS as error:

@@ -25,7 +25,6 @@ from agents.callbacks import CurvePoint, EvaluationCallback
 from agents.configuration import TrainingConfiguration, configure
 from agents.evaluation import Evaluation
 from agents.studies.definition import Distribution, Scalar
-from agents.studies.interruption import Interruption
 from agents.studies.ledger import LEFT, CellState, enqueue_missing, fail_dead, open_study, recorded
 from agents.studies.planning import Cell, NetworkPlanner, Plan, draw_generator
 from agents.studies.storage import STORAGE_ERRORS, Address, StudyLock, patiently
@@ -86,12 +85,12 @@ class Worker:
     """Runs cells of a study.
 
     :param name: how the worker signs its trials; unique
-    :param interruption: looked at at every step of a training
+    :param check: called often; raises KeyboardInterrupt where the worker is to end
     """
 
-    def __init__(self, access: StudyAccess, name: str | None = None, interruption: Interruption | None = None) -> None:
+    def __init__(self, access: StudyAccess, name: str | None = None, check: Callable[[], None] = lambda: None) -> None:
         self.access = access
-        self.interruption = interruption or Interruption()
+        self.check = check
         self.name = name or worker_name()
         self._cells = {cell.id: cell for cell in access.plan.cells}
         self._lost = False
@@ -104,7 +103,7 @@ class Worker:
         """
         study, lock = self.access.study, self.access.lock
         while True:
-            self.interruption.check()
+            self.check()
             with lock:
                 fail_dead(study)
                 states = enqueue_missing(study, self.access.plan)
@@ -144,7 +143,9 @@ class Worker:
             raise CellFailed(message) from error
         except BaseException as interruption:
             trial.set_user_attr("interrupted", True)
-            # Optuna ends a trial properly for this one alone.
+            if isinstance(interruption, KeyboardInterrupt):
+                raise
+            # Of the exceptions that are no errors, Optuna ends a trial properly for this one alone.
             raise KeyboardInterrupt from interruption
         finally:
             patiently(self.access.lock.acquire)
@@ -173,7 +174,7 @@ class Worker:
 
         result = train(
             _in_folder(configuration, self.access.folder, cell.id, trial.user_attrs["attempt"]),
-            callbacks=[ReportingCallback(report, self.interruption)],
+            callbacks=[ReportingCallback(report, self.check)],
         )
         for point in result.curve:  # those of a training that calls no callbacks
             report(point)
@@ -203,13 +204,13 @@ class ReportingCallback(BaseCallback):
     """Passes every evaluation of a training on, right after it was made.
 
     :param report: called with each evaluation; returns whether to prune the trial
-    :param interruption: looked at at every step
+    :param check: called at every step
     """
 
-    def __init__(self, report: Callable[[CurvePoint], bool], interruption: Interruption) -> None:
+    def __init__(self, report: Callable[[CurvePoint], bool], check: Callable[[], None]) -> None:
         super().__init__()
         self._report = report
-        self._interruption = interruption
+        self._check = check
         self._evaluations: EvaluationCallback | None = None
 
     def _on_training_start(self) -> None:
@@ -217,7 +218,7 @@ class ReportingCallback(BaseCallback):
         self._evaluations = next(entry for entry in callbacks.callbacks if isinstance(entry, EvaluationCallback))
 
     def _on_step(self) -> bool:
-        self._interruption.check()
+        self._check()
         return True
 
     def _on_rollout_start(self) -> None:

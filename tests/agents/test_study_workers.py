@@ -21,8 +21,8 @@ import pytest
 from optuna.trial import TrialState
 
 from agents.errors import UsageError
+from agents.interruption import SignalWatch
 from agents.studies.definition import read_study
-from agents.studies.interruption import interrupted_by
 from agents.studies.ledger import MOST_DEATHS, CellState, cell_states, enqueue_missing, fail_dead
 from agents.studies.live_table import Standing
 from agents.studies.planning import plan_study
@@ -93,8 +93,8 @@ def test_interrupted_and_continued_study_equals_the_uninterrupted_one(tmp_path: 
         return done == 1 and any(t.state == TrialState.RUNNING and len(t.intermediate_values) == 1 for t in trials)
 
     thread = interrupt_when(in_the_middle)
-    with pytest.raises(KeyboardInterrupt), interrupted_by(signal.SIGINT) as interruption:
-        Worker(stopped, interruption=interruption).run()
+    with pytest.raises(KeyboardInterrupt), SignalWatch() as signals:
+        Worker(stopped, check=signals.check).run()
     thread.join()
     trials = stopped.study.get_trials()
     assert sum(trial.state == TrialState.COMPLETE for trial in trials) == 1
@@ -199,8 +199,8 @@ def stop_after(opened: StudyAccess, done: int) -> None:
         )
     )
     try:
-        with interrupted_by(signal.SIGINT) as interruption:
-            Worker(opened, interruption=interruption).run()
+        with SignalWatch() as signals:
+            Worker(opened, check=signals.check).run()
     finally:
         thread.join()
 
@@ -409,24 +409,32 @@ def test_every_cell_once_though_workers_are_killed(kind: str, tmp_path: Path, re
     names = {t.user_attrs.get("worker", "") for t in running()}
     by_name = {name: process for process in workers for name in names if f"-{process.pid}-" in name}
 
-    # One is killed in the middle of a trial.
-    in_the_middle = [trial for trial in running() if trial.user_attrs["worker"] in by_name]
-    first = by_name[in_the_middle[0].user_attrs["worker"]]
-    first.send_signal(signal.SIGKILL)
-    first_cell = in_the_middle[0].user_attrs["cell"]
+    def kill_in_the_middle(trial: optuna.trial.FrozenTrial) -> bool:
+        """Kill the worker of a trial that is not about to end."""
+        process = by_name[trial.user_attrs["worker"]]
+        process.send_signal(signal.SIGSTOP)
+        now = opened.storage.get_trial(trial._trial_id)
+        in_the_middle = now.state == TrialState.RUNNING and len(now.intermediate_values) < 4
+        process.send_signal(signal.SIGKILL if in_the_middle else signal.SIGCONT)
+        return in_the_middle
 
-    # Another is killed when no trial is left to start.
-    def nothing_is_left_to_start() -> bool:
+    killed: list[optuna.trial.FrozenTrial] = []
+
+    def one_is_killed(while_others_wait: bool) -> bool:
         waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        dead = [t for t in running() if by_name.get(t.user_attrs.get("worker", "")) is first]
-        return not waiting and not dead and bool(running())
+        dead = {trial.user_attrs["worker"] for trial in killed}
+        alive = [t for t in running() if t.user_attrs.get("worker") in by_name.keys() - dead]
+        if bool(waiting) != while_others_wait or not alive or len(alive) < len(running()):
+            return False
+        if kill_in_the_middle(alive[0]):
+            killed.append(alive[0])
+            return True
+        return False
 
-    wait_until(nothing_is_left_to_start)
-    last = [trial for trial in running() if trial.user_attrs.get("worker") in by_name]
-    assert last
-    second = by_name[last[0].user_attrs["worker"]]
-    second.send_signal(signal.SIGKILL)
-    last_cell = last[0].user_attrs["cell"]
+    # One is killed in the middle of a trial, another when no trial is left to start.
+    wait_until(lambda: one_is_killed(while_others_wait=True))
+    wait_until(lambda: one_is_killed(while_others_wait=False))
+    first, second = (by_name[trial.user_attrs["worker"]] for trial in killed)
 
     outputs = [process.communicate(timeout=120)[0] for process in workers]
     survivors = [process for process in workers if process not in (first, second)]
@@ -436,8 +444,7 @@ def test_every_cell_once_though_workers_are_killed(kind: str, tmp_path: Path, re
     assert [state.status for state in states] == ["complete"] * 10
     assert counting(study) == {state.cell.id: 1 for state in states}
     attempts = {state.cell.id: state.attempts for state in states}
-    assert attempts[first_cell] >= 2
-    assert attempts[last_cell] >= 2
+    assert [attempts[trial.user_attrs["cell"]] for trial in killed] == [2, 2]
     assert all(len(state.trial.intermediate_values) == 4 for state in states if state.trial)
     # The password is in no file and no output.
     if kind == "postgresql":

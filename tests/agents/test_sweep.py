@@ -69,7 +69,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     (here / "bad.yaml").write_text(STUDY + "pruner: median\n")
     (here / "tag.yaml").write_text(STUDY + "name: !!python/object/apply:os.mkdir [made]\n")
     (here / "infeasible.yaml").write_text(STUDY.replace("0.3, ", ""))
-    (here / "demos.yaml").write_text(STUDY.replace("{budget", "{demos: "not/../a/data set", budget"))
+    (here / "demos.yaml").write_text(STUDY.replace("{budget", '{demos: "not/../a/data set", budget'))
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(here / "none"))
     before = sorted(here.rglob("*"))
     code, _, errors = call(capsys, monkeypatch, *words)
