@@ -391,7 +391,8 @@ def command_input(generator: random.Random, workshop: Workshop) -> list[str]:
             value = OPTIONS[option][0] if kind < 0.5 else generator.choice(OPTIONS[option])
             value = str(nasty(generator)) if kind > 0.75 else value
             value = str(workshop.runs / "cartpole") if value == "valid" else value
-            words.append(value.replace("\x00", "0"))
+            # No argument of a program holds a zero byte; and a module named on the command line may be imported.
+            words.append(value.replace("\x00", "0").replace("canary", "nowhere"))
     return words
 
 
@@ -569,6 +570,7 @@ def judge(reader: Reader, given: Any, workshop: Workshop, watch: Watch) -> tuple
     if watch.violations:
         outcome, text = "failed", f"{watch.violations[0]} (otherwise: {outcome})"
     if (workshop.folder / "canary").exists():
+        (workshop.folder / "canary").unlink()
         outcome, text = "failed", f"code was run (otherwise: {outcome})"
     return outcome, text
 
