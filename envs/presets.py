@@ -131,6 +131,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             loss_steps="last",
             eval_every=110_000,
             eval_episodes=1_024,
+            checkpoint_every=110_000,
         ),
     }
 )

@@ -89,6 +89,9 @@ def test_train_writes_a_run_folder(tmp_path: Path) -> None:
         "best/normalization.json",
         "final/policy.safetensors",
         "final/normalization.json",
+        "checkpoints/0.safetensors",
+        "checkpoints/512.safetensors",
+        ".lock",
     }
     assert expected <= names
     others = {name for name in names - expected if not name.startswith("events.")}

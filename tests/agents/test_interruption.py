@@ -37,7 +37,9 @@ def wait_for(path: Path, process: "subprocess.Popen[str]", lines: int = 0) -> No
     raise TimeoutError(path)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_signal_stops_with_a_checkpoint(number: signal.Signals, code: int, tmp_path: Path) -> None:
     run = tmp_path / "logs" / "CartPole-v1" / "run"
     process = start(tmp_path, *SHORT, "--total-timesteps", "10000000")

@@ -163,6 +163,7 @@ def test_interrupted_equals_uninterrupted(task: dict[str, Any], anomaly: Path, t
     assert [r["exact"] for r in json.loads((killed / "result.json").read_text())["resumptions"]] == [True]
 
 
+@pytest.mark.slow
 def test_lstm_and_several_interruptions(tmp_path: Path) -> None:
     task = ANOMALY | {"architecture": "lstm"}
     whole = train(configured(task, tmp_path, "whole"))
@@ -177,6 +178,7 @@ def test_lstm_and_several_interruptions(tmp_path: Path) -> None:
     assert_same_run(run, whole.path)
 
 
+@pytest.mark.slow
 def test_finished_run_goes_on_to_a_larger_goal(anomaly: Path, tmp_path: Path) -> None:
     half = train(configured(ANOMALY, tmp_path, "half", total_timesteps=280)).path
     with pytest.raises(ValueError, match="is finished"):

@@ -85,6 +85,7 @@ def test_discrete_policy_that_cannot_act(tmp_path: Path) -> None:
         train(configuration)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "named"),
     [("exception", "seed 2, episode 5, step 10"), ("death", "seed 2.*process ended with exit code 7")],
@@ -144,6 +145,7 @@ OPTIONS = [
 OPTIONS += ["--eval-every", "2560", "--eval-episodes", "2", "--checkpoint-every", "512", "--no-progress"]
 
 
+@pytest.mark.slow
 def test_command_line_says_it_in_one_line(tmp_path: Path) -> None:
     options = [*OPTIONS, "--env-arg", "fault=reward", "--run-name", "run"]
     result = call("--env", "faulty:Faulty-v0", *options, cwd=tmp_path)
