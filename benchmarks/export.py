@@ -134,8 +134,8 @@ def main() -> None:
             f"hx and yx dense, the other blocks at 0.01:\n\n{against_full}\n\n"
             f"{N_INPUTS} observations, {N_OUTPUTS} actions, one environment, NumPy arrays in and out, one thread; "
             f"observation normalization and action bounds are inside the exported files. Medians over "
-            f"{arguments.rounds} rounds of the least of {STEPS} steps, which other work on the machine does not lengthen. "
-            f"{describe(facts)}",
+            f"{arguments.rounds} rounds of the least of {STEPS} steps, which other work on the machine does not "
+            f"lengthen. {describe(facts)}",
         )
 
 
