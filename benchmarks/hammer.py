@@ -19,7 +19,7 @@ from agents.agent_building import load_agent
 from agents.configuration import configure
 from agents.evaluation import FINAL_SEED, evaluate
 from agents.training import train
-from benchmarks.harness import FOLDER, RESULTS, describe, machine, markdown_table, write_section
+from benchmarks.harness import FOLDER, RESULTS, describe, machine, markdown_table, network_name, write_section
 from envs.vectorization import make_vec_env
 
 LINES = RESULTS / "hammer.jsonl"
@@ -57,9 +57,7 @@ class Cell:
     @property
     def network(self) -> str:
         """The network's name in table and figure."""
-        if self.architecture == "varied":
-            return f"varied, p = {self.hidden_proportion:g}"
-        return {"uniform": "uniform, density 0.2", "dense": "dense", "lstm": "LSTM"}[self.architecture]
+        return network_name(self.architecture, self.hidden_proportion)
 
 
 def plan() -> list[Cell]:
