@@ -55,7 +55,7 @@ def run(main: Callable[[], None]) -> None:
             traceback.print_exception(error.__cause__)
         fail(error, STOPPED)
     except Interrupted as interruption:
-        print(interruption, file=sys.stderr)
+        print(str(interruption) or "interrupted before the training began", file=sys.stderr)
         raise SystemExit(interruption.exit_code) from None
 
 
