@@ -29,8 +29,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
+import onnx
 import yaml
+from minari import create_dataset_from_buffers
+from minari.data_collector import EpisodeBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.agent_building import load_agent
@@ -40,13 +44,19 @@ from agents.checkpoint import Checkpoint, checkpoint_files, checkpoint_to_resume
 from agents.checkpointing import CheckpointCallback
 from agents.command_line import run as run_command
 from agents.configuration import TrainingConfiguration, configure
+from agents.demonstrations import load_demonstrations
 from agents.errors import UsageError
 from agents.log_continuation import continued_logger
+from agents.policy_export import export_policy
 from agents.resumption import configuration_to_resume
 from agents.run_folder import RunFolder
+from agents.studies.definition import read_study
+from agents.studies.planning import plan_study
+from agents.trained_policy import load_trained_policy
 from agents.training import build_algorithm, plan_training, train, training_environments
-from benchmarks.harness import RESULTS, describe, machine, markdown_table, write_section
+from benchmarks.harness import FOLDER, RESULTS, describe, machine, markdown_table, write_section
 from envs.digit_sources import load_digit_images
+from envs.lookup import environment_spaces
 
 LIMIT_SECONDS = 60
 """Of processor time for one input; a reader that takes longer counts as crashed."""
@@ -380,20 +390,129 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
 
 
 def command_input(generator: random.Random, workshop: Workshop) -> list[str]:
-    """Make a command line of options that exist, with values that mostly do not fit."""
+    """Make a command line of train.py or specify.py."""
+    first = ["--env", "CartPole-v1"] if generator.random() < 0.8 else []
+    return first + option_words(generator, workshop, OPTIONS)
+
+
+def evaluate_input(generator: random.Random, workshop: Workshop) -> list[str]:
+    """Make a command line of evaluate.py."""
+    return [policy_word(generator, workshop), *option_words(generator, workshop, EVALUATE_OPTIONS)]
+
+
+def export_input(generator: random.Random, workshop: Workshop) -> list[str]:
+    """Make a command line of export.py."""
+    return [policy_word(generator, workshop), *option_words(generator, workshop, EXPORT_OPTIONS)]
+
+
+def policy_word(generator: random.Random, workshop: Workshop) -> str:
+    """Return a run or a file, mostly one that is there."""
+    there = [workshop.runs / "cartpole", workshop.runs / "policy.onnx", workshop.runs / "anomaly"]
+    return str(generator.choice(there)) if generator.random() < 0.8 else f"x{nasty(generator)}".replace("\x00", "0")
+
+
+EVALUATE_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "--which": ("best", "final", "worst"),
+    "--env": ("CartPole-v1", "Pendulum-v1", "nowhere:CartPole-v1"),
+    "--env-arg": ("max_episode_steps=5", "colour=red", "split=train", "a=[[[["),
+    "--episodes": ("3", "0", "-1"),
+    "--seed": ("5", "-1", "4294967296"),
+    "--stochastic": (),
+    "--json": (),
+    "--video": ("film.gif", "film.txt", "/proc/nowhere/film.mp4", ".png"),
+    "--video-episodes": ("1", "0"),
+}
+EXPORT_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "--output": ("policy.onnx", "/proc/nowhere/policy.onnx", "file/policy.onnx", "."),
+    "--which": ("best", "final", "worst"),
+    "--format": ("onnx", "torchscript", "pickle"),
+    "--bogus": ("1",),
+}
+
+
+def option_words(generator: random.Random, workshop: Workshop, options: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Choose options that exist, with values that mostly do not fit."""
     words: list[str] = []
-    if generator.random() < 0.8:
-        words += ["--env", "CartPole-v1"]
-    for option in generator.sample(list(OPTIONS), generator.randrange(1, 5)):
+    for option in generator.sample(list(options), generator.randrange(1, 5)):
         words.append(option)
-        if OPTIONS[option] and generator.random() < 0.97:
+        if options[option] and generator.random() < 0.97:
             kind = generator.random()
-            value = OPTIONS[option][0] if kind < 0.5 else generator.choice(OPTIONS[option])
+            value = options[option][0] if kind < 0.5 else generator.choice(options[option])
             value = str(nasty(generator)) if kind > 0.75 else value
             value = str(workshop.runs / "cartpole") if value == "valid" else value
             # No argument of a program holds a zero byte; and a module named on the command line may be imported.
             words.append(value.replace("\x00", "0").replace("canary", "nowhere"))
     return words
+
+
+def onnx_input(generator: random.Random, workshop: Workshop) -> bytes:
+    """Damage an exported policy's bytes, or change a part of its model: an attribute, a tensor, where data lie."""
+    content = (workshop.runs / "policy.onnx").read_bytes()
+    if generator.random() < 0.4:
+        return damage(generator, content)
+    model = onnx.load_from_string(content)
+    graph = model.graph
+    for _ in range(generator.choice((1, 1, 3))):
+        kind = generator.randrange(9)
+        node, tensor = generator.choice(graph.node), generator.choice(graph.initializer)
+        if kind == 0:
+            node.op_type = generator.choice(("If", "Loop", "Scan", "Identity", "Gemm", "ReadFile", "MatMul", ""))
+        elif kind == 1:
+            node.domain = generator.choice(("com.canary", "ai.onnx.ml", "x" * 300))
+        elif kind == 2:
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            for key, value in ("location", generator.choice(("/etc/passwd", "../../canary", "")), ("offset", "-1")):
+                tensor.external_data.add(key=key, value=value)
+        elif kind == 3:
+            tensor.dims.append(generator.choice((0, 2, 2**40, -1)))
+        elif kind == 4:
+            tensor.data_type = generator.randrange(25)
+        elif kind == 5 and model.metadata_props:
+            entry = generator.choice(model.metadata_props)
+            entry.value = json_input(generator, entry.value.encode()).decode(errors="replace")
+        elif kind == 6 and node.input:
+            node.input[generator.randrange(len(node.input))] = generator.choice(("", "state", "nowhere"))
+        elif kind == 7:
+            graph.node.add().CopyFrom(node)
+        else:
+            model.ir_version, model.opset_import[0].version = generator.randrange(99), generator.randrange(99)
+    return model.SerializeToString()
+
+
+def dataset_input(generator: random.Random, workshop: Workshop) -> tuple[str, bytes]:
+    """Damage one of the two files of a data set of demonstrations."""
+    metadata = workshop.runs / "dataset" / "data" / "metadata.json"
+    if generator.random() < 0.5:
+        return "metadata.json", json_input(generator, metadata.read_bytes())
+    name = next(path.name for path in metadata.parent.iterdir() if path.suffix == ".hdf5")
+    content = metadata.with_name(name).read_bytes()
+    if generator.random() < 0.5:
+        return name, damage(generator, content)
+    data = bytearray(content)  # what the parser itself reads lies in the first pages
+    for _ in range(generator.choice((1, 3, 20))):
+        data[generator.randrange(min(len(data), 6000))] = generator.choice((0, 1, 0x7F, 0xFF, generator.randrange(256)))
+    return name, bytes(data)
+
+
+STUDIES = (
+    *((FOLDER / "studies" / name).read_bytes() for name in ("random_anomaly.yaml", "hammer_imitation.yaml")),
+    b"""name: small
+env: CartPole-v1
+seed: 1
+options: {budget: 300, total_timesteps: 1000}
+groups:
+  one:
+    sampler: grid
+    seeds: [0, 1]
+    parameters: {hidden_proportion: [0.3, 0.5], learning_rate: [0.001]}
+  two:
+    sampler: random
+    trials: 3
+    parameters:
+      hidden_proportion: {uniform: [0.1, 0.9]}
+      densities: {normal: [0.5, 0.25], clip: [0.02, 1]}
+""",
+)
 
 
 # ---- readers
@@ -415,8 +534,17 @@ def resume_from(name: str, run: Path, workshop: Workshop) -> None:
             callback.restore(algorithm, checkpoint, {})
 
 
-class TrainingBegins(Exception):
-    """Everything was accepted: a training would begin."""
+class WorkBegins(Exception):
+    """Everything was accepted: the work would begin."""
+
+
+WORK: Mapping[str, tuple[str, ...]] = {
+    "train": ("train",),
+    "specify": (),
+    "evaluate": ("evaluate_policy", "record"),
+    "export": ("export_policy",),
+}
+"""What each command line does when all of its options are accepted."""
 
 
 def read_command(name: str, words: list[str], workshop: Workshop) -> None:
@@ -424,10 +552,10 @@ def read_command(name: str, words: list[str], workshop: Workshop) -> None:
     command = importlib.import_module(name)
 
     def begin(*arguments: Any, **options: Any) -> None:
-        raise TrainingBegins
+        raise WorkBegins
 
-    if name == "train":
-        command.train = begin  # type: ignore[attr-defined]
+    for work_itself in WORK[name]:
+        setattr(command, work_itself, begin)
     errors, before = io.StringIO(), sys.argv
     sys.argv = [f"{name}.py", *words]
     try:
@@ -437,7 +565,7 @@ def read_command(name: str, words: list[str], workshop: Workshop) -> None:
             contextlib.chdir(workshop.folder),
         ):
             run_command(command.main)
-    except TrainingBegins:
+    except WorkBegins:
         return
     except SystemExit as end:
         if end.code not in (0, None):
@@ -483,6 +611,29 @@ def read_npz(content: bytes, workshop: Workshop) -> None:
     load_digit_images(path, "train", 8)
 
 
+def read_onnx(content: bytes, workshop: Workshop) -> None:
+    """Load an exported policy, as evaluation does."""
+    path = workshop.folder / "policy.onnx"
+    path.write_bytes(content)
+    load_trained_policy(path)
+
+
+def read_dataset(given: tuple[str, bytes], workshop: Workshop) -> None:
+    """Load demonstrations."""
+    folder = workshop.folder / "dataset"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(workshop.runs / "dataset", folder)
+    (folder / "data" / given[0]).write_bytes(given[1])
+    load_demonstrations(str(folder), *environment_spaces("CartPole-v1"), None, 0)
+
+
+def study_file(content: bytes, workshop: Workshop) -> None:
+    """Read a study file and plan its cells."""
+    path = workshop.folder / "study.yaml"
+    path.write_bytes(content)
+    plan_study(read_study(path))
+
+
 READERS: Mapping[str, Reader] = {
     "config.yaml": run_file("config.yaml", ("cartpole", "cartpole", "anomaly", "hammer"), yaml_input),
     "policy.safetensors": run_file("best/policy.safetensors", ("cartpole", "anomaly"), safetensors_input),
@@ -490,8 +641,13 @@ READERS: Mapping[str, Reader] = {
     "result.json": run_file("result.json", ("cartpole",), json_input),
     "checkpoint": Reader(checkpoint_input, read_checkpoint),
     "npz source": Reader(npz_input, read_npz),
+    "ONNX file": Reader(onnx_input, read_onnx),
+    "data set": Reader(dataset_input, read_dataset),
+    "study file": Reader(lambda generator, _: yaml_input(generator, generator.choice(STUDIES)), study_file),
     "train.py options": Reader(command_input, lambda words, workshop: read_command("train", words, workshop)),
     "specify.py options": Reader(command_input, lambda words, workshop: read_command("specify", words, workshop)),
+    "evaluate.py options": Reader(evaluate_input, lambda words, workshop: read_command("evaluate", words, workshop)),
+    "export.py options": Reader(export_input, lambda words, workshop: read_command("export", words, workshop)),
 }
 """Another reader is one more entry."""
 
@@ -591,6 +747,8 @@ def work(name: str, first: int, last: int, seed: int, runs: Path) -> None:
                 workshop.learner(run)
         for run in RUNS:
             read_agent(runs / run)  # what is loaded and compiled at the first time is not the input's doing
+        load_trained_policy(runs / "policy.onnx")
+        load_demonstrations(str(runs / "dataset"), *environment_spaces("CartPole-v1"), None, 0)
         watch = Watch(inside)
         for number in range(first, last):
             signal.setitimer(signal.ITIMER_PROF, LIMIT_SECONDS)  # ends the process, inside of native code too
@@ -634,12 +792,51 @@ def run_configuration(name: str, log_dir: Path) -> TrainingConfiguration:
 
 
 def make_runs(folder: Path) -> Path:
-    """Train the valid runs, briefly, and put them side by side."""
+    """Train the valid runs, briefly, and put them side by side, with an exported policy and a data set."""
     runs = folder / "runs"
     runs.mkdir()
     for name in RUNS:
         train(run_configuration(name, folder / "logs")).path.rename(runs / name)
+    export_policy(runs / "cartpole", str(runs / "policy.onnx"), "best", "onnx")
+    make_dataset(runs)
     return runs
+
+
+def make_dataset(folder: Path) -> None:
+    """Record a few episodes of CartPole as a Minari data set, `dataset` in a folder."""
+    environment = gymnasium.make("CartPole-v1", max_episode_steps=20)
+    buffers = []
+    for number in range(4):
+        observation, _ = environment.reset(seed=number)
+        buffer = EpisodeBuffer(
+            id=number, observations=[observation], actions=[], rewards=[], terminations=[], truncations=[]
+        )
+        for step in range(10):
+            observation, reward, *_ = environment.step(step % 2)
+            buffer.observations.append(observation)
+            buffer.actions.append(step % 2)
+            buffer.rewards.append(float(reward))
+            buffer.terminations.append(False)
+            buffer.truncations.append(step == 9)
+        buffers.append(buffer)
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    os.environ["MINARI_DATASETS_PATH"] = str(folder / "minari")
+    try:
+        create_dataset_from_buffers(
+            "fuzz/made-v0",
+            buffers,
+            observation_space=environment.observation_space,
+            action_space=environment.action_space,
+            algorithm_name="alternation",
+            author="fuzz",
+            author_email="fuzz@example.org",
+            code_permalink="https://example.org",
+        )
+    finally:
+        del os.environ["MINARI_DATASETS_PATH"]
+        if before is not None:
+            os.environ["MINARI_DATASETS_PATH"] = before
+    (folder / "minari" / "fuzz" / "made-v0").rename(folder / "dataset")
 
 
 def fuzz_all(inputs: int, seed: int, names: list[str]) -> dict[str, dict[str, Any]]:

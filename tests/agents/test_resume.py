@@ -5,13 +5,18 @@ import json
 import os
 import shutil
 import signal
+import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 import yaml
+from minari.data_collector import EpisodeBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -22,6 +27,10 @@ from agents.interruption import Interrupted
 from agents.resumption import configuration_to_resume
 from agents.run_lock import run_lock
 from agents.training import TrainingResult, train
+from envs.lookup import make_environment
+
+sys.path.insert(0, str(Path(__file__).parent))
+from demonstration_data import write
 
 HAMMER = {
     "env": "AdroitHandHammer-v1",
@@ -222,6 +231,57 @@ def test_damaged_checkpoints_are_passed_over(anomaly: Path, tmp_path: Path, caps
         file.write_bytes(b"")
     with pytest.raises(UsageError, match="cannot be used"):
         resume(run, total_timesteps=10_000)
+
+
+@pytest.mark.slow
+def test_interrupted_with_demonstrations_equals_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped in the middle of the fit, it fits again from the start; stopped after it, it goes on with PPO."""
+    environment = make_environment("AdroitHandHammer-v1")
+    buffers = []
+    for episode in range(5):
+        observation, _ = environment.reset(seed=episode)
+        buffer = EpisodeBuffer(
+            id=episode, observations=[observation], actions=[], rewards=[], terminations=[], truncations=[]
+        )
+        for step in range(40):
+            action = np.sin(np.arange(26) + step / 5).astype(np.float32)
+            observation, reward, *_ = environment.step(action)
+            buffer.observations.append(observation)
+            buffer.actions.append(action)
+            buffer.rewards.append(float(reward))
+            buffer.terminations.append(False)
+            buffer.truncations.append(step == 39)
+        buffers.append(buffer)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    write("test/hammer-v0", buffers, environment.observation_space, environment.action_space)
+    environment.close()
+    task = HAMMER | {"demos": str(tmp_path / "minari" / "test" / "hammer-v0"), "demo_epochs": 8, "demo_weight": 0.1}
+
+    whole = train(configured(task, tmp_path, "whole")).path
+    run = tmp_path / task["env"] / "stopped"
+
+    def stop_in_the_fit() -> None:
+        while (
+            not any("demos" in line for line in _lines(run / "progress.csv")) or len(_lines(run / "progress.csv")) < 4
+        ):
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stopper = threading.Thread(target=stop_in_the_fit)
+    stopper.start()
+    with pytest.raises(Interrupted, match="from the start"):
+        train(configured(task, tmp_path, "stopped"))
+    stopper.join()
+    assert not checkpoint_files(run)
+    folder, configuration = configuration_to_resume(run, {})
+    with pytest.raises(Interrupted, match="steps"):
+        train(configuration, [SignalAt(210 * 3 + 30)], resume=folder)
+    resume(run)
+    assert_same_run(run, whole)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.is_file() else []
 
 
 def test_environments_that_cannot_be_restored_begin_new_episodes(
