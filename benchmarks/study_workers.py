@@ -5,6 +5,7 @@ The whole command is timed, `sweep.py run`, with the starts of its processes.
 
 import argparse
 import functools
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,7 @@ from benchmarks.harness import (
 WORKERS = (1, 2, 4)
 STUDIES = {
     "RandomAnomaly-v0": {
-        "options": {"total_timesteps": 16_896, "eval_every": 8_448, "eval_episodes": 256, "budget": 50_000},
+        "options": {"total_timesteps": 8_448, "eval_every": 8_448, "eval_episodes": 64, "budget": 50_000},
         "parameters": {"hidden_proportion": [0.1, 0.3, 0.5, 0.7]},
         "seeds": [0, 1],
     },
@@ -52,22 +53,17 @@ def seconds_of_a_study(env: str, workers: int) -> float:
         return time.perf_counter() - started
 
 
-def main() -> None:
-    """Time all numbers of workers in turn, and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
-    contenders = {
-        f"{env}, {workers}": functools.partial(seconds_of_a_study, env, workers)
-        for env in STUDIES
-        for workers in WORKERS
-    }
-    figures = alternate(contenders, rounds)
-    rows, facts = [], machine()
+def report(figures: dict[str, list[float]]) -> None:
+    """Write the raw figures and the table.
+
+    :param figures: "environment, workers" -> seconds, one for each round
+    """
+    facts, rows = machine(), []
+    rounds = len(next(iter(figures.values())))
     for env in STUDIES:
         times = [figures[f"{env}, {workers}"] for workers in WORKERS]
         ratio = median_ratio(times[-1], times[0])
-        rows.append((env, *(f"{sorted(own)[len(own) // 2]:.1f}" for own in times), f"{ratio:.2f}", "≤ 1"))
+        rows.append((env, *(f"{statistics.median(own):.1f}" for own in times), f"{ratio:.2f}", "≤ 1"))
     write_result("study_workers", {"machine": facts, "rounds": rounds, "seconds": figures})
     header = ("study of 8 trainings", *(f"{workers} worker{'s' * (workers > 1)}" for workers in WORKERS))
     table = markdown_table((*header, "4 / 1", "target"), rows)
@@ -79,6 +75,19 @@ def main() -> None:
         f"several share them out.\n\n{table}\n\nMedians over {rounds} rounds; the ratio is the median over rounds. "
         f"{describe(facts)}",
     )
+
+
+def main() -> None:
+    """Time all numbers of workers in turn, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    rounds = parser.parse_args().rounds
+    contenders = {
+        f"{env}, {workers}": functools.partial(seconds_of_a_study, env, workers)
+        for env in STUDIES
+        for workers in WORKERS
+    }
+    report(alternate(contenders, rounds))
 
 
 if __name__ == "__main__":

@@ -141,6 +141,9 @@ def _work(plan: Plan, folder: Path, address: Address, token: str, log: Path, mod
             Worker(StudyAccess(plan, folder, address), worker_name(token), signals.check).run()
         except KeyboardInterrupt:
             sys.exit(130)
+        except UsageError as error:
+            print(f"error: {error}", flush=True)
+            sys.exit(2)
         except STORAGE_ERRORS as error:
             print(f"error: --storage {address} cannot be used: {address.without_secrets(reason(error))}", flush=True)
             sys.exit(2)

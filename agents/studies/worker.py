@@ -12,6 +12,7 @@ import os
 import secrets
 import socket
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 from agents.callbacks import CurvePoint, EvaluationCallback
 from agents.configuration import TrainingConfiguration, configure
+from agents.errors import TrainingStopped, UsageError
 from agents.evaluation import Evaluation
 from agents.studies.definition import Distribution, Scalar
 from agents.studies.ledger import LEFT, CellState, enqueue_missing, fail_dead, open_study, recorded
@@ -63,7 +65,7 @@ class StudyAccess:
             folder.mkdir(parents=True, exist_ok=True)
         elif file is not None and not file.is_file():
             raise ValueError(f"the study {definition.name!r} has no database {file}: run it first")
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # what failed, workers say themselves
         self.lock = StudyLock(self.address, definition.name)
         with self.lock:
             self.storage = self.address.storage(definition.heartbeat)
@@ -100,6 +102,7 @@ class Worker:
 
         :return: how every cell stands
         :raises KeyboardInterrupt: if interrupted; the cell at hand goes back
+        :raises UsageError: if this machine cannot train, as its disk is full; the cell at hand goes back
         """
         study, lock = self.access.study, self.access.lock
         while True:
@@ -120,10 +123,15 @@ class Worker:
         try:
             # One trial waits and the lock is held, so Optuna takes a waiting one and makes none up.
             self.access.study.optimize(self._objective, n_trials=1, catch=(CellFailed,), gc_after_trial=True)
-        except (CellLost, ValueError, UpdateFinishedTrialError):
+        except (CellLost, ValueError, UpdateFinishedTrialError) as error:
             # Optuna refuses to end a trial that has failed meanwhile.
             if not self._lost:
                 raise
+            traceback.print_exception(error)
+        except Exception as error:
+            if not _is_of_the_machine(error):
+                raise
+            raise UsageError(" ".join(f"{type(error).__name__}: {error}".split())) from error
 
     def _objective(self, trial: optuna.Trial) -> float:
         cell = self._cells[trial.user_attrs["cell"]]
@@ -138,6 +146,11 @@ class Worker:
             self._lost = True
             raise
         except Exception as error:
+            if _is_of_the_machine(error):
+                # Another machine may train the cell; here the next one would fail the same way.
+                patiently(lambda: trial.set_user_attr("interrupted", True))
+                raise
+            traceback.print_exception(error)
             message = " ".join(f"{type(error).__name__}: {error}".split())[:500]
             patiently(lambda: trial.set_user_attr("error", message))
             raise CellFailed(message) from error
@@ -232,6 +245,13 @@ class ReportingCallback(BaseCallback):
         assert self._evaluations is not None
         verdicts = [self._report(point) for point in self._evaluations.curve]
         return any(verdicts)
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    """Tell whether an error says something about this machine (its disk, a missing file), not about the training."""
+    return isinstance(error, UsageError | OSError) or (
+        isinstance(error, TrainingStopped) and isinstance(error.__context__, OSError)
+    )
 
 
 def worker_name(token: str | None = None) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
+from rich.console import Console
 
 from agents.errors import UsageError
 from agents.interruption import SignalWatch
@@ -27,7 +28,7 @@ from agents.studies.ledger import MOST_DEATHS, CellState, cell_states, enqueue_m
 from agents.studies.live_table import Standing
 from agents.studies.planning import plan_study
 from agents.studies.results import results_of
-from agents.studies.running import core_shares
+from agents.studies.running import core_shares, run_study
 from agents.studies.storage import Address, StudyLock, patiently, storage_errors
 from agents.studies.worker import StudyAccess, Worker
 
@@ -79,13 +80,14 @@ def interrupt_when(condition: Callable[[], bool]) -> threading.Thread:
 
 
 def test_interrupted_and_continued_study_equals_the_uninterrupted_one(tmp_path: Path) -> None:
-    whole = Worker(access(tmp_path)).run()
-    assert [state.status for state in whole] == ["complete"] * 4
+    text = TINY.replace("[0.3, 0.6]", "[0.3]").replace("[0, 1]", "[0, 1, 2]")
+    whole = Worker(access(tmp_path, text)).run()
+    assert [state.status for state in whole] == ["complete"] * 3
     assert all(state.attempts == 1 for state in whole)
     assert_expected_end(whole)
 
-    stopped = access(tmp_path, folder="stopped")
-    watcher = access(tmp_path, folder="stopped").study
+    stopped = access(tmp_path, text, folder="stopped")
+    watcher = access(tmp_path, text, folder="stopped").study
 
     def in_the_middle() -> bool:
         trials = watcher.get_trials(deepcopy=False)
@@ -101,13 +103,13 @@ def test_interrupted_and_continued_study_equals_the_uninterrupted_one(tmp_path: 
     (interrupted,) = [trial for trial in trials if trial.state == TrialState.FAIL]
     assert interrupted.user_attrs["interrupted"]
 
-    continued = Worker(access(tmp_path, folder="stopped")).run()
+    continued = Worker(access(tmp_path, text, folder="stopped")).run()
     assert [state.cell.id for state in continued] == [state.cell.id for state in whole]
     assert outcomes(continued) == outcomes(whole)
-    assert sum(state.attempts for state in continued) == 5
+    assert sum(state.attempts for state in continued) == 4
     assert set(counting(stopped.study).values()) == {1}
     # Every trial has a run folder of its own, the interrupted one too.
-    assert len(list((tmp_path / "stopped" / "tiny" / "CartPole-v1").iterdir())) == 5
+    assert len(list((tmp_path / "stopped" / "tiny" / "CartPole-v1").iterdir())) == 4
 
 
 def test_claim_that_died_before_its_first_heartbeat_is_noticed(tmp_path: Path) -> None:
@@ -125,17 +127,18 @@ def test_claim_that_died_before_its_first_heartbeat_is_noticed(tmp_path: Path) -
 
 
 def test_late_worker_cannot_finish_a_trial_given_to_another(tmp_path: Path) -> None:
-    late = access(tmp_path)
+    text = TINY.replace("[0, 1]", "[0]")
+    late = access(tmp_path, text)
     worker = Worker(late, "late")
     taken = threading.Event()
 
     def declare_dead() -> None:
-        other = access(tmp_path)
+        other = access(tmp_path, text)
         while not taken.is_set():
             running = other.study.get_trials(states=(TrialState.RUNNING,))
             if running and running[0].user_attrs.get("worker") == "late" and running[0].intermediate_values:
                 states = other.enqueue(gone=("late",))
-                assert [state.attempts for state in states] == [2, 1, 1, 1]
+                assert [state.attempts for state in states] == [2, 1]
                 taken.set()
             time.sleep(0.01)
 
@@ -144,8 +147,8 @@ def test_late_worker_cannot_finish_a_trial_given_to_another(tmp_path: Path) -> N
     states = worker.run()
     thread.join()
     assert taken.is_set()
-    assert [state.status for state in states] == ["complete"] * 4
-    assert [state.attempts for state in states] == [2, 1, 1, 1]
+    assert [state.status for state in states] == ["complete"] * 2
+    assert [state.attempts for state in states] == [2, 1]
     assert set(counting(late.study).values()) == {1}
 
 
@@ -158,6 +161,14 @@ def test_failing_cell_fails_once_and_is_retried_on_request(tmp_path: Path) -> No
     assert [state.attempts for state in Worker(access(tmp_path, text)).run()] == [1, 1]
     assert [state.status for state in opened.enqueue(retry_failed=True)] == ["waiting", "waiting"]
     assert [state.attempts for state in Worker(access(tmp_path, text)).run()] == [2, 2]
+
+
+def test_trouble_of_the_machine_is_no_failure_of_the_cell(tmp_path: Path) -> None:
+    opened = access(tmp_path)
+    (opened.folder / "CartPole-v1").write_text("in the way of the run folders")
+    with pytest.raises(UsageError, match="CartPole-v1 is no folder"):
+        Worker(opened).run()
+    assert [state.status for state in opened.enqueue()] == ["waiting"] * 4
 
 
 def test_cell_that_kills_its_workers_fails_in_the_end(tmp_path: Path) -> None:
@@ -205,6 +216,7 @@ def stop_after(opened: StudyAccess, done: int) -> None:
         thread.join()
 
 
+@pytest.mark.slow
 def test_pruning_ends_trials_early(tmp_path: Path) -> None:
     text = TINY.replace("seeds: [0, 1]", "seeds: [0, 1, 2]\npruning: {percentile: 1, n_startup_trials: 1}")
     states = Worker(access(tmp_path, text)).run()
@@ -260,7 +272,7 @@ def test_shares_of_the_cores() -> None:
 def assert_expected_end(states: list[CellState]) -> None:
     now = datetime(2030, 1, 1)
     standing = Standing.of(states, now)
-    assert standing.counts == {"done": 4, "running": 0, "waiting": 0, "failed": 0}
+    assert standing.counts == {"done": 3, "running": 0, "waiting": 0, "failed": 0}
     assert standing.best is max(states, key=lambda state: state.trial.value if state.trial else -np.inf)
     assert standing.end == now
     assert "expected end" not in standing.line()
@@ -383,7 +395,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
         time.sleep(0.05)
 
 
-FOUR_WORKERS = (
+MORE_CELLS = (
     TINY.replace("total_timesteps: 512", "total_timesteps: 2048")
     .replace("eval_every: 128", "eval_every: 512")
     .replace("[0.3, 0.6]", "[0.2, 0.35, 0.5, 0.65, 0.8]")
@@ -396,7 +408,7 @@ FOUR_WORKERS = (
 def test_every_cell_once_though_workers_are_killed(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     Worker(access(tmp_path, TINY.replace("[0.3, 0.6]", "[0.3]"), folder="warm")).run()  # compiles what is not cached
     address = request.getfixturevalue("postgresql") if kind == "postgresql" else Address.of_file(tmp_path / "shared.db")
-    opened = access(tmp_path, FOUR_WORKERS, address)
+    opened = access(tmp_path, MORE_CELLS, address)
     opened.enqueue()
     study = opened.study
     workers = [start_worker(tmp_path, address) for _ in range(4)]
@@ -457,6 +469,40 @@ def test_every_cell_once_though_workers_are_killed(kind: str, tmp_path: Path, re
 
 
 @pytest.mark.slow
+def test_run_ends_where_this_machine_cannot_train(tmp_path: Path) -> None:
+    opened = access(tmp_path)
+    (opened.folder / "CartPole-v1").write_text("in the way of the run folders")
+    with pytest.raises(UsageError, match="CartPole-v1 is no folder"):
+        run_study(opened, 1, console=Console(quiet=True))
+    assert [state.status for state in opened.enqueue()] == ["waiting"] * 4
+
+
+@pytest.mark.slow
+def test_killed_worker_is_replaced(tmp_path: Path) -> None:
+    opened = access(tmp_path, MORE_CELLS.replace("heartbeat: 2", "heartbeat: 600"))
+    killed: list[int] = []
+
+    def kill_one() -> None:
+        study = access(tmp_path, MORE_CELLS.replace("heartbeat: 2", "heartbeat: 600")).study
+        while not killed:
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                if trial.intermediate_values:
+                    killed.append(int(trial.user_attrs["worker"].split("-")[-2]))
+                    os.kill(killed[0], signal.SIGKILL)
+                    return
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=kill_one)
+    thread.start()
+    # With such a heartbeat nobody would miss the worker: the one who started it sees it die.
+    states = run_study(opened, 1, console=Console(quiet=True))
+    thread.join()
+    assert [state.status for state in states] == ["complete"] * 10
+    assert sum(state.attempts for state in states) == 11
+    assert set(counting(opened.study).values()) == {1}
+
+
+@pytest.mark.slow
 def test_lock_of_a_server_is_released_by_death(postgresql: Address, tmp_path: Path) -> None:
     assert_released_by_death(postgresql, tmp_path)
 
@@ -471,14 +517,15 @@ def test_wrong_password_is_one_line(postgresql: Address, tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_ctrl_c_stops_a_run_and_it_continues_the_same(tmp_path: Path) -> None:
-    whole = Worker(access(tmp_path, FOUR_WORKERS, folder="whole")).run()
+    text = MORE_CELLS.replace("workers: 4", "workers: 2")
+    whole = Worker(access(tmp_path, text, folder="whole")).run()
     command = [sys.executable, str(ROOT / "sweep.py"), "run", "tiny.yaml"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     run = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
         start_new_session=True,
     )  # fmt: skip
-    opened = access(tmp_path, FOUR_WORKERS)
+    opened = access(tmp_path, text)
 
     def in_the_middle() -> bool:
         trials = opened.study.get_trials(deepcopy=False)
