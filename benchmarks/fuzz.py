@@ -461,7 +461,8 @@ def onnx_input(generator: random.Random, workshop: Workshop) -> bytes:
             node.domain = generator.choice(("com.canary", "ai.onnx.ml", "x" * 300))
         elif kind == 2:
             tensor.data_location = onnx.TensorProto.EXTERNAL
-            for key, value in ("location", generator.choice(("/etc/passwd", "../../canary", "")), ("offset", "-1")):
+            location = generator.choice(("/etc/passwd", "../../canary", ""))
+            for key, value in (("location", location), ("offset", "-1")):
                 tensor.external_data.add(key=key, value=value)
         elif kind == 3:
             tensor.dims.append(generator.choice((0, 2, 2**40, -1)))
