@@ -49,8 +49,8 @@ class TrainingConfiguration:
         default_factory=dict,
     )
     uniform_density: float | None = _option("density of every block under uniform (default 0.2)", default=None)
-    init: str = _option("initial weights: scaled, scaled:GAIN or normal:STD")
-    activation: str = _option("activation of the hidden units", choices=("relu", "tanh"))
+    init: str = _option("initial weights: scaled, scaled:GAIN or normal:STD; not for lstm")
+    activation: str = _option("activation of the hidden units; not for lstm", choices=("relu", "tanh"))
     reward: str = _option(
         "reward trained on; evaluation reports the registered one", choices=("registered", "corrected")
     )
@@ -79,7 +79,9 @@ class TrainingConfiguration:
     vf_coef: float = _option("weight of the value loss")
     max_grad_norm: float = _option("largest norm of a gradient")
     target_kl: float | None = _option("divergence that ends an update early (default: no limit)", default=None)
-    noise_correlation: float = _option("correlation of exploration noise from step to step, from 0 to below 1")
+    noise_correlation: float = _option(
+        "correlation of exploration noise from step to step, from 0 to below 1; for Box actions"
+    )
     loss_steps: str = _option("steps that count in the loss: all, or the last of each episode", choices=("all", "last"))
     demos: str | None = _option(
         "demonstrations to fit first: id of a Minari data set, or the folder of one (default: none)", default=None
