@@ -90,7 +90,11 @@ class TrainingConfiguration:
     demo_epochs: int | None = _option(
         "passes over the demonstrations (default: as many as make 300 updates)", default=None
     )
-    demo_learning_rate: float = _option("step size of Adam at the fit's beginning; falls linearly to zero")
+    demo_learning_rate: float | None = _option(
+        "step size of Adam at the fit's beginning, from which it falls linearly to zero (default: 1e-3, and less for "
+        "more than 500 hidden units)",
+        default=None,
+    )
     demos_only: bool = _option("no reinforcement learning after the fit", default=False)
     demo_weight: float = _option("weight of the imitation loss in the policy's first update by PPO")
     demo_decay: float = _option("factor on that weight from update to update")

@@ -11,7 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from agents.callbacks import EvaluationCallback, current_normalization
 from agents.configuration import TrainingConfiguration
 from agents.demonstrations import Demonstrations, load_demonstrations
-from agents.imitation import FitPoint, ImitationLoss, fit
+from agents.imitation import FitPoint, ImitationLoss, default_learning_rate, fit
 from agents.sequence_ppo import ImitationTerm, SequencePPO
 from envs.lookup import environment_spaces
 
@@ -46,6 +46,7 @@ class DemonstrationCallback(BaseCallback):
 
     :param demonstrations: to fit, and held out
     :param configuration: of the training
+    :param hidden_size: of the actor
     :param evaluation_callback: evaluates on the way
     :param check: called after every update, to stop the fit where that is asked for
     """
@@ -54,12 +55,14 @@ class DemonstrationCallback(BaseCallback):
         self,
         demonstrations: DemonstrationSplit,
         configuration: TrainingConfiguration,
+        hidden_size: int,
         evaluation_callback: EvaluationCallback,
         check: Callable[[], None],
     ) -> None:
         super().__init__()
         self.demonstrations = demonstrations
         self.configuration = configuration
+        self.hidden_size = hidden_size
         self.evaluation_callback = evaluation_callback
         self.check = check
         self.curve: list[FitPoint] = []
@@ -96,7 +99,7 @@ class DemonstrationCallback(BaseCallback):
                 fitted,
                 held_out,
                 epochs=configuration.demo_epochs,
-                learning_rate=configuration.demo_learning_rate,
+                learning_rate=configuration.demo_learning_rate or default_learning_rate(self.hidden_size),
                 max_grad_norm=configuration.max_grad_norm,
                 generator=algorithm.minibatch_generator,
                 after_update=self.check,

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from agents.sequence_buffer import SequenceRolloutBuffer
 from envs.finite_vec_env import NotFinite, all_finite
 
-REMEDIES = "a smaller --learning-rate or --max-grad-norm, or --activation tanh, may help"
+REMEDIES = "a smaller {step_size} or --max-grad-norm, or --activation tanh, may help"
+PPO_REMEDIES = REMEDIES.format(step_size="--learning-rate")
 
 
 def check_rollout(buffer: SequenceRolloutBuffer) -> None:
@@ -29,18 +30,23 @@ def check_rollout(buffer: SequenceRolloutBuffer) -> None:
             step, environment = (int(i) for i in np.argwhere(~np.isfinite(array))[0][:2])
             raise NotFinite(
                 f"the {name} of environment {environment} at step {step} of the rollout is {array[step, environment]}: "
-                f"the networks' state has exploded, or rewards are too large; {REMEDIES}"
+                f"the networks' state has exploded, or rewards are too large; {PPO_REMEDIES}"
             )
 
 
 def check_gradient(
-    loss: Tensor, gradient_norm: Tensor, terms: dict[str, Tensor], parameters: Iterable[tuple[str, nn.Parameter]]
+    loss: Tensor,
+    gradient_norm: Tensor,
+    terms: dict[str, Tensor],
+    parameters: Iterable[tuple[str, nn.Parameter]],
+    step_size: str,
 ) -> None:
     """Refuse a loss or a gradient that is not finite; to be called before the optimizer's step.
 
     :param gradient_norm: of all parameters together, so that the usual case costs two numbers
     :param terms: of the loss, by name
     :param parameters: by name, looked through only to say where it is
+    :param step_size: the option that sets it
     :raises NotFinite: naming the term of the loss and the block of weights
     """
     if math.isfinite(loss.item()) and math.isfinite(gradient_norm.item()):
@@ -57,7 +63,9 @@ def check_gradient(
         found.append(
             f"the gradient is not finite (in {', '.join(bad_blocks[:3])}{' and more' * (len(bad_blocks) > 3)})"
         )
-    raise NotFinite(f"{' and '.join(found) or 'the norm of the gradient is infinite'}: {REMEDIES}")
+    raise NotFinite(
+        f"{' and '.join(found) or 'the norm of the gradient is infinite'}: {REMEDIES.format(step_size=step_size)}"
+    )
 
 
 def explain_failed_step(algorithm: Any, error: Exception) -> None:
@@ -74,5 +82,5 @@ def explain_failed_step(algorithm: Any, error: Exception) -> None:
     if bad.any():
         raise NotFinite(
             f"the policy's output for environment {int(bad.nonzero()[0, 0])} is not finite: "
-            f"its state has exploded; {REMEDIES}"
+            f"its state has exploded; {PPO_REMEDIES}"
         ) from error

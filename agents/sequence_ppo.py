@@ -129,7 +129,7 @@ class SequencePPO(RecurrentPPO):
                 self.policy.optimizer.zero_grad()
                 loss.backward()
                 gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
-                check_gradient(loss, gradient_norm, terms, self.policy.named_parameters())
+                check_gradient(loss, gradient_norm, terms, self.policy.named_parameters(), "--learning-rate")
                 self.policy.optimizer.step()
             self._n_updates += 1
             if not keep_on:

@@ -117,7 +117,11 @@ def train(
             evaluation_environments, every=configuration.eval_every, episodes=configuration.eval_episodes, folder=folder
         )
         demonstration_phase = (
-            [DemonstrationCallback(demonstrations, configuration, evaluation_callback, signals.check)]
+            [
+                DemonstrationCallback(
+                    demonstrations, configuration, specification.actor.n_hidden, evaluation_callback, signals.check
+                )
+            ]
             if demonstrations is not None
             else []
         )

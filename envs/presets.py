@@ -47,7 +47,6 @@ class Preset:
     loss_steps: str = "all"
     """or "last": only the steps that end an episode count in the loss"""
 
-    demo_learning_rate: float = 1e-3
     demo_weight: float = 1.0
     """of the imitation loss in PPO's first update after a fit to demonstrations"""
     demo_decay: float = 0.95

@@ -12,7 +12,8 @@ from scipy import stats
 from agents.agent_building import load_agent
 from agents.configuration import configure
 from agents.demonstrations import Demonstrations
-from agents.imitation import ImitationLoss, censored_negative_log_likelihood, fit
+from agents.errors import TrainingStopped
+from agents.imitation import ImitationLoss, censored_negative_log_likelihood, default_learning_rate, fit
 from agents.normalization import FixedStatistics
 from agents.resumption import configuration_to_resume
 from agents.sequence_ppo import ImitationTerm
@@ -141,6 +142,16 @@ def cartpole(tmp_path_factory):
 def configured(folder, demos, **options):
     fast = {"total_timesteps": 2048, "eval_every": 1024, "eval_episodes": 10, "progress": False, "run_name": "run"}
     return configure("CartPole-v1", demos=str(demos), log_dir=str(folder), **(fast | options))
+
+
+def test_wide_networks_are_fitted_in_smaller_steps():
+    assert [default_learning_rate(hidden_size) for hidden_size in (30, 500, 2_000)] == [1e-3, 1e-3, 5e-4]
+
+
+def test_a_fit_that_explodes_names_the_option_of_the_fit(tmp_path, cartpole):
+    options = {"budget": 50_000, "demo_learning_rate": 1e6, "demos_only": True}
+    with pytest.raises(TrainingStopped, match="imitation_loss.*smaller --demo-learning-rate"):
+        train(configured(tmp_path, cartpole, **options))
 
 
 @pytest.mark.parametrize("architecture", ["varied", "uniform", "dense", "lstm"])

@@ -106,13 +106,13 @@ def test_gradient_names_the_block() -> None:
         parameter.grad = torch.ones_like(parameter)
     norm = torch.nn.utils.clip_grad_norm_(layer.parameters(), 1e9)
     terms = {"value_loss": torch.tensor(1.0), "loss": torch.tensor(2.0)}
-    check_gradient(terms["loss"], norm, terms, layer.named_parameters())
+    check_gradient(terms["loss"], norm, terms, layer.named_parameters(), "--learning-rate")
     gradient = layer["actor"].weight.grad
     assert gradient is not None
     gradient[1, 2] = torch.inf
     norm = torch.nn.utils.clip_grad_norm_(layer.parameters(), 1e9)
     with pytest.raises(NotFinite, match=r"gradient is not finite \(in .*actor.weight \(\d of 6 entries\)"):
-        check_gradient(terms["loss"], norm, terms, layer.named_parameters())
+        check_gradient(terms["loss"], norm, terms, layer.named_parameters(), "--learning-rate")
 
 
 def call(*options: str, cwd: Path, **settings: Any) -> "subprocess.CompletedProcess[str]":
