@@ -456,7 +456,7 @@ def test_every_cell_once_though_workers_are_killed(kind: str, tmp_path: Path, re
     assert [state.status for state in states] == ["complete"] * 10
     assert counting(study) == {state.cell.id: 1 for state in states}
     attempts = {state.cell.id: state.attempts for state in states}
-    # On a busy machine a worker that lives may be late with three heartbeats of two seconds, which costs a third attempt.
+    # On a busy machine a living worker may be late with three heartbeats of two seconds, which costs a third attempt.
     assert min(attempts[trial.user_attrs["cell"]] for trial in killed) >= 2
     assert all(len(state.trial.intermediate_values) == 4 for state in states if state.trial)
     # The password is in no file and no output.
