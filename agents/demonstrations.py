@@ -77,8 +77,7 @@ def load_demonstrations(
     :raises ValueError: one line that says what does not fit: the name, the spaces, the number of episodes, an episode
         that is empty or holds a number that is not finite
     """
-    storage = _open(name, _locate(name), observation_space, action_space)
-    total = int(storage.total_episodes)
+    storage, total = _open(name, _locate(name), observation_space, action_space)
     if total < 2:
         raise ValueError(f"--demos {name} holds {total} episodes: two are needed, one of them to measure the loss on")
     if episodes is not None and not 1 <= episodes < total:
@@ -120,14 +119,19 @@ def _locate(name: str) -> Path:
 
 def _open(
     name: str, folder: Path, observation_space: spaces.Box, action_space: spaces.Box | spaces.Discrete
-) -> MinariStorage:
+) -> tuple[MinariStorage, int]:
+    """Return the data set and its number of episodes."""
     try:
         metadata: dict[str, Any] = json.loads((folder / "metadata.json").read_text())
+        total = metadata["total_episodes"]
         found = [deserialize_space(metadata[key]) for key in ("observation_space", "action_space")]
         storage_class = get_minari_storage(metadata["data_format"])
         storage = storage_class(folder, *found)
     except Exception as error:  # a damaged file can raise anything in Minari's readers
         raise ValueError(f"--demos {name} is damaged: {type(error).__name__}: {error}") from error
+    # An episode takes more than a byte: a damaged number must not make room for billions of them.
+    if type(total) is not int or not 0 <= total <= sum(file.stat().st_size for file in folder.rglob("*")):
+        raise ValueError(f"--demos {name} is damaged: its total_episodes is {total!r:.40}")
     for kind, space, needed in (
         ("observation", found[0], observation_space),
         ("action", found[1], action_space),
@@ -137,7 +141,7 @@ def _open(
                 f"--demos {name} does not fit the environment: its {kind}s are {_describe(space)}, "
                 f"{_describe(needed)} is needed"
             )
-    return storage
+    return storage, total
 
 
 def _matches(space: spaces.Space, needed: spaces.Box | spaces.Discrete) -> bool:

@@ -469,7 +469,7 @@ def onnx_input(generator: random.Random, workshop: Workshop) -> bytes:
         elif kind == 4:
             tensor.data_type = generator.randrange(25)
         elif kind == 5 and model.metadata_props:
-            entry = generator.choice(model.metadata_props)
+            entry = generator.choice([entry for entry in model.metadata_props if entry.value[:1] in "{["])
             entry.value = json_input(generator, entry.value.encode()).decode(errors="replace")
         elif kind == 6 and node.input:
             node.input[generator.randrange(len(node.input))] = generator.choice(("", "state", "nowhere"))

@@ -177,6 +177,21 @@ def test_files_that_are_no_data_set_are_refused(pendulum, pendulum_spaces, tmp_p
         load_demonstrations(str(pendulum), *pendulum_spaces, None, seed=0)
 
 
+@pytest.mark.parametrize("total", [None, -1, 2.5, True, [6], {"6": 6}, 10**12])
+def test_a_number_of_episodes_that_cannot_be_is_refused(pendulum, pendulum_spaces, total):
+    path = pendulum / "data" / "metadata.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "total_episodes": total}))
+    with pytest.raises(ValueError, match="is damaged: its total_episodes is"):
+        load_demonstrations(str(pendulum), *pendulum_spaces, None, seed=0)
+
+
+def test_of_the_metadata_only_what_is_used_must_be_whole(pendulum, pendulum_spaces):
+    """Minari's own reader raises a TypeError for these authors."""
+    path = pendulum / "data" / "metadata.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "author": [{}], "author_email": 1.5}))
+    load_demonstrations(str(pendulum), *pendulum_spaces, None, seed=0)
+
+
 def test_an_unknown_id_without_network_is_one_line(tmp_path):
     done = subprocess.run(
         [
