@@ -20,6 +20,7 @@ from agents.configuration import configure
 from agents.evaluation import FINAL_SEED, evaluate
 from agents.training import train
 from benchmarks.harness import FOLDER, RESULTS, describe, machine, markdown_table, network_name, write_section
+from envs.presets import PRESETS
 from envs.vectorization import make_vec_env
 
 LINES = RESULTS / "hammer.jsonl"
@@ -39,6 +40,8 @@ NETWORKS = (
 )
 ZERO_ACTION, CONSTANT_ACTION = -233.0, 138.0
 """mean return of doing nothing, and of the best of 60 random constant actions"""
+LONG = 2_000_000
+"""environment steps of the longer runs from nothing"""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Cell:
     reinforcement: bool
     """PPO, after the demonstrations where there are any"""
     seed: int
+    steps_planned: int = 0
+    """environment steps of PPO, 0 for the preset's"""
 
     @property
     def network(self) -> str:
@@ -73,6 +78,7 @@ def plan() -> list[Cell]:
         Cell(architecture, None, 50_000, ALL, True, seed) for seed in range(3) for architecture in ("dense", "lstm")
     ]
     cells += [Cell(architecture, p, 400_000, ALL, False, 0) for architecture, p in NETWORKS]
+    cells += [Cell("varied", 0.5, 50_000, 0, True, seed, LONG) for seed in range(3)]
     return cells
 
 
@@ -84,6 +90,8 @@ def run_cell(cell: Cell, demos: str) -> dict[str, Any]:
         options = {"demos": demos, "demos_only": not cell.reinforcement}
         if cell.demonstrations != ALL:
             options["demo_episodes"] = cell.demonstrations
+    if cell.steps_planned:
+        options["total_timesteps"] = cell.steps_planned
     if not cell.reinforcement:
         options["eval_episodes"] = 4  # the comparison needs none of the evaluations on the way
     with tempfile.TemporaryDirectory() as folder:
@@ -136,7 +144,7 @@ def finished() -> dict[Cell, dict[str, Any]]:
     """Read the runs that are done."""
     lines = LINES.read_text().splitlines() if LINES.is_file() else []
     runs = [json.loads(line) for line in lines]
-    return {Cell(**{name: run[name] for name in Cell.__dataclass_fields__}): run for run in runs}
+    return {Cell(**{name: run[name] for name in Cell.__dataclass_fields__ if name in run}): run for run in runs}
 
 
 def interval(runs: Sequence[dict[str, Any]]) -> tuple[float, float]:
@@ -188,7 +196,14 @@ def report() -> None:
         for count in (5, 25, ALL)
         for after, name in ((False, "imitation"), (True, "imitation, then PPO"))
     ]
-    few.append(row(("none", "PPO"), where(**half, demonstrations=0), runs))
+    few += [
+        row(
+            ("none", f"PPO, {steps or PRESETS[ENV].total_timesteps:,} steps"),
+            where(**half, demonstrations=0, steps_planned=steps),
+            runs,
+        )
+        for steps in (0, LONG)
+    ]
     comparison = [
         row(
             (f"{budget:,}", name, units(cells, runs), "then PPO" if after else "imitation"),
@@ -257,11 +272,12 @@ def draw(runs: dict[Cell, dict[str, Any]], where: Any) -> None:
         xscale="log", xlabel="weights per network", ylabel="mean return", title="imitation alone, 450 demonstrations"
     )
     left.legend(fontsize=7)
-    for cell in where(demonstrations=0):
-        if cell in runs:
-            curve = np.array(runs[cell]["curve"], dtype=float)
-            middle.plot(curve[:, 0], curve[:, 1], label=f"seed {cell.seed}")
-            right.plot(curve[:, 0], curve[:, 3], label=f"seed {cell.seed}")
+    for seed in range(3):
+        longest = [runs[cell] for cell in where(demonstrations=0, seed=seed) if cell in runs][-1:]
+        for run in longest:
+            curve = np.array(run["curve"], dtype=float)
+            middle.plot(curve[:, 0], curve[:, 1], label=f"seed {seed}")
+            right.plot(curve[:, 0], curve[:, 3], label=f"seed {seed}")
     for value, name in ((ZERO_ACTION, "zero action"), (CONSTANT_ACTION, "best constant action")):
         middle.axhline(value, color="black", linewidth=0.7, linestyle=":" if value < 0 else "--", label=name)
     middle.set(xlabel="environment steps", ylabel="mean return of 20 episodes", title="from nothing, p = 0.5")
@@ -282,6 +298,7 @@ def main() -> None:
     parser.add_argument("--demos", help="id or folder of a Minari data set with 500 episodes of the hammer task")
     parser.add_argument("--report", action="store_true", help="make tables and figure from the finished runs")
     parser.add_argument("--only", choices=("imitation", "reinforcement"), help="run only what learns this way")
+    parser.add_argument("--seed", type=int, help="run only this seed")
     arguments = parser.parse_args()
     if arguments.report:
         report()
@@ -289,7 +306,9 @@ def main() -> None:
     if arguments.demos is None:
         parser.error("--demos is needed")
     for cell in plan():
-        if cell in finished() or (arguments.only and cell.reinforcement != (arguments.only == "reinforcement")):
+        if cell in finished() or arguments.seed not in (None, cell.seed):
+            continue
+        if arguments.only and cell.reinforcement != (arguments.only == "reinforcement"):
             continue
         line = run_cell(cell, arguments.demos)
         RESULTS.mkdir(exist_ok=True)
