@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from gymnasium import spaces
 from minari.dataset._storages import get_minari_storage
@@ -22,6 +23,8 @@ from minari.storage.hosting import download_dataset
 
 HELD_OUT_SHARE = 0.1
 """of the episodes, to measure the loss on episodes that were not fitted"""
+LARGEST_COMPRESSION = 1032
+"""of deflate, HDF5's compression; see https://zlib.net/zlib_tech.html"""
 
 
 @dataclass(frozen=True)
@@ -195,9 +198,29 @@ def _read(
 
 def _episodes(name: str, storage: MinariStorage, chosen: np.ndarray) -> Iterable[dict[str, Any]]:
     try:
+        for path in storage.data_path.glob("*.hdf5"):
+            _check_sizes(path, chosen)
         yield from storage.get_episodes(chosen.tolist())
     except Exception as error:  # a damaged file can raise anything in HDF5's and Minari's readers
         raise ValueError(f"--demos {name} is damaged: {type(error).__name__}: {error}") from error
+
+
+def _check_sizes(path: Path, chosen: np.ndarray) -> None:
+    """Refuse what says that it is larger than its file can hold: HDF5 would allocate all of it before it reads."""
+    held = path.stat().st_size
+
+    def check(name: str, entry: h5py.Group | h5py.Dataset) -> None:
+        if not isinstance(entry, h5py.Dataset):
+            return
+        stored = [entry.id.get_storage_size()]
+        if entry.chunks:
+            entry.id.chunk_iter(lambda chunk: stored.append(chunk.size))
+        if max(stored) > held or entry.nbytes > LARGEST_COMPRESSION * held:
+            raise ValueError(f"{entry.name} says that it takes {max(*stored, entry.nbytes):,} bytes, of {held:,}")
+
+    with h5py.File(path, "r") as file:
+        for index in chosen.tolist():
+            file[f"episode_{index}"].visititems(check)
 
 
 def _check_episode(

@@ -192,6 +192,15 @@ def test_of_the_metadata_only_what_is_used_must_be_whole(pendulum, pendulum_spac
     load_demonstrations(str(pendulum), *pendulum_spaces, None, seed=0)
 
 
+def test_what_says_that_it_is_larger_than_its_file_is_not_read(pendulum, pendulum_spaces):
+    """A few bytes of a file can ask for all of the memory."""
+    with h5py.File(pendulum / "data" / "main_data.hdf5", "a") as file:
+        del file["episode_3/rewards"]
+        file["episode_3"].create_dataset("rewards", shape=(2**40,), dtype="f8", chunks=(1024,))
+    with pytest.raises(ValueError, match=r"/episode_3/rewards says that it takes 8,796,093,022,208 bytes"):
+        load_demonstrations(str(pendulum), *pendulum_spaces, None, seed=0)
+
+
 def test_an_unknown_id_without_network_is_one_line(tmp_path):
     done = subprocess.run(
         [
