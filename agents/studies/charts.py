@@ -73,12 +73,11 @@ def charts_of(results: Sequence[Result], found: Sequence[Standing], score: str) 
     """
     complete = [result for result in results if result.status == "complete"]
     label = score.replace("_", " ")
-    return [
-        score_by_proportion(complete, label),
-        learning_curves(complete, label),
-        score_by_budget(found, label),
-        heat_map(complete, label),
-    ]
+    charts: list[Chart | HeatMap] = [score_by_proportion(complete, label)]
+    # A study of imitation alone has a single evaluation per run: no curve.
+    if any(len(result.curve) > 1 for result in complete):
+        charts.append(learning_curves(complete, label))
+    return [*charts, score_by_budget(found, label), heat_map(complete, label)]
 
 
 def score_by_proportion(complete: Sequence[Result], label: str) -> Chart:

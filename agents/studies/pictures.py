@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from agents.studies.charts import Chart, HeatMap, Series
+from agents.studies.findings import number
 
 _MARKERS = {"circle": "o", "triangle-up": "^", "square": "s", "diamond": "D", "cross": "P", "star": "*"}
 
@@ -68,7 +69,7 @@ def _heat_map(chart: HeatMap) -> Figure:
     middle = (np.nanmin(chart.values) + np.nanmax(chart.values)) / 2
     for (row, column), value in np.ndenumerate(chart.values):
         if np.isfinite(value):
-            text = f"{value:.4g}\n{chart.counts[row, column]}"
+            text = f"{number(value)}\n{chart.counts[row, column]}"
             axes.text(
                 column, row, text, ha="center", va="center", fontsize=7, color="black" if value > middle else "white"
             )

@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 
 from agents.studies.charts import Chart, HeatMap, Series
 from agents.studies.definition import StudyDefinition
-from agents.studies.findings import ARCHITECTURE_NAMES, BASELINES, Explained, Standing
+from agents.studies.findings import ARCHITECTURE_NAMES, BASELINES, Explained, Standing, number
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 1180px; margin: 2rem auto; padding: 0 1rem; }
@@ -60,8 +60,9 @@ def render(
         "<h2>How much the hidden proportion explains</h2>",
         _explained_table(explanations),
         '<p class="note">R² of linear models by 5-fold cross-validation over configurations, all seeds of one in the '
-        "same fold, mean over 20 random partitions; 0 is as good as the mean score of the other folds. Networks of six "
-        "blocks, without LSTM.</p>",
+        "same fold, mean over 20 random partitions. 0 is as good as the mean score of the other folds; below 0 the "
+        "model misleads, as where a few networks lie far from all others or parameters are many and networks few. "
+        "Networks of six blocks, without LSTM.</p>",
         "<h2>Figures</h2>",
     ]
     for index, chart in enumerate(charts):
@@ -238,11 +239,11 @@ def _heat_map(chart: HeatMap) -> go.Figure:
             y=chart.rows,
             customdata=chart.counts.tolist(),
             text=[
-                [f"{value:.4g}<br>{count}" if count else "" for value, count in zip(*row, strict=True)]
+                [f"{number(value)}<br>{count}" if count else "" for value, count in zip(*row, strict=True)]
                 for row in zip(chart.values.tolist(), chart.counts.tolist(), strict=True)
             ],
             texttemplate="%{text}",
-            hovertemplate="p %{x}, budget %{y}: %{z:.4g} over %{customdata} configurations<extra></extra>",
+            hovertemplate="p %{x}, budget %{y}: %{z:,.4~r} over %{customdata} configurations<extra></extra>",
             hoverongaps=False,
             colorscale="Viridis",
         )

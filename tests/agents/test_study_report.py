@@ -1,6 +1,7 @@
 """The report of a study whose scores follow a known law: the table, the figures, and a page that responds."""
 
 import csv
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from agents.studies.charts import charts_of
 from agents.studies.definition import read_study
 from agents.studies.findings import explained, sentences, standings
 from agents.studies.ledger import cell_states, enqueue_missing
@@ -140,6 +142,15 @@ def test_pictures(reported: tuple[optuna.Study, Plan, Path, list[str]]) -> None:
         "score_by_hidden_proportion",
     ]
     assert all(figure.read_bytes().startswith(b"\x89PNG") and figure.stat().st_size > 10_000 for figure in figures)
+
+
+def test_one_evaluation_makes_no_curve(reported: tuple[optuna.Study, Plan, Path, list[str]]) -> None:
+    """A study of imitation alone evaluates each network once."""
+    study, plan, _, _ = reported
+    results = results_of(cell_states(plan, study.get_trials()))
+    single = [dataclasses.replace(result, curve=result.curve[:1]) for result in results]
+    names = [chart.name for chart in charts_of(single, standings(single), "mean_return")]
+    assert names == ["score_by_hidden_proportion", "score_by_budget", "proportion_by_budget"]
 
 
 def test_page_needs_nothing_else(reported: tuple[optuna.Study, Plan, Path, list[str]]) -> None:
