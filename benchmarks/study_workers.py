@@ -28,12 +28,12 @@ from benchmarks.harness import (
 WORKERS = (1, 2, 4)
 STUDIES = {
     "RandomAnomaly-v0": {
-        "options": {"total_timesteps": 8_448, "eval_every": 8_448, "eval_episodes": 64, "budget": 50_000},
+        "options": {"total_timesteps": 25_344, "eval_every": 25_344, "eval_episodes": 64, "budget": 50_000},
         "parameters": {"hidden_proportion": [0.1, 0.3, 0.5, 0.7]},
         "seeds": [0, 1],
     },
     "AdroitHandHammer-v1": {
-        "options": {"total_timesteps": 6_400, "eval_every": 6_400, "eval_episodes": 8, "budget": 10_000},
+        "options": {"total_timesteps": 19_200, "eval_every": 19_200, "eval_episodes": 8, "budget": 10_000},
         "parameters": {"hidden_proportion": [0.1, 0.3, 0.5, 0.7]},
         "seeds": [0, 1],
     },
