@@ -29,7 +29,7 @@ from agents.studies.live_table import Standing
 from agents.studies.planning import plan_study
 from agents.studies.results import results_of
 from agents.studies.running import core_shares, run_study
-from agents.studies.storage import Address, StudyLock, patiently, storage_errors
+from agents.studies.storage import STORAGE_ERRORS, Address, StudyLock, patiently, storage_errors
 from agents.studies.worker import StudyAccess, Worker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -233,7 +233,7 @@ def test_lock_is_released_by_death(tmp_path: Path) -> None:
 
 def assert_released_by_death(address: Address, tmp_path: Path, password: str = "") -> None:
     code = (
-        "import sys, time; from agents.studies.storage import Address, StudyLock\n"
+        "import sys, time; from agents.studies.storage import STORAGE_ERRORS, Address, StudyLock\n"
         "lock = StudyLock(Address.parse(sys.stdin.readline().strip()), 'tiny'); lock.acquire()\n"
         "print('held', flush=True); time.sleep(100)\n"
     )
@@ -388,6 +388,12 @@ def start_worker(tmp_path: Path, address: Address) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
+def impatient_storage(address: Address) -> optuna.storages.RDBStorage:
+    """Open a database for readings that give up soon where others hold SQLite's lock."""
+    options = {"connect_args": {"timeout": 0.5}} if address.file is not None else {}
+    return optuna.storages.RDBStorage(address._url.render_as_string(hide_password=False), engine_kwargs=options)
+
+
 def wait_until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -411,6 +417,7 @@ def test_every_cell_once_though_workers_are_killed(kind: str, tmp_path: Path, re
     opened = access(tmp_path, MORE_CELLS, address)
     opened.enqueue()
     study = opened.study
+    impatient = impatient_storage(address)
     workers = [start_worker(tmp_path, address) for _ in range(4)]
 
     def running() -> list[optuna.trial.FrozenTrial]:
@@ -425,7 +432,12 @@ def test_every_cell_once_though_workers_are_killed(kind: str, tmp_path: Path, re
         """Kill the worker of a trial that is not about to end."""
         process = by_name[trial.user_attrs["worker"]]
         process.send_signal(signal.SIGSTOP)
-        now = opened.storage.get_trial(trial._trial_id)
+        try:
+            now = impatient.get_trial(trial._trial_id)
+        except STORAGE_ERRORS:
+            # Stopped while it writes to SQLite, it keeps everybody from reading until it goes on.
+            process.send_signal(signal.SIGCONT)
+            return False
         in_the_middle = now.state == TrialState.RUNNING and len(now.intermediate_values) < 4
         process.send_signal(signal.SIGKILL if in_the_middle else signal.SIGCONT)
         return in_the_middle
