@@ -2,14 +2,15 @@
 
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import secrets
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -29,6 +30,7 @@ REFRESH = 1.0
 """Seconds between two looks at the workers and the table."""
 PATIENCE = 60.0
 """Seconds that interrupted workers get to hand their cells back."""
+_ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass
@@ -60,6 +62,7 @@ def run_study(
     crew: list[_Running] = []
     with SignalWatch() as signals, LiveTable(access.definition.name, console) as table:
         try:
+            _start_server()
             crew = [_start(access, number, share, modules) for number, share in enumerate(shares)]
             while crew:
                 signals.check()
@@ -79,18 +82,28 @@ def run_study(
     return states
 
 
+def _start_server() -> None:
+    """Start the process that workers are forked from, which imports once what takes each of them seconds."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload([__name__])
+    multiprocessing.resource_tracker.ensure_running()  # where it is started, it unblocks the signals
+    # What a terminal or scheduler sends to the whole group of processes must not end it before the workers have ended.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start(access: StudyAccess, number: int, share: tuple[int, ...], modules: Sequence[str]) -> _Running:
     token = secrets.token_hex(4)
     log = access.folder / "workers" / f"{number}.log"
     log.parent.mkdir(exist_ok=True)
-    process = multiprocessing.get_context("spawn").Process(
+    process = multiprocessing.get_context("forkserver").Process(
         target=_work,
-        args=(access.plan, access.folder, access.address, token, log, tuple(modules)),
+        args=(access.plan, access.folder, access.address, token, share, log, tuple(modules)),
         name=f"worker-{number}",
     )
-    # A process inherits the cores it may use, and everything in it that counts cores finds its share.
-    with _on_cores(share):
-        process.start()
+    process.start()
     return _Running(process, token, share, log)
 
 
@@ -127,14 +140,20 @@ def _stop(access: StudyAccess, crew: Sequence[_Running]) -> None:
         access.enqueue(gone=tuple(member.token for member in crew))
 
 
-def _work(plan: Plan, folder: Path, address: Address, token: str, log: Path, modules: Sequence[str]) -> None:
+def _work(
+    plan: Plan, folder: Path, address: Address, token: str, share: Sequence[int], log: Path, modules: Sequence[str]
+) -> None:
     """Be a worker process: write to the log alone, and end with the process that started it."""
+    if share:
+        # Everything that counts cores finds its share.
+        os.sched_setaffinity(0, share)
     # A terminal's Ctrl-C reaches its whole group of processes; the one that started us says when to end.
     os.setsid()
     with log.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     with SignalWatch() as signals:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         threading.Thread(target=_end_with_parent, daemon=True).start()
         try:
             import_modules(modules)
@@ -170,16 +189,3 @@ def core_shares(workers: int, cores: Sequence[int] | None = None) -> list[tuple[
     if workers >= n:
         return [(cores[worker % n],) for worker in range(workers)]
     return [tuple(cores[worker * n // workers : (worker + 1) * n // workers]) for worker in range(workers)]
-
-
-@contextmanager
-def _on_cores(share: Sequence[int]) -> Iterator[None]:
-    if not share:
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, share)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)

@@ -528,17 +528,15 @@ def test_wrong_password_is_one_line(postgresql: Address, tmp_path: Path) -> None
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.slow
-def test_ctrl_c_stops_a_run_and_it_continues_the_same(tmp_path: Path) -> None:
-    text = MORE_CELLS.replace("workers: 4", "workers: 2")
-    whole = Worker(access(tmp_path, text, folder="whole")).run()
-    command = [sys.executable, str(ROOT / "sweep.py"), "run", "tiny.yaml"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+RUN = [sys.executable, str(ROOT / "sweep.py"), "run", "tiny.yaml"]
+
+
+def stop_run(tmp_path: Path, opened: StudyAccess, number: signal.Signals) -> None:
+    """Start a run with two workers and stop it in the middle as a terminal does: its whole group gets the signal."""
     run = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-        start_new_session=True,
+        RUN, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True,
     )  # fmt: skip
-    opened = access(tmp_path, text)
 
     def in_the_middle() -> bool:
         trials = opened.study.get_trials(deepcopy=False)
@@ -546,22 +544,35 @@ def test_ctrl_c_stops_a_run_and_it_continues_the_same(tmp_path: Path) -> None:
         return bool(running) and sum(trial.state == TrialState.COMPLETE for trial in trials) >= 2
 
     wait_until(in_the_middle)
-    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: every process of the group gets it
+    os.killpg(run.pid, number)
     _, errors = run.communicate(timeout=60)
-    assert run.returncode == 130, errors
+    assert run.returncode == 128 + number, errors
     assert errors.strip() == "stopped; python sweep.py run tiny.yaml goes on"
     trials = opened.study.get_trials(deepcopy=False)
     assert not [trial for trial in trials if trial.state == TrialState.RUNNING]
     assert {t.user_attrs.get("interrupted") for t in trials if t.state == TrialState.FAIL} == {True}
 
+
+@pytest.mark.slow
+def test_ctrl_c_stops_a_run_and_it_continues_the_same(tmp_path: Path) -> None:
+    text = MORE_CELLS.replace("workers: 4", "workers: 2")
+    whole = Worker(access(tmp_path, text, folder="whole")).run()
+    opened = access(tmp_path, text)
+    stop_run(tmp_path, opened, signal.SIGINT)
     finished = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=200, check=False
-    )
+        RUN, cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=200,
+        check=False,
+    )  # fmt: skip
     assert finished.returncode == 0, finished.stderr
     states = cell_states(opened.plan, opened.study.get_trials())
     assert outcomes(states) == outcomes(whole)
     assert len(outcomes(states)) == 10
     assert set(counting(opened.study).values()) == {1}
+
+
+@pytest.mark.slow
+def test_sigterm_to_the_group_stops_a_run(tmp_path: Path) -> None:
+    stop_run(tmp_path, access(tmp_path, MORE_CELLS.replace("workers: 4", "workers: 2")), signal.SIGTERM)
 
 
 def test_nobody_is_declared_dead_without_need(tmp_path: Path) -> None:
