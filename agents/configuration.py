@@ -199,7 +199,7 @@ def _check(configuration: TrainingConfiguration) -> None:
             if not (low <= value <= high and math.isfinite(value)):
                 raise ValueError(f"{name} {value} does not fit: {needed} is needed")
     if configuration.demos is None:
-        for name in ("demo_episodes", "demo_epochs", "demos_only"):
+        for name in ("demo_episodes", "demo_epochs", "demo_learning_rate", "demos_only"):
             if getattr(configuration, name):
                 raise ValueError(f"{option_name(name)} needs --demos, the demonstrations to fit")
     run_name = configuration.run_name
