@@ -210,7 +210,9 @@ def test_the_critic_alone_learns_first_and_then_the_imitation_term_fades(tmp_pat
     assert sorted(set(weights), reverse=True) == [0.5, 0.25]
 
 
-@pytest.mark.parametrize("option", [{"demo_epochs": 3}, {"demo_episodes": 2}, {"demo_learning_rate": 0.1}, {"demos_only": True}])
+@pytest.mark.parametrize(
+    "option", [{"demo_epochs": 3}, {"demo_episodes": 2}, {"demo_learning_rate": 0.1}, {"demos_only": True}]
+)
 def test_options_of_demonstrations_need_demonstrations(option):
     with pytest.raises(ValueError, match=r"--demo.* needs --demos"):
         configure("CartPole-v1", **option)
