@@ -500,7 +500,7 @@ def test_killed_worker_is_replaced(tmp_path: Path) -> None:
         while not killed:
             for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if trial.intermediate_values:
-                    killed.append(int(trial.user_attrs["worker"].split("-")[-2]))
+                    killed.append(process_id(trial))
                     os.kill(killed[0], signal.SIGKILL)
                     return
             time.sleep(0.02)
@@ -528,6 +528,18 @@ def test_wrong_password_is_one_line(postgresql: Address, tmp_path: Path) -> None
     assert "hunter2" not in str(caught.value)
 
 
+def process_id(trial: optuna.trial.FrozenTrial) -> int:
+    return int(trial.user_attrs["worker"].split("-")[-2])
+
+
+def is_alive(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 RUN = [sys.executable, str(ROOT / "sweep.py"), "run", "tiny.yaml"]
 
 
@@ -549,6 +561,8 @@ def stop_run(tmp_path: Path, opened: StudyAccess, number: signal.Signals) -> Non
     assert run.returncode == 128 + number, errors
     assert errors.strip() == "stopped; python sweep.py run tiny.yaml goes on"
     trials = opened.study.get_trials(deepcopy=False)
+    # The run has waited for its workers.
+    assert not [trial for trial in trials if "worker" in trial.user_attrs and is_alive(process_id(trial))]
     assert not [trial for trial in trials if trial.state == TrialState.RUNNING]
     assert {t.user_attrs.get("interrupted") for t in trials if t.state == TrialState.FAIL} == {True}
 
