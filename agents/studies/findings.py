@@ -170,6 +170,11 @@ def sentences(found: Sequence[Standing], explanations: Sequence[Explained], scor
     :param explanations: what `explained` returns
     """
     said: list[str] = []
+    if any(standing.n_configurations > 1 for standing in found):
+        said.append(
+            "A best configuration is chosen by the very scores that are given for it: the more there were to choose "
+            "from, the more they flatter it. Interquartile means over all configurations do not."
+        )
     for budget in sorted({standing.budget for standing in found}):
         here = sorted((s for s in found if s.budget == budget), key=lambda s: -s.best_mean.value)
         said += _about_budget(budget, here, score.replace("_", " "))
@@ -183,11 +188,11 @@ def _about_budget(budget: int, here: Sequence[Standing], score: str) -> list[str
     said = [
         f"With {budget:,} weights {ARCHITECTURE_NAMES[first.architecture]} is best: configuration "
         f"{network.configuration} (hidden proportion {network.hidden_proportion:.3g}, "
-        f"{network.network['n_hidden']:,} hidden units) ends at a {score} of {first.best_mean}, "
-        + (f"mean and 95 % interval over {seeds} seeds." if seeds > 1 else "from one seed.")
+        f"{network.network['n_hidden']:,} hidden units, best of {first.n_configurations}) ends at a {score} of "
+        f"{first.best_mean}, " + (f"mean and 95 % interval over {seeds} seeds." if seeds > 1 else "from one seed.")
     ]
     if len(here) > 1:
-        others = [f"{ARCHITECTURE_NAMES[s.architecture]} {s.best_mean}" for s in here[1:]]
+        others = [f"{ARCHITECTURE_NAMES[s.architecture]} {s.best_mean} of {s.n_configurations}" for s in here[1:]]
         said[0] += f" The best of the others: {', '.join(others)}."
     for baseline in BASELINES:
         chances = [

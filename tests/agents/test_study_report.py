@@ -119,6 +119,7 @@ def test_findings_state_the_law(reported: tuple[optuna.Study, Plan, Path, list[s
     assert said[0] == f"{len(plan.cells) - 1} of {len(plan.cells)} cells are done; 1 failed."
     text = " ".join(said)
     assert "With 500 weights varied sparsity is best" in text
+    assert "chosen by the very scores" in text
     assert re.search(
         r"With 2,000 weights, over 2\d configurations, the hidden proportion alone \(p \+ p²\) explains", text
     )
