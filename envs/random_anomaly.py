@@ -5,14 +5,16 @@ Source: Hershey and Paffenroth, ICMLA 2023 (doi 10.1109/ICMLA58977.2023.00026) a
 
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
 
 from envs.episode_strip import episode_strip
-from envs.random_anomaly_batch import RandomAnomalyVecEnv
 from envs.random_anomaly_task import AnomalyEpisode, RandomAnomalyTask
+
+if TYPE_CHECKING:
+    from envs.random_anomaly_batch import RandomAnomalyVecEnv
 
 
 class RandomAnomalyEnv(gymnasium.Env[np.ndarray, np.int64]):
@@ -30,8 +32,6 @@ class RandomAnomalyEnv(gymnasium.Env[np.ndarray, np.int64]):
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012 Gymnasium's own declaration
-    batched = RandomAnomalyVecEnv
-    """The same environments as one batch; see `envs.vectorization`."""
 
     def __init__(
         self,
@@ -54,6 +54,14 @@ class RandomAnomalyEnv(gymnasium.Env[np.ndarray, np.int64]):
         self._time = 0
         self._episode: AnomalyEpisode | None = None
         self._generator_state: dict[str, Any] = {}
+
+    @staticmethod
+    def batched(n_envs: int, **arguments: Any) -> "RandomAnomalyVecEnv":
+        """Make the same environments as one batch; see `envs.vectorization`."""
+        # A program that lets an exported policy act needs neither Stable-Baselines3 nor torch.
+        from envs.random_anomaly_batch import RandomAnomalyVecEnv
+
+        return RandomAnomalyVecEnv(n_envs, **arguments)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

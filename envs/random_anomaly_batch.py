@@ -160,17 +160,6 @@ class RandomAnomalyVecEnv(VecEnv):
         return [False for _ in self._get_indices(indices)]
 
 
-def make_batched(n_envs: int, seed: int, **arguments: Any) -> RandomAnomalyVecEnv:
-    """Make a batch whose environment i is seeded with seed + i at the first reset.
-
-    :param arguments: of `RandomAnomalyTask`
-    :raises ValueError: if an argument does not fit
-    """
-    environments = RandomAnomalyVecEnv(n_envs, **arguments)
-    environments.seed(seed)
-    return environments
-
-
 _HALF = 1 << 64
 
 

@@ -16,6 +16,8 @@ import onnxruntime
 session = onnxruntime.InferenceSession(sys.argv[1])
 metadata = session.get_modelmeta().custom_metadata_map
 env_id = sys.argv[2] if len(sys.argv) > 2 else json.loads(metadata["env"])
+if env_id not in gymnasium.registry and ":" not in env_id:
+    sys.exit(f"{env_id} is not registered with Gymnasium: name its module as well, as in {sys.argv[1]} MODULE:{env_id}")
 environment = gymnasium.make(env_id, **json.loads(metadata["env_arguments"]))
 
 observation, _ = environment.reset(seed=0)

@@ -330,20 +330,41 @@ def test_no_run_is_one_line(tmp_path: Path) -> None:
     assert result.stderr == f"error: {tmp_path} is no run folder: it holds no config.yaml\n"
 
 
-def test_the_example_needs_neither_torch_nor_this_project(tmp_path: Path) -> None:
-    export = export_policy(make_run(tmp_path, "CartPole-v1"))
-    block = tmp_path / "block"
-    block.mkdir()
-    (block / "sitecustomize.py").write_text(
+def blocking(folder: Path, *packages: str) -> str:
+    """Write what lets a Python process fail to import packages, and return the folder for its PYTHONPATH."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
         "import sys\n"
         "class Block:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.split('.')[0] in ('torch', 'stable_baselines3', 'agents', 'policies', 'envs'):\n"
+        f"        if name.split('.')[0] in {packages}:\n"
         "            raise ImportError(f'{name} is not for this environment')\n"
         "sys.meta_path.insert(0, Block())\n"
     )
-    blocked = call("train.py", "--help", PYTHONPATH=str(block))
+    return str(folder)
+
+
+def test_the_example_needs_neither_torch_nor_this_project(tmp_path: Path) -> None:
+    export = export_policy(make_run(tmp_path, "CartPole-v1"))
+    block = blocking(tmp_path / "block", "torch", "stable_baselines3", "agents", "policies", "envs")
+    blocked = call("train.py", "--help", PYTHONPATH=block)
     assert "is not for this environment" in blocked.stderr
-    result = call("examples/run_policy.py", str(export.path), PYTHONPATH=str(block))
+    result = call("examples/run_policy.py", str(export.path), PYTHONPATH=block)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("CartPole-v1: return ")
+
+
+@pytest.mark.parametrize(
+    ("env", "module"), [("RandomAnomaly-v0", "envs"), ("AdroitHandHammer-v1", "gymnasium_robotics")]
+)
+def test_the_example_runs_environments_of_modules_without_torch(env: str, module: str, tmp_path: Path) -> None:
+    export = export_policy(make_run(tmp_path, env))
+    block = blocking(tmp_path / "block", "torch", "stable_baselines3")
+    result = call("examples/run_policy.py", str(export.path), f"{module}:{env}", PYTHONPATH=block)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"{module}:{env}: return ")
+    unnamed = call("examples/run_policy.py", str(export.path), PYTHONPATH=block)
+    assert unnamed.returncode == 1
+    assert unnamed.stderr == (
+        f"{env} is not registered with Gymnasium: name its module as well, as in {export.path} MODULE:{env}\n"
+    )

@@ -11,7 +11,6 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from envs.random_anomaly import RandomAnomalyEnv
 from envs.random_anomaly_batch import (
     RandomAnomalyVecEnv,
-    make_batched,
     pack_generator_state,
     unpack_generator_state,
 )
@@ -19,6 +18,13 @@ from envs.vectorization import make_vec_env
 
 ARGUMENTS: dict[str, Any] = {"sequence_length": 5, "image_size": 20, "split": "validation", "anomaly_probability": 0.8}
 STEPS = 3 * 6
+
+
+def make_batched(n_envs: int, seed: int, **arguments: Any) -> RandomAnomalyVecEnv:
+    """Make a batch whose environment i is seeded with seed + i at the first reset."""
+    environments = RandomAnomalyVecEnv(n_envs, **arguments)
+    environments.seed(seed)
+    return environments
 
 
 def rollout(environments: Any, actions: np.ndarray) -> list[Any]:
