@@ -284,8 +284,8 @@ def draw(runs: dict[Cell, dict[str, Any]], where: Any) -> None:
     right.axhline(0.5, color="black", linewidth=0.7, linestyle=":")
     right.set(xlabel="environment steps", ylabel="share of steps with the hammer lifted", title="from nothing, p = 0.5")
     right.set_ylim(0, 1)
-    for axes in (middle, right):
-        axes.legend(fontsize=7)
+    middle.legend(fontsize=7, loc="lower right", bbox_to_anchor=(1, 0.09))
+    right.legend(fontsize=7)
     for axes in (left, middle, right):
         axes.grid(alpha=0.25)
     FIGURE.parent.mkdir(exist_ok=True)
