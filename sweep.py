@@ -91,7 +91,8 @@ def _worker(arguments: argparse.Namespace, definition: StudyDefinition, folder: 
         try:
             access = _open(definition, folder, address)
             access.enqueue(retry_failed=arguments.retry_failed)
-            states = Worker(access, check=signals.check).run()
+            with signals.deferred():
+                states = Worker(access, check=signals.check).run()
         except Interrupted as interruption:
             raise Interrupted(interruption.signal_number, "stopped; the cell at hand goes back to the study") from None
     _finish(states, "every cell is done")

@@ -36,7 +36,8 @@ class SignalWatch:
 
     Where the code has promised to look (`deferred`), the first one is only noted, and `check` raises it at a place
     that is safe; elsewhere it raises `Interrupted` right away. In a thread other than the main one, where Python allows
-    no handlers, signals are left to those that are there.
+    no handlers, signals are left to those that are there. A signal that was noted within an inner watch is known to the
+    outer one afterwards.
     """
 
     def __init__(self) -> None:
@@ -53,6 +54,9 @@ class SignalWatch:
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        outer = getattr(self._previous.get(signal.SIGTERM), "__self__", None)
+        if isinstance(outer, SignalWatch) and self._received is not None:
+            outer._received = self._received
 
     @contextmanager
     def deferred(self) -> Iterator[None]:

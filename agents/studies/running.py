@@ -2,7 +2,6 @@
 
 import multiprocessing
 import multiprocessing.connection
-import multiprocessing.forkserver
 import multiprocessing.resource_tracker
 import os
 import secrets
@@ -10,7 +9,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from agents.errors import UsageError
-from agents.interruption import SignalWatch
+from agents.interruption import SIGNALS, SignalWatch
 from agents.studies.ledger import LEFT, CellState, cell_states
 from agents.studies.live_table import LiveTable
 from agents.studies.planning import Plan
@@ -29,8 +29,7 @@ from envs.lookup import import_modules
 REFRESH = 1.0
 """Seconds between two looks at the workers and the table."""
 PATIENCE = 60.0
-"""Seconds that interrupted workers get to hand their cells back."""
-_ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+"""Seconds that workers get to hand their cells back when they are to end."""
 
 
 @dataclass
@@ -62,48 +61,40 @@ def run_study(
     crew: list[_Running] = []
     with SignalWatch() as signals, LiveTable(access.definition.name, console) as table:
         try:
-            _start_server()
-            crew = [_start(access, number, share, modules) for number, share in enumerate(shares)]
+            with signals.deferred():
+                crew = [_start(access, number, share, modules) for number, share in enumerate(shares)]
             while crew:
                 signals.check()
                 multiprocessing.connection.wait([member.process.sentinel for member in crew], timeout=REFRESH)
-                for index in reversed(range(len(crew))):
-                    if crew[index].process.exitcode is not None:
-                        member = crew.pop(index)
-                        replacement = _after(access, member, modules, notes)
-                        crew += [replacement] if replacement else []
-                try:
-                    states = cell_states(access.plan, access.study.get_trials(deepcopy=False))
-                except STORAGE_ERRORS as error:
-                    notes.append(f"the database cannot be reached: {access.address.without_secrets(reason(error))}")
-                table.update(states, notes[-3:])
+                # An exception in the middle of a reading could leave the database locked for the workers' last words.
+                with signals.deferred():
+                    for index in reversed(range(len(crew))):
+                        if crew[index].process.exitcode is not None:
+                            member = crew.pop(index)
+                            replacement = _after(access, member, modules, notes)
+                            crew += [replacement] if replacement else []
+                    try:
+                        states = cell_states(access.plan, access.study.get_trials(deepcopy=False))
+                    except STORAGE_ERRORS as error:
+                        notes.append(f"the database cannot be reached: {access.address.without_secrets(reason(error))}")
+                    table.update(states, notes[-3:])
         finally:
             _stop(access, crew)
     return states
-
-
-def _start_server() -> None:
-    """Start the process that workers are forked from, which imports once what takes each of them seconds."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload([__name__])
-    multiprocessing.resource_tracker.ensure_running()  # where it is started, it unblocks the signals
-    # What a terminal or scheduler sends to the whole group of processes must not end it before the workers have ended.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-    try:
-        multiprocessing.forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start(access: StudyAccess, number: int, share: tuple[int, ...], modules: Sequence[str]) -> _Running:
     token = secrets.token_hex(4)
     log = access.folder / "workers" / f"{number}.log"
     log.parent.mkdir(exist_ok=True)
-    process = multiprocessing.get_context("forkserver").Process(
+    process = multiprocessing.get_context("spawn").Process(
         target=_work,
-        args=(access.plan, access.folder, access.address, token, share, log, tuple(modules)),
+        args=(access.plan, access.folder, access.address, token, log, tuple(modules)),
         name=f"worker-{number}",
     )
-    process.start()
+    # A process inherits the cores it may use, and everything in it that counts cores finds its share.
+    with _on_cores(share), _signals_held_back():
+        process.start()
     return _Running(process, token, share, log)
 
 
@@ -140,20 +131,15 @@ def _stop(access: StudyAccess, crew: Sequence[_Running]) -> None:
         access.enqueue(gone=tuple(member.token for member in crew))
 
 
-def _work(
-    plan: Plan, folder: Path, address: Address, token: str, share: Sequence[int], log: Path, modules: Sequence[str]
-) -> None:
+def _work(plan: Plan, folder: Path, address: Address, token: str, log: Path, modules: Sequence[str]) -> None:
     """Be a worker process: write to the log alone, and end with the process that started it."""
-    if share:
-        # Everything that counts cores finds its share.
-        os.sched_setaffinity(0, share)
     # A terminal's Ctrl-C reaches its whole group of processes; the one that started us says when to end.
     os.setsid()
     with log.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    with SignalWatch() as signals:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+    with SignalWatch() as signals, signals.deferred():
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         threading.Thread(target=_end_with_parent, daemon=True).start()
         try:
             import_modules(modules)
@@ -173,6 +159,8 @@ def _end_with_parent() -> None:
     assert parent is not None
     multiprocessing.connection.wait([parent.sentinel])
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(PATIENCE)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def core_shares(workers: int, cores: Sequence[int] | None = None) -> list[tuple[int, ...]]:
@@ -189,3 +177,27 @@ def core_shares(workers: int, cores: Sequence[int] | None = None) -> list[tuple[
     if workers >= n:
         return [(cores[worker % n],) for worker in range(workers)]
     return [tuple(cores[worker * n // workers : (worker + 1) * n // workers]) for worker in range(workers)]
+
+
+@contextmanager
+def _on_cores(share: Sequence[int]) -> Iterator[None]:
+    if not share:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, share)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Let a process that is started begin with signals that wait until it is ready for them."""
+    multiprocessing.resource_tracker.ensure_running()  # where it is started, it lets them through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

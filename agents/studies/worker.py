@@ -116,7 +116,13 @@ class Worker:
             if not any(state.status in LEFT for state in states):
                 return states
             # Others are at work; should one of them die, its cell has to be taken over.
-            time.sleep(min(self.access.definition.heartbeat / 2, 5.0))
+            self._pause(min(self.access.definition.heartbeat / 2, 5.0))
+
+    def _pause(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self.check()
+            time.sleep(min(left, 0.5))
 
     def _run_one(self) -> None:
         self._lost = False

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agents.checkpoint import checkpoint_to_resume
+from agents.interruption import Interrupted, SignalWatch
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = ["--env", "CartPole-v1", "--budget", "300", "--n-envs", "2", "--n-steps", "64", "--batch-size", "128"]
@@ -89,3 +90,16 @@ def test_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=5)
     assert process.returncode == -signal.SIGINT
     assert "Traceback" not in errors
+
+
+def test_signal_noted_by_an_inner_watch_is_known_to_the_outer_one() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with SignalWatch() as outer, outer.deferred():
+        with SignalWatch() as inner, inner.deferred():
+            outer.check()
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0)  # a look at the handlers
+        with pytest.raises(Interrupted) as caught:
+            outer.check()
+    assert caught.value.exit_code == 143
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -543,28 +543,38 @@ def is_alive(number: int) -> bool:
 RUN = [sys.executable, str(ROOT / "sweep.py"), "run", "tiny.yaml"]
 
 
-def stop_run(tmp_path: Path, opened: StudyAccess, number: signal.Signals) -> None:
-    """Start a run with two workers and stop it in the middle as a terminal does: its whole group gets the signal."""
-    run = subprocess.Popen(
+def start_run(tmp_path: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
         RUN, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True,
     )  # fmt: skip
 
+
+def stop_run(run: "subprocess.Popen[str]", number: signal.Signals) -> None:
+    """Stop a run as a terminal does, by a signal to its whole group, and check what it says."""
+    os.killpg(run.pid, number)
+    # A worker that does not hand its cell back is killed after 60 seconds.
+    _, errors = run.communicate(timeout=50)
+    assert run.returncode == 128 + number, errors
+    assert errors.strip() == "stopped; python sweep.py run tiny.yaml goes on"
+
+
+def stop_in_the_middle(tmp_path: Path, opened: StudyAccess, number: signal.Signals, complete: int) -> set[bool]:
+    """Stop a run in the middle of a cell after some are complete, and return how cells that ended otherwise did."""
+    run = start_run(tmp_path)
+
     def in_the_middle() -> bool:
         trials = opened.study.get_trials(deepcopy=False)
         running = [trial for trial in trials if trial.state == TrialState.RUNNING and trial.intermediate_values]
-        return bool(running) and sum(trial.state == TrialState.COMPLETE for trial in trials) >= 2
+        return bool(running) and sum(trial.state == TrialState.COMPLETE for trial in trials) >= complete
 
     wait_until(in_the_middle)
-    os.killpg(run.pid, number)
-    _, errors = run.communicate(timeout=60)
-    assert run.returncode == 128 + number, errors
-    assert errors.strip() == "stopped; python sweep.py run tiny.yaml goes on"
+    stop_run(run, number)
     trials = opened.study.get_trials(deepcopy=False)
     # The run has waited for its workers.
     assert not [trial for trial in trials if "worker" in trial.user_attrs and is_alive(process_id(trial))]
     assert not [trial for trial in trials if trial.state == TrialState.RUNNING]
-    assert {t.user_attrs.get("interrupted") for t in trials if t.state == TrialState.FAIL} == {True}
+    return {t.user_attrs.get("interrupted", False) for t in trials if t.state == TrialState.FAIL}
 
 
 @pytest.mark.slow
@@ -572,7 +582,8 @@ def test_ctrl_c_stops_a_run_and_it_continues_the_same(tmp_path: Path) -> None:
     text = MORE_CELLS.replace("workers: 4", "workers: 2")
     whole = Worker(access(tmp_path, text, folder="whole")).run()
     opened = access(tmp_path, text)
-    stop_run(tmp_path, opened, signal.SIGINT)
+    # Cells of a second may all be complete when the signal reaches the workers.
+    assert stop_in_the_middle(tmp_path, opened, signal.SIGINT, complete=2) <= {True}
     finished = subprocess.run(
         RUN, cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=200,
         check=False,
@@ -586,7 +597,27 @@ def test_ctrl_c_stops_a_run_and_it_continues_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_sigterm_to_the_group_stops_a_run(tmp_path: Path) -> None:
-    stop_run(tmp_path, access(tmp_path, MORE_CELLS.replace("workers: 4", "workers: 2")), signal.SIGTERM)
+    text = MORE_CELLS.replace("workers: 4", "workers: 2").replace("total_timesteps: 2048", "total_timesteps: 2048000")
+    assert stop_in_the_middle(tmp_path, access(tmp_path, text), signal.SIGTERM, complete=0) == {True}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_is_stopped_while_workers_start(number: signal.Signals, tmp_path: Path) -> None:
+    opened = access(tmp_path, MORE_CELLS)
+    run = start_run(tmp_path)
+    wait_until(lambda: bool(spawned(run.pid)))
+    workers = spawned(run.pid)
+    stop_run(run, number)
+    assert workers
+    assert not [worker for worker in workers if is_alive(worker)]
+    assert not opened.study.get_trials(states=(TrialState.RUNNING,))
+
+
+def spawned(parent: int) -> list[int]:
+    """Return the ids of the workers that a process has started."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def test_nobody_is_declared_dead_without_need(tmp_path: Path) -> None:
