@@ -14,7 +14,6 @@ from agents.studies.command import train_command
 from agents.studies.definition import StudyDefinition, read_study
 from agents.studies.ledger import CellState
 from agents.studies.planning import check_demonstrations, plan_study
-from agents.studies.report import write_report
 from agents.studies.running import run_study
 from agents.studies.storage import EXAMPLE_ADDRESS, Address, storage_errors
 from agents.studies.worker import StudyAccess, Worker, embedded_address
@@ -99,6 +98,9 @@ def _worker(arguments: argparse.Namespace, definition: StudyDefinition, folder: 
 
 
 def _report(arguments: argparse.Namespace, definition: StudyDefinition, folder: Path, address: Address) -> None:
+    # Plotly and SciPy's statistics take a second, which the others and every worker process need not wait.
+    from agents.studies.report import write_report
+
     with storage_errors(address), usage_errors():
         access = StudyAccess(plan_study(definition), folder, address, create=False)
     out: Path = arguments.out or folder / "report"

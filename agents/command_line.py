@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import gc
 import sys
 import traceback
 import types
@@ -46,6 +47,7 @@ def run(main: Callable[[], None]) -> None:
     traceback of the environment, if one raised. A signal: 130 (Ctrl-C) or 143 (SIGTERM). Any other exception is ours
     and keeps its traceback.
     """
+    gc.freeze()  # what the imports made lives to the end, where going through it would take most of a second
     try:
         main()
     except UsageError as error:

@@ -1,5 +1,6 @@
 """A study run by several worker processes on this machine, watched until every cell is done."""
 
+import gc
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.resource_tracker
@@ -138,6 +139,7 @@ def _work(plan: Plan, folder: Path, address: Address, token: str, log: Path, mod
     with log.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    gc.freeze()  # as every command does
     with SignalWatch() as signals, signals.deferred():
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         threading.Thread(target=_end_with_parent, daemon=True).start()
