@@ -540,6 +540,7 @@ def is_alive(number: int) -> bool:
     return True
 
 
+FOR_TWO = MORE_CELLS.replace("workers: 4", "workers: 2").replace("heartbeat: 2", "heartbeat: 20")
 RUN = [sys.executable, str(ROOT / "sweep.py"), "run", "tiny.yaml"]
 
 
@@ -579,9 +580,8 @@ def stop_in_the_middle(tmp_path: Path, opened: StudyAccess, number: signal.Signa
 
 @pytest.mark.slow
 def test_ctrl_c_stops_a_run_and_it_continues_the_same(tmp_path: Path) -> None:
-    text = MORE_CELLS.replace("workers: 4", "workers: 2")
-    whole = Worker(access(tmp_path, text, folder="whole")).run()
-    opened = access(tmp_path, text)
+    whole = Worker(access(tmp_path, FOR_TWO, folder="whole")).run()
+    opened = access(tmp_path, FOR_TWO)
     # Cells of a second may all be complete when the signal reaches the workers.
     assert stop_in_the_middle(tmp_path, opened, signal.SIGINT, complete=2) <= {True}
     finished = subprocess.run(
@@ -597,7 +597,7 @@ def test_ctrl_c_stops_a_run_and_it_continues_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_sigterm_to_the_group_stops_a_run(tmp_path: Path) -> None:
-    text = MORE_CELLS.replace("workers: 4", "workers: 2").replace("total_timesteps: 2048", "total_timesteps: 2048000")
+    text = FOR_TWO.replace("total_timesteps: 2048", "total_timesteps: 2048000")
     assert stop_in_the_middle(tmp_path, access(tmp_path, text), signal.SIGTERM, complete=0) == {True}
 
 

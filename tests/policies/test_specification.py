@@ -366,11 +366,11 @@ def test_numpy_numbers_become_plain_ones():
 
 
 def test_large_budgets_are_quick():
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(20):
         specify(2500, 10, 10_000_000, hidden_proportion=0.3)
         specify(4, 2, 10_000_000, densities={"hx": 0.3, "yy": 1.0})
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_dictionary_round_trip():
