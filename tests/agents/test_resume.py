@@ -6,8 +6,6 @@ import os
 import shutil
 import signal
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import torch
 import yaml
 from minari.data_collector import EpisodeBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agents.checkpoint import checkpoint_files
@@ -260,18 +259,18 @@ def test_interrupted_with_demonstrations_equals_uninterrupted(tmp_path: Path, mo
     whole = train(configured(task, tmp_path, "whole")).path
     run = tmp_path / task["env"] / "stopped"
 
-    def stop_in_the_fit() -> None:
-        while (
-            not any("demos" in line for line in _lines(run / "progress.csv")) or len(_lines(run / "progress.csv")) < 4
-        ):
-            time.sleep(0.001)
-        os.kill(os.getpid(), signal.SIGTERM)
+    dump = Logger.dump
 
-    stopper = threading.Thread(target=stop_in_the_fit)
-    stopper.start()
+    def dump_and_stop(self: Logger, step: int = 0) -> None:
+        dump(self, step)
+        if len(lines := _lines(run / "progress.csv")) == 4:
+            assert "demos" in lines[0]
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Logger, "dump", dump_and_stop)
     with pytest.raises(Interrupted, match="from the start"):
         train(configured(task, tmp_path, "stopped"))
-    stopper.join()
+    monkeypatch.setattr(Logger, "dump", dump)
     assert not checkpoint_files(run)
     folder, configuration = configuration_to_resume(run, {})
     with pytest.raises(Interrupted, match="steps"):

@@ -68,15 +68,18 @@ def counting(study: optuna.Study) -> dict[str, int]:
     return counts
 
 
-def interrupt_when(condition: Callable[[], bool]) -> threading.Thread:
-    def watch() -> None:
-        while not condition():
-            time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
+def interrupting(signals: SignalWatch, condition: Callable[[], bool]) -> Callable[[], None]:
+    """Return a worker's check that presses Ctrl-C at the first step at which a condition holds."""
+    pressed = False
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    return thread
+    def check() -> None:
+        nonlocal pressed
+        if not pressed and condition():
+            pressed = True
+            os.kill(os.getpid(), signal.SIGINT)
+        signals.check()
+
+    return check
 
 
 def test_interrupted_and_continued_study_equals_the_uninterrupted_one(tmp_path: Path) -> None:
@@ -94,10 +97,8 @@ def test_interrupted_and_continued_study_equals_the_uninterrupted_one(tmp_path: 
         done = sum(trial.state == TrialState.COMPLETE for trial in trials)
         return done == 1 and any(t.state == TrialState.RUNNING and len(t.intermediate_values) == 1 for t in trials)
 
-    thread = interrupt_when(in_the_middle)
     with pytest.raises(KeyboardInterrupt), SignalWatch() as signals:
-        Worker(stopped, check=signals.check).run()
-    thread.join()
+        Worker(stopped, check=interrupting(signals, in_the_middle)).run()
     trials = stopped.study.get_trials()
     assert sum(trial.state == TrialState.COMPLETE for trial in trials) == 1
     (interrupted,) = [trial for trial in trials if trial.state == TrialState.FAIL]
@@ -128,25 +129,18 @@ def test_claim_that_died_before_its_first_heartbeat_is_noticed(tmp_path: Path) -
 
 def test_late_worker_cannot_finish_a_trial_given_to_another(tmp_path: Path) -> None:
     text = TINY.replace("[0, 1]", "[0]")
-    late = access(tmp_path, text)
-    worker = Worker(late, "late")
-    taken = threading.Event()
+    late, other = access(tmp_path, text), access(tmp_path, text)
+    taken = False
 
-    def declare_dead() -> None:
-        other = access(tmp_path, text)
-        while not taken.is_set():
-            running = other.study.get_trials(states=(TrialState.RUNNING,))
-            if running and running[0].user_attrs.get("worker") == "late" and running[0].intermediate_values:
-                states = other.enqueue(gone=("late",))
-                assert [state.attempts for state in states] == [2, 1]
-                taken.set()
-            time.sleep(0.01)
+    def take_once() -> None:
+        nonlocal taken
+        running = other.study.get_trials(states=(TrialState.RUNNING,))
+        if not taken and running and running[0].intermediate_values:
+            taken = True
+            assert [state.attempts for state in other.enqueue(gone=("late",))] == [2, 1]
 
-    thread = threading.Thread(target=declare_dead)
-    thread.start()
-    states = worker.run()
-    thread.join()
-    assert taken.is_set()
+    states = Worker(late, "late", check=take_once).run()
+    assert taken
     assert [state.status for state in states] == ["complete"] * 2
     assert [state.attempts for state in states] == [2, 1]
     assert set(counting(late.study).values()) == {1}
@@ -203,17 +197,14 @@ def test_tpe_learns_and_goes_on_the_same(tmp_path: Path) -> None:
 
 def stop_after(opened: StudyAccess, done: int) -> None:
     watcher = optuna.load_study(study_name="tiny", storage=opened.address.storage(1))
-    thread = interrupt_when(
-        lambda: (
-            sum(trial.state.is_finished() for trial in watcher.get_trials(deepcopy=False)) >= done
-            and any(trial.intermediate_values for trial in watcher.get_trials(states=(TrialState.RUNNING,)))
+
+    def in_the_middle() -> bool:
+        return sum(trial.state.is_finished() for trial in watcher.get_trials(deepcopy=False)) >= done and any(
+            trial.intermediate_values for trial in watcher.get_trials(states=(TrialState.RUNNING,))
         )
-    )
-    try:
-        with SignalWatch() as signals:
-            Worker(opened, check=signals.check).run()
-    finally:
-        thread.join()
+
+    with SignalWatch() as signals:
+        Worker(opened, check=interrupting(signals, in_the_middle)).run()
 
 
 @pytest.mark.slow
