@@ -36,8 +36,7 @@ class SignalWatch:
 
     Where the code has promised to look (`deferred`), the first one is only noted, and `check` raises it at a place
     that is safe; elsewhere it raises `Interrupted` right away. In a thread other than the main one, where Python allows
-    no handlers, signals are left to those that are there. A signal that was noted within an inner watch is known to the
-    outer one afterwards.
+    no handlers, signals are left to those that are there. What an inner watch notes, the outer one has noted too.
     """
 
     def __init__(self) -> None:
@@ -52,11 +51,10 @@ class SignalWatch:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        if self._received is not None and self._outer is not None:
+            return  # the next signal ends the process within the outer watch too
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        outer = getattr(self._previous.get(signal.SIGTERM), "__self__", None)
-        if isinstance(outer, SignalWatch) and self._received is not None:
-            outer._received = self._received
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
@@ -72,14 +70,25 @@ class SignalWatch:
         if self._received is not None:
             raise Interrupted(self._received)
 
+    @property
+    def _outer(self) -> "SignalWatch | None":
+        owner = getattr(self._previous.get(signal.SIGTERM), "__self__", None)
+        return owner if isinstance(owner, SignalWatch) else None
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        self._note(number)
+        if not self._deferred:
+            raise Interrupted(number)
+
+    def _note(self, number: int) -> None:
         self._received = number
+        if self._outer is not None:
+            self._outer._note(number)
+            return
         for again, previous in self._previous.items():
             # In an interactive session a second Ctrl-C is Python's own again; a script it ends at once.
             default = previous is signal.default_int_handler and not hasattr(sys, "ps1")
             signal.signal(again, signal.SIG_DFL if default else previous)
-        if not self._deferred:
-            raise Interrupted(number)
 
 
 class InterruptionCallback(BaseCallback):

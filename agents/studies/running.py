@@ -69,11 +69,7 @@ def run_study(
                 multiprocessing.connection.wait([member.process.sentinel for member in crew], timeout=REFRESH)
                 # An exception in the middle of a reading could leave the database locked for the workers' last words.
                 with signals.deferred():
-                    for index in reversed(range(len(crew))):
-                        if crew[index].process.exitcode is not None:
-                            member = crew.pop(index)
-                            replacement = _after(access, member, modules, notes)
-                            crew += [replacement] if replacement else []
+                    _look_after(access, crew, modules, notes)
                     try:
                         states = cell_states(access.plan, access.study.get_trials(deepcopy=False))
                     except STORAGE_ERRORS as error:
@@ -97,6 +93,15 @@ def _start(access: StudyAccess, number: int, share: tuple[int, ...], modules: Se
     with _on_cores(share), _signals_held_back():
         process.start()
     return _Running(process, token, share, log)
+
+
+def _look_after(access: StudyAccess, crew: list[_Running], modules: Sequence[str], notes: list[str]) -> None:
+    """Take the workers that have ended out of the crew, and their replacements into it."""
+    for index in reversed(range(len(crew))):
+        if crew[index].process.exitcode is not None:
+            member = crew.pop(index)
+            replacement = _after(access, member, modules, notes)
+            crew += [replacement] if replacement else []
 
 
 def _after(access: StudyAccess, member: _Running, modules: Sequence[str], notes: list[str]) -> _Running | None:

@@ -99,6 +99,7 @@ def test_signal_noted_by_an_inner_watch_is_known_to_the_outer_one() -> None:
             outer.check()
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0)  # a look at the handlers
+            assert signal.getsignal(signal.SIGTERM) is before  # a second one ends the process
         with pytest.raises(Interrupted) as caught:
             outer.check()
     assert caught.value.exit_code == 143

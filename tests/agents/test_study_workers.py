@@ -531,7 +531,12 @@ def is_alive(number: int) -> bool:
     return True
 
 
-FOR_TWO = MORE_CELLS.replace("workers: 4", "workers: 2").replace("heartbeat: 2", "heartbeat: 20")
+FOR_TWO = (  # cells that last long enough for a signal to reach the workers in the middle of one
+    MORE_CELLS.replace("workers: 4", "workers: 2")
+    .replace("heartbeat: 2", "heartbeat: 20")
+    .replace("total_timesteps: 2048", "total_timesteps: 8192")
+    .replace("eval_every: 512", "eval_every: 2048")
+)
 RUN = [sys.executable, str(ROOT / "sweep.py"), "run", "tiny.yaml"]
 
 
@@ -551,14 +556,14 @@ def stop_run(run: "subprocess.Popen[str]", number: signal.Signals) -> None:
     assert errors.strip() == "stopped; python sweep.py run tiny.yaml goes on"
 
 
-def stop_in_the_middle(tmp_path: Path, opened: StudyAccess, number: signal.Signals, complete: int) -> set[bool]:
-    """Stop a run in the middle of a cell after some are complete, and return how cells that ended otherwise did."""
+def stop_in_the_middle(tmp_path: Path, opened: StudyAccess, number: signal.Signals) -> None:
+    """Start a run with two workers and stop it in the middle of a cell after some are complete."""
     run = start_run(tmp_path)
 
     def in_the_middle() -> bool:
         trials = opened.study.get_trials(deepcopy=False)
-        running = [trial for trial in trials if trial.state == TrialState.RUNNING and trial.intermediate_values]
-        return bool(running) and sum(trial.state == TrialState.COMPLETE for trial in trials) >= complete
+        running = [t for t in trials if t.state == TrialState.RUNNING and 1 <= len(t.intermediate_values) <= 2]
+        return bool(running) and sum(trial.state == TrialState.COMPLETE for trial in trials) >= 2
 
     wait_until(in_the_middle)
     stop_run(run, number)
@@ -566,15 +571,14 @@ def stop_in_the_middle(tmp_path: Path, opened: StudyAccess, number: signal.Signa
     # The run has waited for its workers.
     assert not [trial for trial in trials if "worker" in trial.user_attrs and is_alive(process_id(trial))]
     assert not [trial for trial in trials if trial.state == TrialState.RUNNING]
-    return {t.user_attrs.get("interrupted", False) for t in trials if t.state == TrialState.FAIL}
+    assert {t.user_attrs.get("interrupted") for t in trials if t.state == TrialState.FAIL} == {True}
 
 
 @pytest.mark.slow
 def test_ctrl_c_stops_a_run_and_it_continues_the_same(tmp_path: Path) -> None:
     whole = Worker(access(tmp_path, FOR_TWO, folder="whole")).run()
     opened = access(tmp_path, FOR_TWO)
-    # Cells of a second may all be complete when the signal reaches the workers.
-    assert stop_in_the_middle(tmp_path, opened, signal.SIGINT, complete=2) <= {True}
+    stop_in_the_middle(tmp_path, opened, signal.SIGINT)
     finished = subprocess.run(
         RUN, cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=200,
         check=False,
@@ -588,8 +592,7 @@ def test_ctrl_c_stops_a_run_and_it_continues_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_sigterm_to_the_group_stops_a_run(tmp_path: Path) -> None:
-    text = FOR_TWO.replace("total_timesteps: 2048", "total_timesteps: 2048000")
-    assert stop_in_the_middle(tmp_path, access(tmp_path, text), signal.SIGTERM, complete=0) == {True}
+    stop_in_the_middle(tmp_path, access(tmp_path, FOR_TWO), signal.SIGTERM)
 
 
 @pytest.mark.slow
