@@ -19,7 +19,17 @@ from agents.agent_building import load_agent
 from agents.configuration import configure
 from agents.evaluation import FINAL_SEED, evaluate
 from agents.training import train
-from benchmarks.harness import FOLDER, RESULTS, describe, machine, markdown_table, network_name, write_section
+from benchmarks.harness import (
+    FOLDER,
+    RESULTS,
+    append_line,
+    describe,
+    machine,
+    markdown_table,
+    network_name,
+    read_lines,
+    write_section,
+)
 from envs.presets import PRESETS
 from envs.vectorization import make_vec_env
 
@@ -142,9 +152,9 @@ def run_cell(cell: Cell, demos: str) -> dict[str, Any]:
 
 def finished() -> dict[Cell, dict[str, Any]]:
     """Read the runs that are done."""
-    lines = LINES.read_text().splitlines() if LINES.is_file() else []
-    runs = [json.loads(line) for line in lines]
-    return {Cell(**{name: run[name] for name in Cell.__dataclass_fields__ if name in run}): run for run in runs}
+    return {
+        Cell(**{name: run[name] for name in Cell.__dataclass_fields__ if name in run}): run for run in read_lines(LINES)
+    }
 
 
 def interval(runs: Sequence[dict[str, Any]]) -> tuple[float, float]:
@@ -311,9 +321,7 @@ def main() -> None:
         if arguments.only and cell.reinforcement != (arguments.only == "reinforcement"):
             continue
         line = run_cell(cell, arguments.demos)
-        RESULTS.mkdir(exist_ok=True)
-        with LINES.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(LINES, line)
         print(
             f"{cell}: {np.mean(line['test_returns']):,.0f}, {line['test_successes']} of {TEST_EPISODES} succeed, "
             f"in {line['seconds']} s",

@@ -67,6 +67,18 @@ def write_result(name: str, content: Mapping[str, Any]) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """Read the finished runs of a resumable benchmark: one JSON object a line; none if there is no file."""
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+
+
+def append_line(file: Path, line: Mapping[str, Any]) -> None:
+    """Add a finished run to those of a resumable benchmark."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as lines:
+        lines.write(json.dumps(line) + "\n")
+
+
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Lay out a Markdown table; columns after the first are aligned right."""
     lines = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * (len(header) - 1)]

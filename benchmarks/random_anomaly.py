@@ -22,7 +22,17 @@ from agents.agent_building import load_agent
 from agents.configuration import configure
 from agents.evaluation import FINAL_SEED, evaluate
 from agents.training import train
-from benchmarks.harness import FOLDER, RESULTS, describe, machine, markdown_table, network_name, write_section
+from benchmarks.harness import (
+    FOLDER,
+    RESULTS,
+    append_line,
+    describe,
+    machine,
+    markdown_table,
+    network_name,
+    read_lines,
+    write_section,
+)
 from envs.vectorization import make_vec_env
 
 EMBEDDED = "digits"
@@ -118,12 +128,9 @@ def lines_of(source: str) -> Path:
 
 def finished(source: str, episodes: int) -> dict[Cell, dict[str, Any]]:
     """Read the runs of this length that are done."""
-    file = lines_of(source)
-    lines = file.read_text().splitlines() if file.is_file() else []
-    runs = [json.loads(line) for line in lines]
     return {
         Cell(run["architecture"], run["hidden_proportion"], run["seed"]): run
-        for run in runs
+        for run in read_lines(lines_of(source))
         if run["episodes"] == episodes
     }
 
@@ -269,9 +276,7 @@ def main() -> None:
         if cell in finished(source, arguments.episodes):
             continue
         line = run_cell(cell, arguments.episodes, source)
-        RESULTS.mkdir(exist_ok=True)
-        with lines_of(source).open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(lines_of(source), line)
         print(f"{cell.network} seed {cell.seed}: {line['test_accuracy']:.3f} in {line['seconds']} s", flush=True)
 
 

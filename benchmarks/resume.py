@@ -32,7 +32,7 @@ from agents.command_line import run as run_command
 from agents.configuration import configure
 from agents.resumption import configuration_to_resume
 from agents.training import train
-from benchmarks.harness import RESULTS, describe, machine, markdown_table, write_section
+from benchmarks.harness import RESULTS, append_line, describe, machine, markdown_table, read_lines, write_section
 
 LINES = RESULTS / "resume.jsonl"
 ROLLOUT = 8 * 7
@@ -244,7 +244,7 @@ def check(process: "subprocess.Popen[str]") -> None:
 
 def run_harness(kills: int, work: Path, lines: Path, seed: int = 0) -> list[dict[str, Any]]:
     """Do the kills that are missing, then finish; return all lines."""
-    done = [json.loads(line) for line in lines.read_text().splitlines()] if lines.is_file() else []
+    done = read_lines(lines)
     if not work.is_dir():
         done = []
         lines.parent.mkdir(parents=True, exist_ok=True)
@@ -263,8 +263,7 @@ def run_harness(kills: int, work: Path, lines: Path, seed: int = 0) -> list[dict
 
 
 def _append(lines: Path, line: dict[str, Any]) -> None:
-    with lines.open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    append_line(lines, line)
     print(json.dumps(line), flush=True)
 
 
@@ -314,7 +313,7 @@ def main() -> None:
         session(Path(run), int(steps), file_system)
         return
     if arguments.report:
-        report([json.loads(line) for line in LINES.read_text().splitlines()])
+        report(read_lines(LINES))
         return
     if arguments.fresh:
         shutil.rmtree(arguments.work, ignore_errors=True)

@@ -5,7 +5,6 @@ training is resumed and the hour goes on. `--report` makes figure and table from
 """
 
 import argparse
-import json
 import os
 import shutil
 import signal
@@ -20,7 +19,16 @@ import psutil
 from matplotlib.figure import Figure
 
 from agents.log_continuation import EVENTS
-from benchmarks.harness import FOLDER, RESULTS, describe, machine, markdown_table, write_section
+from benchmarks.harness import (
+    FOLDER,
+    RESULTS,
+    append_line,
+    describe,
+    machine,
+    markdown_table,
+    read_lines,
+    write_section,
+)
 
 LINES = RESULTS / "soak.jsonl"
 FIGURE = FOLDER / "figures" / "soak.png"
@@ -43,7 +51,7 @@ def sample(process: psutil.Process) -> dict[str, Any]:
 
 def soak(seconds: float, work: Path, lines: Path, options: tuple[str, ...] = OPTIONS, every: float = EVERY) -> None:
     """Train until so many seconds have been watched, over all calls together."""
-    done = read(lines) if work.is_dir() else []
+    done = read_lines(lines) if work.is_dir() else []
     if not done:
         shutil.rmtree(work, ignore_errors=True)
         lines.parent.mkdir(parents=True, exist_ok=True)
@@ -65,17 +73,11 @@ def soak(seconds: float, work: Path, lines: Path, options: tuple[str, ...] = OPT
             line = {"session": session, "seconds": round(time.monotonic() - started, 1), **sample(watched)}
             line["events"] = sum(path.stat().st_size for path in work.glob(f"*/soak/{EVENTS}"))
             line["checkpoint"] = max((int(p.stem) for p in work.glob("*/soak/checkpoints/[0-9]*")), default=0)
-            with lines.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            append_line(lines, line)
     finally:
         process.send_signal(signal.SIGTERM)
         code = process.wait()
-    print(f"stopped with exit code {code} after {len(read(lines)) * every:.0f} of {seconds:.0f} s")
-
-
-def read(lines: Path) -> list[dict[str, Any]]:
-    """Return the samples so far."""
-    return [json.loads(line) for line in lines.read_text().splitlines()] if lines.is_file() else []
+    print(f"stopped with exit code {code} after {len(read_lines(lines)) * every:.0f} of {seconds:.0f} s")
 
 
 def figures(samples: list[dict[str, Any]], warm_up: float = WARM_UP) -> dict[str, Any]:
@@ -133,7 +135,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="make figure and table from the samples that are there")
     arguments = parser.parse_args()
     if arguments.report:
-        report(read(LINES))
+        report(read_lines(LINES))
     else:
         soak(arguments.seconds, arguments.work.resolve(), LINES)
 

@@ -6,7 +6,6 @@ again. Afterwards `--report` makes the table from what is there.
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -18,7 +17,17 @@ from typing import Any
 
 import yaml
 
-from benchmarks.harness import FOLDER, RESULTS, describe, machine, markdown_table, median_ratio, write_section
+from benchmarks.harness import (
+    FOLDER,
+    RESULTS,
+    append_line,
+    describe,
+    machine,
+    markdown_table,
+    median_ratio,
+    read_lines,
+    write_section,
+)
 
 LINES = RESULTS / "study_workers.jsonl"
 WORKERS = (1, 2, 4)
@@ -77,9 +86,7 @@ def seconds_of_a_study(cell: Cell) -> float:
 
 def finished() -> dict[Cell, dict[str, Any]]:
     """Read the studies that are done."""
-    lines = LINES.read_text().splitlines() if LINES.is_file() else []
-    runs = [json.loads(line) for line in lines]
-    return {Cell(run["round"], run["env"], run["steps"], run["workers"]): run for run in runs}
+    return {Cell(run["round"], run["env"], run["steps"], run["workers"]): run for run in read_lines(LINES)}
 
 
 def report() -> None:
@@ -129,8 +136,7 @@ def main() -> None:
         if cell in done:
             continue
         run = {**asdict(cell), "seconds": round(seconds_of_a_study(cell), 2), "machine": machine()}
-        with LINES.open("a") as file:
-            file.write(json.dumps(run) + "\n")
+        append_line(LINES, run)
         print(f"{cell}: {run['seconds']:.1f} s", flush=True)
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.soak import figures, read, soak
+from benchmarks.harness import read_lines
+from benchmarks.soak import figures, soak
 
 SMALL = ("--env", "RandomAnomaly-v0", "--budget", "4000", "--env-arg", "image_size=12", "--n-envs", "32")
 SMALL += ("--batch-size", "88", "--eval-episodes", "32", "--checkpoint-every", "3000", "--eval-every", "3000")
@@ -16,7 +17,7 @@ def test_nothing_grows(tmp_path: Path) -> None:
     options = (*SMALL, "--no-progress")
     soak(30, tmp_path / "logs", lines, options, every=2)
     soak(60, tmp_path / "logs", lines, options, every=2)  # goes on where it was stopped
-    samples = read(lines)
+    samples = read_lines(lines)
     assert {line["session"] for line in samples} == {0, 1}
     assert len(samples) >= 30
     second = figures([line for line in samples if line["session"] == 1], warm_up=16)
