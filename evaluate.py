@@ -3,12 +3,12 @@
 import json
 
 from agents.command_line import OneLineParser, run
-from agents.errors import UsageError, usage_errors
 from agents.evaluation import FRESH_SEED
 from agents.policy_evaluation import evaluate_policy
 from agents.recording import record
 from agents.trained_policy import load_trained_policy
 from envs.lookup import check_environment, parse_arguments
+from policies.refusal import Refusal
 
 
 def main() -> None:
@@ -39,15 +39,14 @@ def main() -> None:
     parser.add_argument("--watch", action="store_true", help="show the episodes in a window, one after the other")
     arguments = parser.parse_args()
 
-    with usage_errors():
-        if arguments.video_episodes is not None and arguments.video is None:
-            raise UsageError("--video-episodes does nothing by itself: --video FILE is needed with it")
-        policy = load_trained_policy(
-            arguments.policy,
-            which=arguments.which,
-            env=arguments.env and check_environment(arguments.env),
-            env_arguments=parse_arguments(arguments.env_arg),
-        )
+    if arguments.video_episodes is not None and arguments.video is None:
+        raise Refusal("`video_episodes` does nothing by itself: `video` FILE is needed with it")
+    policy = load_trained_policy(
+        arguments.policy,
+        which=arguments.which,
+        env=arguments.env and check_environment(arguments.env),
+        env_arguments=parse_arguments(arguments.env_arg),
+    )
     common = {"first_seed": arguments.seed, "deterministic": not arguments.stochastic}
     if arguments.video is not None:
         episodes = 1 if arguments.video_episodes is None else arguments.video_episodes

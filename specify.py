@@ -3,10 +3,10 @@
 import json
 
 from agents.command_line import OneLineParser, add_training_options, run, show_network, training_options
-from agents.errors import UsageError, usage_errors
 from envs.lookup import environment_spaces
 from envs.presets import preset_for
 from policies.architectures import specify_architecture
+from policies.refusal import Refusal
 from policies.sequence_policy import network_sizes
 
 NETWORK_OPTIONS = (
@@ -31,19 +31,18 @@ def main() -> None:
     parser.add_argument("--outputs", type=int, metavar="N", help="action size or number of choices, in place of --env")
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
     arguments = parser.parse_args()
-    with usage_errors():
-        options = training_options(arguments)
-        env, env_arguments = options.pop("env", None), options.pop("env_arguments", {})
-        sizes = (arguments.inputs, arguments.outputs)
-        if env is not None and sizes == (None, None):
-            sizes = network_sizes(*environment_spaces(env, env_arguments))
-        elif env is not None or None in sizes:
-            raise UsageError(
-                "the network's sizes are missing or given twice: --env, or --inputs with --outputs, is needed"
-            )
-        architecture = options.pop("architecture", "varied")
-        budget = options.pop("budget", preset_for(env or "").budget)
-        specification = specify_architecture(architecture, *sizes, budget, **options)
+    options = training_options(arguments)
+    env, env_arguments = options.pop("env", None), options.pop("env_arguments", {})
+    sizes = (arguments.inputs, arguments.outputs)
+    if env is not None and sizes == (None, None):
+        sizes = network_sizes(*environment_spaces(env, env_arguments))
+    elif env is not None or None in sizes:
+        raise Refusal(
+            "the network's sizes are missing or given twice: `env`, or `n_inputs` with `n_outputs`, is needed"
+        )
+    architecture = options.pop("architecture", "varied")
+    budget = options.pop("budget", preset_for(env or "").budget)
+    specification = specify_architecture(architecture, *sizes, budget, **options)
     if arguments.json:
         print(json.dumps(specification.to_dict(), indent=2))
     else:

@@ -8,7 +8,6 @@ from pathlib import Path
 from rich.console import Console
 
 from agents.command_line import OneLineParser, run
-from agents.errors import UsageError, usage_errors
 from agents.interruption import Interrupted, SignalWatch
 from agents.studies.command import train_command
 from agents.studies.definition import StudyDefinition, read_study
@@ -18,6 +17,7 @@ from agents.studies.running import run_study
 from agents.studies.storage import EXAMPLE_ADDRESS, Address, storage_errors
 from agents.studies.worker import StudyAccess, Worker, embedded_address
 from envs.lookup import import_modules
+from policies.refusal import Refusal
 
 
 def main() -> None:
@@ -60,11 +60,10 @@ def main() -> None:
         if name == "show":
             command.add_argument("--trial", type=int, required=True, metavar="N", help="number of the trial")
     arguments = parser.parse_args()
-    with usage_errors():
-        import_modules(arguments.modules)
-        definition = read_study(arguments.study)
-        folder: Path = arguments.studies_dir / definition.name
-        address = Address.parse(arguments.storage) if arguments.storage is not None else embedded_address(folder)
+    import_modules(arguments.modules)
+    definition = read_study(arguments.study)
+    folder: Path = arguments.studies_dir / definition.name
+    address = Address.parse(arguments.storage) if arguments.storage is not None else embedded_address(folder)
     do = {"run": _run, "worker": _worker, "report": _report, "show": _show}[arguments.command]
     do(arguments, definition, folder, address)
 
@@ -72,7 +71,7 @@ def main() -> None:
 def _run(arguments: argparse.Namespace, definition: StudyDefinition, folder: Path, address: Address) -> None:
     workers = definition.workers if arguments.workers is None else arguments.workers
     if workers < 1:
-        raise UsageError(f"--workers {workers} does not fit: a whole number of at least 1 is needed")
+        raise Refusal(f"`workers` {workers} does not fit: a whole number of at least 1 is needed")
     with storage_errors(address):
         access = _open(definition, folder, address)
         try:
@@ -101,18 +100,21 @@ def _report(arguments: argparse.Namespace, definition: StudyDefinition, folder: 
     # Plotly and SciPy's statistics take a second, which the others and every worker process need not wait.
     from agents.studies.report import write_report
 
-    with storage_errors(address), usage_errors():
+    with storage_errors(address):
         access = StudyAccess(plan_study(definition), folder, address, create=False)
     out: Path = arguments.out or folder / "report"
-    with usage_errors():
+    try:
         out.mkdir(parents=True, exist_ok=True)
-    for sentence in write_report(access.study, access.plan, out):
+        said = write_report(access.study, access.plan, out)
+    except OSError as error:
+        raise Refusal(f"`out` {error.filename or out} cannot be written: {error.strerror}") from None
+    for sentence in said:
         print(sentence)
     print(f"report: {out / 'report.html'}")
 
 
 def _show(arguments: argparse.Namespace, definition: StudyDefinition, folder: Path, address: Address) -> None:
-    with storage_errors(address), usage_errors():
+    with storage_errors(address):
         access = StudyAccess(plan_study(definition), folder, address, create=False)
         words = train_command(access.study, arguments.trial, arguments.modules)
     print(shlex.join(words))
@@ -121,8 +123,7 @@ def _show(arguments: argparse.Namespace, definition: StudyDefinition, folder: Pa
 def _open(definition: StudyDefinition, folder: Path, address: Address) -> StudyAccess:
     plan = plan_study(definition)
     check_demonstrations(plan)
-    with usage_errors():
-        access = StudyAccess(plan, folder, address)
+    access = StudyAccess(plan, folder, address)
     print(f"study {definition.name}: {len(plan.cells)} cells, in {folder}, storage {address}", flush=True)
     if plan.infeasible:
         print(f"{len(plan.infeasible)} configurations are infeasible and skipped:", flush=True)

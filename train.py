@@ -5,7 +5,6 @@ python train.py --resume RUN goes on with a training that was stopped.
 
 from agents.command_line import OneLineParser, add_training_options, run, show_network, training_options
 from agents.configuration import configure
-from agents.errors import usage_errors
 from agents.resumption import configuration_to_resume
 from agents.training import plan_training, train
 
@@ -18,14 +17,13 @@ def main() -> None:
     add_training_options(parser)
     parser.add_argument("--resume", metavar="RUN", help="go on with the training in this run folder")
     arguments = parser.parse_args()
-    with usage_errors():
-        options = training_options(arguments)
-        if arguments.resume is not None:
-            folder, configuration = configuration_to_resume(arguments.resume, options)
-        elif "env" in options:
-            folder, configuration = None, configure(**options)
-        else:
-            parser.error("--env is missing: an environment id, or --resume RUN, is needed")
+    options = training_options(arguments)
+    if arguments.resume is not None:
+        folder, configuration = configuration_to_resume(arguments.resume, options)
+    elif "env" in options:
+        folder, configuration = None, configure(**options)
+    else:
+        parser.error("--env is missing: an environment id, or --resume RUN, is needed")
     show_network(plan_training(configuration), configuration.env)
     result = train(configuration, resume=folder)
     learned = "imitation alone" if configuration.demos_only else f"{result.steps:,} steps"

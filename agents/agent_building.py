@@ -12,6 +12,7 @@ from agents.run_folder import RunFolder, Which
 from envs.lookup import environment_spaces
 from policies.architectures import ActorCriticSpecification, LstmSpecification, specify_architecture
 from policies.lstm_policy import LstmPolicy
+from policies.refusal import Refusal
 from policies.sequence_policy import SequencePolicy, network_sizes
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 
@@ -21,7 +22,7 @@ def specification_of(
 ) -> ActorCriticSpecification:
     """Return the networks that a configuration asks for, given the environment's spaces.
 
-    :raises ValueError: if the spaces are not supported or the specification cannot be met
+    :raises Refusal: if the spaces are not supported or the specification cannot be met
     """
     n_inputs, n_outputs = network_sizes(observation_space, action_space)
     return specify_architecture(
@@ -68,19 +69,19 @@ def load_agent(
     """Rebuild the agent of a run folder; nothing in the folder is unpickled or executed.
 
     :param environment: observation and action space to act in; default: those of the run's environment
-    :raises ValueError: if the folder is no run, or a file in it is missing, damaged or at odds with another
+    :raises Refusal: if the folder is no run, or a file in it is missing, damaged or at odds with another
     """
     folder = RunFolder.open(run)
     configuration = folder.read_configuration()
     observation_space, action_space = environment or environment_spaces(configuration.env, configuration.env_arguments)
     specification = specification_of(configuration, observation_space, action_space)
     if specification != folder.read_network():
-        raise ValueError(f"{folder.path} is damaged: config.yaml and network.json describe different networks")
+        raise Refusal(f"{folder.path} is damaged: config.yaml and network.json describe different networks")
     policy_class, options = policy_recipe(configuration, specification)
     policy = policy_class(observation_space, action_space, lambda _: configuration.learning_rate, **options)
     n_inputs = int(np.prod(observation_space.shape))
     normalization = folder.load_policy(which, policy, n_inputs)
     if configuration.normalize_observation and normalization is None:
-        raise ValueError(f"{folder.path} holds no {which}/normalization.json, which its policy needs")
+        raise Refusal(f"{folder.path} holds no {which}/normalization.json, which its policy needs")
     policy.set_training_mode(False)
     return policy, normalization, configuration

@@ -18,6 +18,7 @@ import safetensors
 import safetensors.numpy
 
 from agents.durable_files import write_whole
+from policies.refusal import Refusal
 
 FOLDER = "checkpoints"
 SUFFIX = ".safetensors"
@@ -45,23 +46,23 @@ class Checkpoint:
     def from_bytes(cls, content: bytes) -> "Checkpoint":
         """Read what `to_bytes` wrote.
 
-        :raises ValueError: if it is something else, incomplete or damaged
+        :raises Refusal: if it is something else, incomplete or damaged
         """
         try:
             header_size = int.from_bytes(content[:8], "little")
             arrays = safetensors.numpy.load(content)
             metadata = json.loads(content[8 : 8 + header_size])["__metadata__"]
             if metadata.get("format") != FORMAT:
-                raise ValueError(f"its format is {metadata.get('format')!r}, {FORMAT!r} is needed")
+                raise Refusal(f"its format is {metadata.get('format')!r}, {FORMAT!r} is needed")
             if metadata["sha256"] != _digest(metadata["state"], arrays):
-                raise ValueError("its digest does not fit its content")
+                raise Refusal("its digest does not fit its content")
             table = json.loads(metadata["state"])
             steps, state = table["steps"], _with_arrays(table["state"], arrays)
         except (safetensors.SafetensorError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             reason = f"{type(error).__name__} {error}" if isinstance(error, KeyError) else str(error)
-            raise ValueError(f"it is no whole checkpoint: {' '.join(reason.split())}") from None
+            raise Refusal(f"it is no whole checkpoint: {' '.join(reason.split())}") from None
         if type(steps) is not int or steps < 0 or not isinstance(state, dict):
-            raise ValueError("it is no whole checkpoint: it holds no state after a number of steps")
+            raise Refusal("it is no whole checkpoint: it holds no state after a number of steps")
         return cls(steps, state)
 
 
@@ -92,7 +93,7 @@ def checkpoint_to_resume(run: Path) -> Checkpoint | None:
     To be called by the holder of the run's lock: what a process that was killed left unfinished is removed, and so are
     damaged checkpoints, once an older one is found to be whole.
 
-    :raises ValueError: if there are checkpoints, but none is whole
+    :raises Refusal: if there are checkpoints, but none is whole
     """
     for folder in (run, run / FOLDER, run / "best", run / "final"):
         for path in folder.glob(".*.tmp"):
@@ -102,7 +103,7 @@ def checkpoint_to_resume(run: Path) -> Checkpoint | None:
     for path in reversed(checkpoint_files(run)):
         try:
             checkpoint = Checkpoint.from_bytes(path.read_bytes())
-        except ValueError as error:
+        except (OSError, Refusal) as error:
             damaged.append(path)
             first_reason = first_reason or str(error)
             continue
@@ -111,7 +112,7 @@ def checkpoint_to_resume(run: Path) -> Checkpoint | None:
             other.unlink()
         return checkpoint
     if damaged:
-        raise ValueError(f"{damaged[0]} cannot be used, nor an older checkpoint: {first_reason}")
+        raise Refusal(f"{damaged[0]} cannot be used, nor an older checkpoint: {first_reason}")
     return None
 
 

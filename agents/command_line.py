@@ -11,16 +11,27 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from agents.configuration import PRESET_ONLY, TrainingConfiguration, option_name
-from agents.errors import TrainingStopped, UsageError
+from agents.errors import TrainingStopped
 from agents.interruption import Interrupted
 from envs.lookup import check_environment, parse_arguments
 from envs.presets import has_preset
 from policies.architectures import ActorCriticSpecification, format_table, oversize_warning
+from policies.refusal import Refusal
 
 BAD_INPUT = 2
 """Exit code when a value given by the user does not fit."""
 STOPPED = 3
 """Exit code when a training had to stop: a number not finite, an environment that raised, a disk that is full."""
+
+
+_OTHER_OPTIONS = {
+    name: "--" + name.removeprefix("n_").replace("_", "-")
+    for name in (
+        *("episodes", "import", "n_inputs", "n_outputs", "out", "output", "stochastic", "storage", "studies_dir"),
+        *("trial", "video", "video_episodes", "watch", "which", "workers"),
+    )
+}
+"""What is typed for the arguments of the commands that are no fields of a training."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -34,10 +45,16 @@ class OneLineParser(argparse.ArgumentParser):
         fail(message)
 
 
-def fail(message: object, exit_code: int = BAD_INPUT) -> NoReturn:
+def fail(message: str, exit_code: int = BAD_INPUT) -> NoReturn:
     """Print one line on stderr and exit, by default with the code for bad input."""
-    print("error: " + " ".join(str(message).split()), file=sys.stderr)
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
     raise SystemExit(exit_code)
+
+
+def shown_option(field: str) -> str:
+    """Return what a user types for a field or argument that a message names; a name that is no option stays."""
+    known = {entry.name for entry in dataclasses.fields(TrainingConfiguration)} - set(PRESET_ONLY)
+    return option_name(field) if field in known else _OTHER_OPTIONS.get(field, field)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -50,12 +67,12 @@ def run(main: Callable[[], None]) -> None:
     gc.freeze()  # what the imports made lives to the end, where going through it would take most of a second
     try:
         main()
-    except UsageError as error:
-        fail(error)
+    except Refusal as error:
+        fail(error.render(shown_option))
     except TrainingStopped as error:
         if error.__cause__ is not None:
             traceback.print_exception(error.__cause__)
-        fail(error, STOPPED)
+        fail(error.render(shown_option), STOPPED)
     except Interrupted as interruption:
         print(str(interruption) or "interrupted before the training began", file=sys.stderr)
         raise SystemExit(interruption.exit_code) from None
@@ -86,7 +103,7 @@ def training_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
     An environment given as module:id is registered by importing the module, and called by its id from then on.
 
-    :raises ValueError: if the environment is unknown or a repeated option is malformed
+    :raises Refusal: if the environment is unknown or a repeated option is malformed
     """
     known = {field.name for field in dataclasses.fields(TrainingConfiguration)}
     options = {name: value for name, value in vars(arguments).items() if name in known}
@@ -116,9 +133,9 @@ def _parse_densities(texts: list[str]) -> dict[str, float]:
         except ValueError:
             separator = ""
         if not separator:
-            raise ValueError(f"--density {text!r} does not fit: BLOCK=VALUE such as hh=0.2 is needed")
+            raise Refusal(f"`densities` {text!r} does not fit: BLOCK=VALUE such as hh=0.2 is needed")
         if block in densities:
-            raise ValueError(f"--density {text!r} pins block {block} a second time: once is needed")
+            raise Refusal(f"`densities` {text!r} pins block {block} a second time: once is needed")
         densities[block] = density
     return densities
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from envs.presets import Preset, preset_for
+from policies.refusal import Refusal
 from policies.specification import BLOCKS
 
 Architecture = Literal["varied", "uniform", "dense", "lstm"]
@@ -154,12 +155,12 @@ def configure(env: str, **options: Any) -> TrainingConfiguration:
 
     :param env: environment id
     :param options: fields of `TrainingConfiguration` that differ from the preset
-    :raises ValueError: one line that names the option at fault and what would fit
+    :raises Refusal: one line that names the option at fault and what would fit
     """
     known = {field.name for field in dataclasses.fields(TrainingConfiguration)}
     unknown = sorted(set(options) - known)
     if unknown:
-        raise ValueError(f"unknown option {unknown[0]!r}: one of {', '.join(sorted(known))} is needed")
+        raise Refusal(f"unknown option {unknown[0]!r}: one of {', '.join(sorted(known))} is needed")
     preset = preset_for(env)
     from_preset = {field.name: getattr(preset, field.name) for field in dataclasses.fields(Preset)}
     if options.get("demos") is not None:
@@ -183,37 +184,37 @@ def _check(configuration: TrainingConfiguration) -> None:
     hints = typing.get_type_hints(TrainingConfiguration)
     for entry in dataclasses.fields(configuration):
         value = getattr(configuration, entry.name)
-        name = option_name(entry.name)
+        name = f"`{entry.name}`"
         if not _fits(value, hints[entry.name]):
-            raise ValueError(f"{name} {value!r} does not fit: {_describe(hints[entry.name])} is needed")
+            raise Refusal(f"{name} {value!r} does not fit: {_describe(hints[entry.name])} is needed")
         if "choices" in entry.metadata and value not in entry.metadata["choices"]:
-            raise ValueError(f"{name} {value!r} is unknown: one of {', '.join(entry.metadata['choices'])} is needed")
+            raise Refusal(f"{name} {value!r} is unknown: one of {', '.join(entry.metadata['choices'])} is needed")
         if entry.name in _POSITIVE and value < 1:
-            raise ValueError(f"{name} {value} does not fit: a whole number of at least 1 is needed")
+            raise Refusal(f"{name} {value} does not fit: a whole number of at least 1 is needed")
         if value is not None and entry.name in _RANGES:
             low, high, needed = _RANGES[entry.name]
             if not low < value < high:
-                raise ValueError(f"{name} {value} does not fit: {needed} is needed")
+                raise Refusal(f"{name} {value} does not fit: {needed} is needed")
         if value is not None and entry.name in _CLOSED_RANGES:
             low, high, needed = _CLOSED_RANGES[entry.name]
             if not (low <= value <= high and math.isfinite(value)):
-                raise ValueError(f"{name} {value} does not fit: {needed} is needed")
+                raise Refusal(f"{name} {value} does not fit: {needed} is needed")
     if configuration.demos is None:
         for name in ("demo_episodes", "demo_epochs", "demo_learning_rate", "demos_only"):
             if getattr(configuration, name):
-                raise ValueError(f"{option_name(name)} needs --demos, the demonstrations to fit")
+                raise Refusal(f"`{name}` needs `demos`, the demonstrations to fit")
     run_name = configuration.run_name
     if run_name is not None and (
         run_name in ("", "..") or Path(run_name).name != run_name or len(run_name.encode()) > 200
     ):
-        raise ValueError(f"--run-name {configuration.run_name!r} does not fit: the plain name of one folder is needed")
+        raise Refusal(f"`run_name` {configuration.run_name!r} does not fit: the plain name of one folder is needed")
     for block, density in configuration.densities.items():
         if block not in BLOCKS:
-            raise ValueError(
-                f"--density {block}={density}: unknown block {block!r}, one of {' '.join(BLOCKS)} is needed"
+            raise Refusal(
+                f"`densities` {block}={density}: unknown block {block!r}, one of {' '.join(BLOCKS)} is needed"
             )
         if not (_fits(density, float) and 0 < density <= 1):
-            raise ValueError(f"--density {block}={density} does not fit: a number above 0, at most 1, is needed")
+            raise Refusal(f"`densities` {block}={density} does not fit: a number above 0, at most 1, is needed")
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -249,17 +250,17 @@ def to_yaml(configuration: TrainingConfiguration, **extra: Any) -> str:
 def from_yaml(text: str) -> TrainingConfiguration:
     """Read what `to_yaml` wrote, through the same checks as the command line; builds no objects named in the text.
 
-    :raises ValueError: if the text is no YAML table of known options with fitting values
+    :raises Refusal: if the text is no YAML table of known options with fitting values
     """
     try:
         values = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"the configuration is no plain YAML: {' '.join(str(error).split())}") from None
+        raise Refusal(f"the configuration is no plain YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict) or not isinstance(values.get("env"), str):
-        raise ValueError("the configuration is no table with an entry 'env'")
+        raise Refusal("the configuration is no table with an entry 'env'")
     values.pop("versions", None)
     if not all(isinstance(key, str) for key in values):
-        raise ValueError("the configuration has a key that is no text")
+        raise Refusal("the configuration has a key that is no text")
     return configure(values.pop("env"), **values)
 
 

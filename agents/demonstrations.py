@@ -21,6 +21,8 @@ from minari.serialization import deserialize_space
 from minari.storage.datasets_root_dir import get_dataset_path
 from minari.storage.hosting import download_dataset
 
+from policies.refusal import Refusal
+
 HELD_OUT_SHARE = 0.1
 """of the episodes, to measure the loss on episodes that were not fitted"""
 LARGEST_COMPRESSION = 1032
@@ -77,16 +79,14 @@ def load_demonstrations(
     :param episodes: how many to fit (default: all that are not held out)
     :param seed: draws which episodes are fitted and which are held out
     :return: the episodes to fit and those held out, none in common
-    :raises ValueError: one line that says what does not fit: the name, the spaces, the number of episodes, an episode
+    :raises Refusal: one line that says what does not fit: the name, the spaces, the number of episodes, an episode
         that is empty or holds a number that is not finite
     """
     storage, total = _open(name, _locate(name), observation_space, action_space)
     if total < 2:
-        raise ValueError(f"--demos {name} holds {total} episodes: two are needed, one of them to measure the loss on")
+        raise Refusal(f"`demos` {name} holds {total} episodes: two are needed, one of them to measure the loss on")
     if episodes is not None and not 1 <= episodes < total:
-        raise ValueError(
-            f"--demo-episodes {episodes} does not fit {name} of {total} episodes: 1 to {total - 1} is needed"
-        )
+        raise Refusal(f"`demo_episodes` {episodes} does not fit {name} of {total} episodes: 1 to {total - 1} is needed")
     held_out = max(1, round(HELD_OUT_SHARE * total))
     fitted = total - held_out if episodes is None else episodes
     order = np.random.default_rng(seed).permutation(total)
@@ -102,10 +102,10 @@ def _locate(name: str) -> Path:
         if (folder / "metadata.json").is_file():
             return folder
     if path.is_dir():
-        raise ValueError(f"--demos {name} is no Minari data set: it holds no data/metadata.json")
+        raise Refusal(f"`demos` {name} is no Minari data set: it holds no data/metadata.json")
     if not DATASET_ID_RE.fullmatch(name):
-        raise ValueError(
-            f"--demos {name!r} is neither a folder nor the id of a Minari data set such as D4RL/hammer/expert-v2"
+        raise Refusal(
+            f"`demos` {name!r} is neither a folder nor the id of a Minari data set such as D4RL/hammer/expert-v2"
         )
     folder = get_dataset_path(name) / "data"
     if not folder.is_dir():
@@ -114,8 +114,8 @@ def _locate(name: str) -> Path:
         try:
             download_dataset(name)
         except Exception as error:  # whatever the network and its clients raise
-            raise ValueError(
-                f"--demos {name} is not on this machine and cannot be downloaded: {type(error).__name__}: {error}"
+            raise Refusal(
+                f"`demos` {name} is not on this machine and cannot be downloaded: {type(error).__name__}: {error}"
             ) from error
     return folder
 
@@ -131,17 +131,17 @@ def _open(
         storage_class = get_minari_storage(metadata["data_format"])
         storage = storage_class(folder, *found)
     except Exception as error:  # a damaged file can raise anything in Minari's readers
-        raise ValueError(f"--demos {name} is damaged: {type(error).__name__}: {error}") from error
+        raise Refusal(f"`demos` {name} is damaged: {type(error).__name__}: {error}") from error
     # An episode takes more than a byte: a damaged number must not make room for billions of them.
     if type(total) is not int or not 0 <= total <= sum(file.stat().st_size for file in folder.rglob("*")):
-        raise ValueError(f"--demos {name} is damaged: its total_episodes is {total!r:.40}")
+        raise Refusal(f"`demos` {name} is damaged: its total_episodes is {total!r:.40}")
     for kind, space, needed in (
         ("observation", found[0], observation_space),
         ("action", found[1], action_space),
     ):
         if not _matches(space, needed):
-            raise ValueError(
-                f"--demos {name} does not fit the environment: its {kind}s are {_describe(space)}, "
+            raise Refusal(
+                f"`demos` {name} does not fit the environment: its {kind}s are {_describe(space)}, "
                 f"{_describe(needed)} is needed"
             )
     return storage, total
@@ -183,8 +183,8 @@ def _read(
             done = np.asarray(episode["actions"], dtype=np.int64 if discrete else np.float32)
             rewards = np.asarray(episode["rewards"], dtype=np.float64)
         except (TypeError, ValueError, KeyError) as error:
-            raise ValueError(f"--demos {name}: episode {index} is damaged: {error!r}") from None
-        _check_episode(f"--demos {name}: episode {index}", seen, done, rewards, observation_space, action_space)
+            raise Refusal(f"`demos` {name}: episode {index} is damaged: {error!r}") from None
+        _check_episode(f"`demos` {name}: episode {index}", seen, done, rewards, observation_space, action_space)
         observations.append(seen)
         actions.append(done)
         returns.append(rewards.sum())
@@ -202,7 +202,7 @@ def _episodes(name: str, storage: MinariStorage, chosen: np.ndarray) -> Iterable
             _check_sizes(path, chosen)
         yield from storage.get_episodes(chosen.tolist())
     except Exception as error:  # a damaged file can raise anything in HDF5's and Minari's readers
-        raise ValueError(f"--demos {name} is damaged: {type(error).__name__}: {error}") from error
+        raise Refusal(f"`demos` {name} is damaged: {type(error).__name__}: {error}") from error
 
 
 def _check_sizes(path: Path, chosen: np.ndarray) -> None:
@@ -216,7 +216,7 @@ def _check_sizes(path: Path, chosen: np.ndarray) -> None:
         if entry.chunks:
             entry.id.chunk_iter(lambda chunk: stored.append(chunk.size))
         if max(stored) > held or entry.nbytes > LARGEST_COMPRESSION * held:
-            raise ValueError(f"{entry.name} says that it takes {max(*stored, entry.nbytes):,} bytes, of {held:,}")
+            raise Refusal(f"{entry.name} says that it takes {max(*stored, entry.nbytes):,} bytes, of {held:,}")
 
     with h5py.File(path, "r") as file:
         for index in chosen.tolist():
@@ -233,21 +233,21 @@ def _check_episode(
 ) -> None:
     steps = len(actions)
     if steps == 0:
-        raise ValueError(f"{where} is empty: at least one step is needed")
+        raise Refusal(f"{where} is empty: at least one step is needed")
     for what, array, needed in (
         ("observations", observations, (steps, *observation_space.shape)),
         ("actions", actions, (steps, *(action_space.shape or ()))),
         ("rewards", rewards, (steps,)),
     ):
         if array.shape != needed:
-            raise ValueError(f"{where} has {what} of shape {array.shape}: {needed} is needed")
+            raise Refusal(f"{where} has {what} of shape {array.shape}: {needed} is needed")
         if not np.isfinite(array).all():
-            raise ValueError(f"{where} holds {what} that are not finite, first at step {_first_bad(array)}")
+            raise Refusal(f"{where} holds {what} that are not finite, first at step {_first_bad(array)}")
     if isinstance(action_space, spaces.Discrete):
         if not ((actions >= 0) & (actions < action_space.n)).all():
-            raise ValueError(f"{where} holds an action outside 0 to {action_space.n - 1}")
+            raise Refusal(f"{where} holds an action outside 0 to {action_space.n - 1}")
     elif not ((actions >= action_space.low - 1e-5) & (actions <= action_space.high + 1e-5)).all():
-        raise ValueError(f"{where} holds an action outside the bounds {_describe(action_space)}")
+        raise Refusal(f"{where} holds an action outside the bounds {_describe(action_space)}")
 
 
 def _first_bad(array: np.ndarray) -> int:

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.errors import UsageError
 from agents.normalization import ObservationNormalization
+from policies.refusal import Refusal
 
 EVALUATION_SEED = 1_000_000_000
 """Episode i of the evaluations during training is seeded EVALUATION_SEED + i; training seeds lie far below."""
@@ -139,9 +139,10 @@ def evaluate(
 def check_length(steps: int) -> None:
     """Give up an episode that never ends.
 
-    :raises UsageError: after `LONGEST_EPISODE` steps
+    :raises Refusal: after `LONGEST_EPISODE` steps
     """
     if steps == LONGEST_EPISODE:
-        raise UsageError(
-            f"an episode of the evaluation is not over after {steps:,} steps: --env-arg max_episode_steps=N is needed"
+        raise Refusal(
+            f"an episode of the evaluation is not over after {steps:,} steps: "
+            "`env_arguments` max_episode_steps=N is needed"
         )

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from agents.sequence_buffer import SequenceRolloutBuffer
 from envs.finite_vec_env import NotFinite, all_finite
 
-REMEDIES = "a smaller {step_size} or --max-grad-norm, or --activation tanh, may help"
-PPO_REMEDIES = REMEDIES.format(step_size="--learning-rate")
+REMEDIES = "a smaller `{step_size}` or `max_grad_norm`, or `activation` tanh, may help"
+PPO_REMEDIES = REMEDIES.format(step_size="learning_rate")
 
 
 def check_rollout(buffer: SequenceRolloutBuffer) -> None:
@@ -46,7 +46,7 @@ def check_gradient(
     :param gradient_norm: of all parameters together, so that the usual case costs two numbers
     :param terms: of the loss, by name
     :param parameters: by name, looked through only to say where it is
-    :param step_size: the option that sets it
+    :param step_size: the field that sets it
     :raises NotFinite: naming the term of the loss and the block of weights
     """
     if math.isfinite(loss.item()) and math.isfinite(gradient_norm.item()):

@@ -173,7 +173,7 @@ def fit(
                 loss.backward()
                 gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
                 check_gradient(
-                    loss, gradient_norm, {"imitation_loss": loss}, policy.named_parameters(), "--demo-learning-rate"
+                    loss, gradient_norm, {"imitation_loss": loss}, policy.named_parameters(), "demo_learning_rate"
                 )
                 optimizer.step()
                 schedule.step()

@@ -23,6 +23,7 @@ from stable_baselines3.common.logger import (
 
 from agents.checkpoint import Checkpoint
 from agents.durable_files import flush_file, write_whole
+from policies.refusal import Refusal
 
 CSV = "progress.csv"
 EVENTS = "events.out.tfevents.*"
@@ -70,15 +71,18 @@ def continued_logger(run: Path, checkpoint: Checkpoint | None) -> Iterator[Logge
     """Yield a logger that writes progress.csv and TensorBoard events into a run folder, and close it.
 
     :param checkpoint: what was written after it is removed first; None for a start, before which all is
-    :raises ValueError: if the checkpoint holds no such positions
+    :raises Refusal: if the checkpoint holds no such positions
     """
     rows, sizes = (0, {}) if checkpoint is None else _positions(checkpoint.state.get("logs"))
-    if checkpoint is None:
-        (run / CSV).unlink(missing_ok=True)
-    _cut_csv(run / CSV, rows)
-    _cut_events(run, sizes)
     with _quiet_writer_threads():
-        logger = Logger(str(run), [AppendedCsv(run / CSV), TensorBoardOutputFormat(str(run))])
+        try:
+            if checkpoint is None:
+                (run / CSV).unlink(missing_ok=True)
+            _cut_csv(run / CSV, rows)
+            _cut_events(run, sizes)
+            logger = Logger(str(run), [AppendedCsv(run / CSV), TensorBoardOutputFormat(str(run))])
+        except OSError as error:
+            raise Refusal(f"{error.filename or run} cannot be written: {error.strerror}") from None
         try:
             yield logger
         finally:
@@ -132,7 +136,7 @@ def _positions(positions: Any) -> tuple[int, dict[str, int]]:
         rows, events = positions.get("rows", -1), positions.get("events")
         if isinstance(events, dict) and all(isinstance(n, int) and n >= 0 for n in (rows, *events.values())):
             return int(rows), {str(name): int(size) for name, size in events.items()}
-    raise ValueError("the checkpoint does not say where the logs ended")
+    raise Refusal("the checkpoint does not say where the logs ended")
 
 
 def _cut_csv(path: Path, rows: int) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
+from policies.refusal import Refusal
+
 CONSTANT = 1e-6
 """An entry whose standard deviation over all data is less than this is taken for constant, and not scaled."""
 
@@ -50,7 +52,7 @@ class ObservationNormalization:
     def from_json(cls, text: str, n_inputs: int) -> "ObservationNormalization":
         """Read what `to_json` wrote.
 
-        :raises ValueError: if the text is no such JSON, or its arrays are not (n_inputs,) finite numbers
+        :raises Refusal: if the text is no such JSON, or its arrays are not (n_inputs,) finite numbers
         """
         try:
             entries: dict[str, Any] = json.loads(text)
@@ -58,13 +60,13 @@ class ObservationNormalization:
             variance = np.asarray(entries["variance"], dtype=np.float64)
             clip, epsilon = float(entries["clip"]), float(entries["epsilon"])
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise ValueError(f"the normalization statistics are damaged: {error!r}") from None
+            raise Refusal(f"the normalization statistics are damaged: {error!r}") from None
         if mean.shape != (n_inputs,) or variance.shape != (n_inputs,):
-            raise ValueError(f"the normalization statistics have shape {mean.shape}: ({n_inputs},) is needed")
+            raise Refusal(f"the normalization statistics have shape {mean.shape}: ({n_inputs},) is needed")
         if not (np.isfinite(mean).all() and np.isfinite(variance).all() and (variance >= 0).all()):
-            raise ValueError("the normalization statistics hold a number that is not finite")
+            raise Refusal("the normalization statistics hold a number that is not finite")
         if not (0 < clip < np.inf and 0 < epsilon < np.inf):
-            raise ValueError("the normalization statistics hold a clip or epsilon that is no positive number")
+            raise Refusal("the normalization statistics hold a clip or epsilon that is no positive number")
         return cls(mean, variance, clip, epsilon)
 
 

@@ -13,6 +13,7 @@ import onnxruntime
 from google.protobuf.message import DecodeError
 
 from policies.architectures import ActorCriticSpecification, LstmSpecification
+from policies.refusal import Refusal
 
 FORMAT = "varied-sparsity-rl policy 1"
 """What the metadata entry `format` of our files says."""
@@ -45,39 +46,39 @@ class PolicyMetadata:
     def to_properties(self) -> dict[str, str]:
         """Return the metadata entries of the file; every one but `format` is JSON.
 
-        :raises ValueError: if an environment argument has no form in JSON
+        :raises Refusal: if an environment argument has no form in JSON
         """
         entries = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         entries["specification"] = self.specification.to_dict()
         try:
             return {"format": FORMAT} | {name: json.dumps(value) for name, value in entries.items()}
         except TypeError as error:
-            raise ValueError(f"the environment's arguments cannot be written into the file: {error}") from None
+            raise Refusal(f"the environment's arguments cannot be written into the file: {error}") from None
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str]) -> "PolicyMetadata":
         """Read what `to_properties` wrote.
 
-        :raises ValueError: if an entry is missing or damaged, or the environment is named as module:id
+        :raises Refusal: if an entry is missing or damaged, or the environment is named as module:id
         """
         if properties.get("format") != FORMAT:
-            raise ValueError(f"its metadata do not say {FORMAT!r}")
+            raise Refusal(f"its metadata do not say {FORMAT!r}")
         try:
             entries = {field.name: json.loads(properties[field.name]) for field in dataclasses.fields(cls)}
         except KeyError as error:
-            raise ValueError(f"its metadata lack the entry {error}") from None
+            raise Refusal(f"its metadata lack the entry {error}") from None
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"its metadata are damaged: {error}") from None
+            raise Refusal(f"its metadata are damaged: {error}") from None
         if not isinstance(entries["env"], str):
-            raise ValueError("its metadata name no environment")
+            raise Refusal("its metadata name no environment")
         if ":" in entries["env"]:
-            raise ValueError(
+            raise Refusal(
                 f"its metadata name the environment {entries['env']!r}: "
                 "module:id is for the command line, a file may only name registered environments"
             )
         for name in ("env_arguments", "versions", "evaluation"):
             if not isinstance(entries[name], dict):
-                raise ValueError(f"the entry {name!r} of its metadata is no table")
+                raise Refusal(f"the entry {name!r} of its metadata is no table")
         entries["specification"] = ActorCriticSpecification.from_dict(entries["specification"])
         return cls(**entries)
 
@@ -113,16 +114,16 @@ class OnnxPolicy:
         :param episode_start: (B,), nonzero where the state is zeroed before the step; nowhere if None
         :return: actions ((B, n_outputs) float32 within their bounds, or (B,) int64 if discrete), means or logits
             (B, n_outputs) float32, and the next state
-        :raises ValueError: for other shapes
+        :raises Refusal: for other shapes
         """
         observation = np.ascontiguousarray(observation, np.float32)
         if observation.ndim != 2 or observation.shape[1] != self.n_inputs:
-            raise ValueError(f"observations have shape {observation.shape}: (B, {self.n_inputs}) is needed")
+            raise Refusal(f"observations have shape {observation.shape}: (B, {self.n_inputs}) is needed")
         B = len(observation)
         state = np.zeros((B, self.state_size), np.float32) if state is None else np.ascontiguousarray(state, np.float32)
         start = np.zeros(B, np.float32) if episode_start is None else np.asarray(episode_start, np.float32)
         if state.shape != (B, self.state_size) or start.shape != (B,):
-            raise ValueError(
+            raise Refusal(
                 f"state and episode starts have shapes {state.shape} and {start.shape}: "
                 f"({B}, {self.state_size}) and ({B},) are needed"
             )
@@ -142,10 +143,10 @@ class OnnxPolicy:
 
         :param state: what the last call returned, or None
         :return: actions and the state to pass on
-        :raises ValueError: for other shapes, or `deterministic=False`, as no exploration noise is exported
+        :raises Refusal: for other shapes, or `deterministic=False`, as no exploration noise is exported
         """
         if not deterministic:
-            raise ValueError("an exported policy is deterministic: it holds no exploration noise")
+            raise Refusal("an exported policy is deterministic: it holds no exploration noise")
         action, _, next_state = self.step(observation, None if state is None else state[0], episode_start)
         return action, (next_state,)
 
@@ -170,29 +171,29 @@ def load_onnx(path: str | Path) -> OnnxPolicy:
 
     onnxruntime sees the file only after every part of it has been checked, as bytes and without its path.
 
-    :raises ValueError: in one line, if the file cannot be read, is damaged or foreign, names external data, or names
+    :raises Refusal: in one line, if the file cannot be read, is damaged or foreign, names external data, or names
         its environment as module:id
     """
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+        raise Refusal(f"{path} cannot be read: {error.strerror}") from None
     try:
         return read_policy(content)
-    except ValueError as error:
-        raise ValueError(f"{path} is no policy of this project: {' '.join(str(error).split())}") from None
+    except Refusal as error:
+        raise Refusal(f"{path} is no policy of this project: {' '.join(str(error).split())}") from None
 
 
 def read_policy(content: bytes) -> OnnxPolicy:
     """Read the bytes of a file as `load_onnx` does.
 
-    :raises ValueError: if they are damaged or foreign
+    :raises Refusal: if they are damaged or foreign
     """
     model = onnx.ModelProto()
     try:
         model.ParseFromString(content)
     except DecodeError:
-        raise ValueError("it is no ONNX file, or a damaged one") from None
+        raise Refusal("it is no ONNX file, or a damaged one") from None
     model.DiscardUnknownFields()
     _check_parts(model)
     properties = {entry.key: entry.value for entry in model.metadata_props}
@@ -206,27 +207,27 @@ def read_policy(content: bytes) -> OnnxPolicy:
         policy.step(np.zeros((2, policy.n_inputs), np.float32))
     except Exception as error:
         # onnx and onnxruntime have a dozen exceptions without a common base; the file is all that can be at fault.
-        raise ValueError(f"its graph is damaged: {error}") from None
+        raise Refusal(f"its graph is damaged: {error}") from None
     return policy
 
 
 def _check_parts(model: onnx.ModelProto) -> None:
     """Refuse everything a policy has no use for, wherever it is nested.
 
-    :raises ValueError: for external data, functions, and operators that are none of ours
+    :raises Refusal: for external data, functions, and operators that are none of ours
     """
     for message in _messages(model):
         if isinstance(message, onnx.TensorProto) and (
             message.external_data or message.data_location != onnx.TensorProto.DEFAULT
         ):
-            raise ValueError(f"the tensor {message.name!r} names external data")
+            raise Refusal(f"the tensor {message.name!r} names external data")
         if isinstance(message, onnx.NodeProto) and (message.domain or message.op_type not in OPERATORS):
-            raise ValueError(f"it has the operator {f'{message.domain}.{message.op_type}'.lstrip('.')!r}")
+            raise Refusal(f"it has the operator {f'{message.domain}.{message.op_type}'.lstrip('.')!r}")
     if model.functions or model.training_info or model.graph.sparse_initializer:
-        raise ValueError("it has functions, training steps or sparse tensors")
+        raise Refusal("it has functions, training steps or sparse tensors")
     for opset in model.opset_import:
         if opset.domain or opset.version != OPSET:
-            raise ValueError(f"it needs the operators {opset.domain or 'ai.onnx'} {opset.version}")
+            raise Refusal(f"it needs the operators {opset.domain or 'ai.onnx'} {opset.version}")
 
 
 def _messages(message: Any) -> Iterator[Any]:
@@ -241,7 +242,7 @@ def _messages(message: Any) -> Iterator[Any]:
 def _check_interface(graph: onnx.GraphProto, specification: ActorCriticSpecification) -> None:
     """Check names, types and sizes of inputs and outputs.
 
-    :raises ValueError: if they are not a policy's
+    :raises Refusal: if they are not a policy's
     """
     actor = specification.actor
     discrete = any(output.name == "logits" for output in graph.output)
@@ -264,4 +265,4 @@ def _check_interface(graph: onnx.GraphProto, specification: ActorCriticSpecifica
         found[value.name] = (tensor.elem_type, tuple(dimensions[1:])) if dimensions[:1] == [None] else None
     if found != expected or len(graph.input) != 3 or len(graph.output) != 3:
         names = ", ".join(f"{value.name!r}" for value in [*graph.input, *graph.output])
-        raise ValueError(f"its inputs and outputs ({names}) are not those of its specification")
+        raise Refusal(f"its inputs and outputs ({names}) are not those of its specification")

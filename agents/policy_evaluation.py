@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents.errors import UsageError, usage_errors
 from agents.evaluation import Evaluation, evaluate
 from agents.intervals import Interval, bootstrap_interval, wilson_interval
 from agents.onnx_policy import OnnxPolicy
@@ -19,6 +18,7 @@ from envs.lookup import RANDOM_ANOMALY, check_render_mode
 from envs.rendering import check_display
 from envs.thread_vec_env import EnvironmentFailure
 from envs.vectorization import make_vec_env
+from policies.refusal import Refusal
 
 
 @dataclass(frozen=True)
@@ -87,23 +87,22 @@ def evaluate_policy(
 
     :param deterministic: take the likeliest action; otherwise actions are drawn, from a generator seeded first_seed
     :param watch: show the episodes in a window, one after the other; once it is closed, the rest is played unseen
-    :raises UsageError: if a number does not fit, an ONNX policy is to draw actions, or there is no window to watch
+    :raises Refusal: if a number does not fit, an ONNX policy is to draw actions, or there is no window to watch
     """
     arguments, n_envs, vectorization = policy.env_arguments, EVALUATION_ENVIRONMENTS, policy.vectorization
-    with usage_errors():
-        check_episodes(policy, episodes, first_seed, deterministic)
-        if watch:
-            check_render_mode(policy.env, policy.env_arguments, "human")
-            check_display()
-            arguments, n_envs, vectorization = {**arguments, "render_mode": "human"}, 1, "serial"
-        environments = make_vec_env(
-            policy.env,
-            arguments=arguments,
-            n_envs=min(episodes, n_envs),
-            seed=0,
-            vectorization=vectorization,
-            training=False,
-        )
+    check_episodes(policy, episodes, first_seed, deterministic)
+    if watch:
+        check_render_mode(policy.env, policy.env_arguments, "human")
+        check_display()
+        arguments, n_envs, vectorization = {**arguments, "render_mode": "human"}, 1, "serial"
+    environments = make_vec_env(
+        policy.env,
+        arguments=arguments,
+        n_envs=min(episodes, n_envs),
+        seed=0,
+        vectorization=vectorization,
+        training=False,
+    )
     with torch_threads("cpu"), torch.random.fork_rng(devices=()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*GLFW")  # it minds that a window was closed
         torch.manual_seed(first_seed)
@@ -120,7 +119,7 @@ def evaluate_policy(
             )
         except EnvironmentFailure as failure:
             if watch and (failure.episode, failure.step) == (1, 0):  # at the first reset the window is opened
-                raise UsageError(f"--watch: {policy.env} cannot be shown here: {failure.__cause__}") from failure
+                raise Refusal(f"`watch`: {policy.env} cannot be shown here: {failure.__cause__}") from failure
             raise
         finally:
             environments.close()
@@ -128,19 +127,19 @@ def evaluate_policy(
 
 
 def check_episodes(
-    policy: TrainedPolicy, episodes: int, first_seed: int, deterministic: bool, *, option: str = "--episodes"
+    policy: TrainedPolicy, episodes: int, first_seed: int, deterministic: bool, *, field: str = "episodes"
 ) -> None:
     """Refuse what cannot be played.
 
-    :param option: what the number of episodes is called
-    :raises ValueError: one line that names the option at fault
+    :param field: what the number of episodes is called
+    :raises Refusal: one line that names the field at fault
     """
     if episodes < 1:
-        raise ValueError(f"{option} {episodes} does not fit: at least 1 is needed")
+        raise Refusal(f"`{field}` {episodes} does not fit: at least 1 is needed")
     if not 0 <= first_seed < 2**31:
-        raise ValueError(f"--seed {first_seed} does not fit: a whole number from 0 to {2**31 - 1} is needed")
+        raise Refusal(f"`seed` {first_seed} does not fit: a whole number from 0 to {2**31 - 1} is needed")
     if not deterministic and isinstance(policy.policy, OnnxPolicy):
-        raise ValueError(f"--stochastic does not fit {policy.source}: an ONNX file holds no exploration noise")
+        raise Refusal(f"`stochastic` does not fit {policy.source}: an ONNX file holds no exploration noise")
 
 
 def _line(name: str, value: str, interval: Interval | None = None, form: str = "") -> str:

@@ -16,7 +16,6 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.agent_building import load_agent, specification_of
 from agents.configuration import TrainingConfiguration
-from agents.errors import usage_errors
 from agents.normalization import ObservationNormalization
 from agents.onnx_policy import PolicyMetadata, load_onnx
 from agents.policy_graph import policy_model
@@ -24,6 +23,7 @@ from agents.run_folder import RunFolder, Which
 from agents.torchscript_policy import load_torchscript, save_torchscript
 from envs.vectorization import make_vec_env, with_split
 from policies.lstm_policy import LstmPolicy
+from policies.refusal import Refusal
 from policies.sequence_policy import Pair, SequencePolicy
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 
@@ -80,21 +80,20 @@ def export_policy(
     :param output: the file; by default `policy.onnx` or `policy.pt` in the run folder
     :param which: best/ or final/ of the run folder
     :param form: "onnx", or "torchscript" for libtorch, which PyTorch has deprecated
-    :raises UsageError: if the folder is no run, a file in it is damaged, or the output cannot be written
+    :raises Refusal: if the folder is no run, a file in it is damaged, or the output cannot be written
     :raises UnfaithfulExport: if the file does not act as the policy does; it is not kept then
     """
-    with usage_errors():
-        policy, normalization, configuration = load_agent(run, which)
-        output = _check_output(Path(run) / f"policy{SUFFIXES[form]}" if output is None else Path(output), form)
-        metadata = PolicyMetadata(
-            env=configuration.env,
-            env_arguments=configuration.env_arguments,
-            specification=specification_of(configuration, policy.observation_space, policy.action_space),
-            versions={name: version(name) for name in PACKAGES},
-            evaluation=RunFolder.open(run).read_figures(which),
-        )
-        properties = metadata.to_properties()
-        environments = _environments(configuration)
+    policy, normalization, configuration = load_agent(run, which)
+    output = _check_output(Path(run) / f"policy{SUFFIXES[form]}" if output is None else Path(output), form)
+    metadata = PolicyMetadata(
+        env=configuration.env,
+        env_arguments=configuration.env_arguments,
+        specification=specification_of(configuration, policy.observation_space, policy.action_space),
+        versions={name: version(name) for name in PACKAGES},
+        evaluation=RunFolder.open(run).read_figures(which),
+    )
+    properties = metadata.to_properties()
+    environments = _environments(configuration)
     temporary = output.with_name(f".{output.name}.tmp")
     try:
         if form == "onnx":
@@ -188,14 +187,14 @@ def _environments(configuration: TrainingConfiguration) -> VecEnv:
 def _check_output(output: Path, form: Format) -> Path:
     """Refuse a file that cannot be written, before anything is computed.
 
-    :raises ValueError: one line that names `--output`
+    :raises Refusal: one line that names the output
     """
     if output.suffix != SUFFIXES[form]:
-        raise ValueError(f"--output {output} does not fit: a name that ends in {SUFFIXES[form]} is needed")
+        raise Refusal(f"`output` {output} does not fit: a name that ends in {SUFFIXES[form]} is needed")
     if not output.parent.is_dir():
-        raise ValueError(f"--output {output} does not fit: {output.parent} is no folder")
+        raise Refusal(f"`output` {output} does not fit: {output.parent} is no folder")
     if output.is_dir():
-        raise ValueError(f"--output {output} does not fit: it is a folder")
+        raise Refusal(f"`output` {output} does not fit: it is a folder")
     if not os.access(output.parent, os.W_OK):
-        raise ValueError(f"--output {output} cannot be written")
+        raise Refusal(f"`output` {output} cannot be written")
     return output

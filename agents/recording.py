@@ -13,13 +13,13 @@ import numpy as np
 import torch
 
 from agents.belief_pictures import FRAMES_PER_SECOND, belief_frames, belief_picture, play_with_beliefs
-from agents.errors import UsageError, usage_errors
 from agents.evaluation import check_length
 from agents.policy_evaluation import check_episodes
 from agents.trained_policy import TrainedPolicy
 from agents.training import torch_threads
 from envs.lookup import RANDOM_ANOMALY, check_render_mode, make_environment
 from envs.rendering import prepare_off_screen_rendering
+from policies.refusal import Refusal
 
 MOST_FRAMES_PER_SECOND = {".mp4": 50.0, ".gif": 20.0}
 """An environment that is rendered faster loses frames, not pace."""
@@ -52,27 +52,26 @@ def record(
 
     :param path: .mp4 or .gif, for Random Anomaly .png too; replaces a file that exists, when all is done
     :param deterministic: see `agents.policy_evaluation.evaluate_policy`
-    :raises UsageError: before anything is played, if the path does not fit or cannot be written, the environment
+    :raises Refusal: before anything is played, if the path does not fit or cannot be written, the environment
         renders no pictures, or a library that it takes is missing
     """
     path = Path(path)
-    with usage_errors():
-        check_episodes(policy, episodes, first_seed, deterministic, option="--video-episodes")
-        suffixes = (*_ENCODING, ".png") if policy.env == RANDOM_ANOMALY else tuple(_ENCODING)
-        if path.suffix not in suffixes:
-            raise ValueError(f"--video {path} does not fit {policy.env}: {' or '.join(suffixes)} is needed at its end")
-        if path.suffix == ".png" and episodes > MOST_IN_A_PICTURE:
-            raise ValueError(
-                f"--video-episodes {episodes} does not fit {path}: "
-                f"a still picture has room for {MOST_IN_A_PICTURE}, .mp4 or .gif for more"
-            )
-        unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
-        if path.is_dir():
-            raise ValueError(f"--video {path} cannot be written: it is a folder")
-        try:
-            unfinished.touch()
-        except OSError as error:
-            raise ValueError(f"--video {path} cannot be written: {error.strerror}") from None
+    check_episodes(policy, episodes, first_seed, deterministic, field="video_episodes")
+    suffixes = (*_ENCODING, ".png") if policy.env == RANDOM_ANOMALY else tuple(_ENCODING)
+    if path.suffix not in suffixes:
+        raise Refusal(f"`video` {path} does not fit {policy.env}: {' or '.join(suffixes)} is needed at its end")
+    if path.suffix == ".png" and episodes > MOST_IN_A_PICTURE:
+        raise Refusal(
+            f"`video_episodes` {episodes} does not fit {path}: "
+            f"a still picture has room for {MOST_IN_A_PICTURE}, .mp4 or .gif for more"
+        )
+    unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
+    if path.is_dir():
+        raise Refusal(f"`video` {path} cannot be written: it is a folder")
+    try:
+        unfinished.touch()
+    except OSError as error:
+        raise Refusal(f"`video` {path} cannot be written: {error.strerror}") from None
     try:
         with torch_threads("cpu"), torch.random.fork_rng(devices=()):
             torch.manual_seed(first_seed)
@@ -120,20 +119,19 @@ def thinned(fps: float, suffix: str) -> tuple[float, int]:
 def _rendering_environment(policy: TrainedPolicy) -> gymnasium.Env:
     """Make the environment so that it renders, and show that it does.
 
-    :raises UsageError: if it does not
+    :raises Refusal: if it does not
     """
-    with usage_errors():
-        check_render_mode(policy.env, policy.env_arguments, "rgb_array")
-        environment = make_environment(policy.env, {**policy.env_arguments, "render_mode": "rgb_array"})
-        if hasattr(environment.unwrapped, "mujoco_renderer"):
-            prepare_off_screen_rendering()
+    check_render_mode(policy.env, policy.env_arguments, "rgb_array")
+    environment = make_environment(policy.env, {**policy.env_arguments, "render_mode": "rgb_array"})
+    if hasattr(environment.unwrapped, "mujoco_renderer"):
+        prepare_off_screen_rendering()
     environment.reset(seed=0)
     try:
         environment.render()
     except Exception as error:
         environment.close()
         reason = " ".join(str(error).split())
-        raise UsageError(f"--video: {policy.env} cannot be rendered here: {type(error).__name__}: {reason}") from error
+        raise Refusal(f"`video`: {policy.env} cannot be rendered here: {type(error).__name__}: {reason}") from error
     return environment
 
 

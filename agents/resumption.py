@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agents.configuration import TrainingConfiguration, configure, option_name
+from agents.configuration import TrainingConfiguration, configure
 from agents.run_folder import RunFolder
+from policies.refusal import Refusal
 
 CHANGEABLE = ("total_timesteps", "device", "eval_every", "eval_episodes", "checkpoint_every", "keep", "progress")
 """Options that a resumed run may have another value of; all others would make it another experiment."""
@@ -18,26 +19,26 @@ def configuration_to_resume(run: str | Path, options: Mapping[str, Any]) -> tupl
 
     :param run: its folder
     :param options: fields of the configuration that were given anew
-    :raises ValueError: if it is no run, an option differs that cannot change, or the run is finished
+    :raises Refusal: if it is no run, an option differs that cannot change, or the run is finished
     """
     folder = RunFolder.open(run)
     recorded = folder.read_configuration()
     for name, value in options.items():
         old = getattr(recorded, name)
         if value != old and name not in CHANGEABLE:
-            raise ValueError(
-                f"{option_name(name)} {value} does not fit the resumed run, which has {old}: "
-                f"only {', '.join(option_name(name) for name in CHANGEABLE)} may change"
+            raise Refusal(
+                f"`{name}` {value} does not fit the resumed run, which has {old}: "
+                f"only {', '.join(f'`{name}`' for name in CHANGEABLE)} may change"
             )
     fields = {field.name: getattr(recorded, field.name) for field in dataclasses.fields(recorded)}
     configuration = configure(**(fields | dict(options)))
     finished = finished_steps(folder)
     if finished is not None and configuration.demos_only:
-        raise ValueError(f"the run {folder.path} is finished: it learns from demonstrations alone")
+        raise Refusal(f"the run {folder.path} is finished: it learns from demonstrations alone")
     if finished is not None and finished >= configuration.last_step:
-        raise ValueError(
+        raise Refusal(
             f"the run {folder.path} is finished, after {finished} steps: "
-            f"to go on, --total-timesteps above {finished} is needed"
+            f"to go on, `total_timesteps` above {finished} is needed"
         )
     return folder, configuration
 
@@ -45,17 +46,17 @@ def configuration_to_resume(run: str | Path, options: Mapping[str, Any]) -> tupl
 def finished_steps(folder: RunFolder) -> int | None:
     """Return the number of steps after which a run was finished; None if it was not yet.
 
-    :raises ValueError: if its result.json is damaged
+    :raises Refusal: if its result.json is damaged
     """
     file = folder.path / "result.json"
     if not file.is_file():
         return None
     try:
         steps = json.loads(file.read_text())["steps"]
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         steps = None
     if type(steps) is not int:
-        raise ValueError(f"{file} is damaged: it holds no number of steps")
+        raise Refusal(f"{file} is damaged: it holds no number of steps")
     return steps
 
 

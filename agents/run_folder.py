@@ -20,6 +20,7 @@ from agents.configuration import TrainingConfiguration, from_yaml, to_yaml
 from agents.durable_files import write_whole
 from agents.normalization import ObservationNormalization
 from policies.architectures import ActorCriticSpecification
+from policies.refusal import Refusal
 from policies.sequence_policy import PolicyShapes
 
 Which = Literal["best", "final"]
@@ -57,16 +58,16 @@ class SavedPolicy:
     def of_state(cls, state: dict[str, Any]) -> "SavedPolicy":
         """Return the policy that `get_state` describes.
 
-        :raises ValueError: if it holds something else than arrays
+        :raises Refusal: if it holds something else than arrays
         """
         tensors, normalization = state["tensors"], state["normalization"]
         if not all(isinstance(tensor, np.ndarray) for tensor in tensors.values()):
-            raise ValueError("a policy's weights are no arrays")
+            raise Refusal("a policy's weights are no arrays")
         if normalization is None:
             return cls(dict(tensors), None)
         mean, variance = normalization["mean"], normalization["variance"]
         if not (isinstance(mean, np.ndarray) and isinstance(variance, np.ndarray)):
-            raise ValueError("normalization statistics are no arrays")
+            raise Refusal("normalization statistics are no arrays")
         clip, epsilon = float(normalization["clip"]), float(normalization["epsilon"])
         return cls(dict(tensors), ObservationNormalization(mean, variance, clip, epsilon))
 
@@ -85,7 +86,7 @@ class RunFolder:
     def create(cls, configuration: TrainingConfiguration, run_name: str) -> "RunFolder":
         """Make the folder of a new run, with its config.yaml: there is no moment at which one is without the other.
 
-        :raises ValueError: if it exists already or cannot be made
+        :raises Refusal: if it exists already or cannot be made
         """
         environment = configuration.env.rpartition(":")[2].replace("/", "-")
         path = Path(configuration.log_dir) / environment / run_name
@@ -99,24 +100,22 @@ class RunFolder:
             unfinished.path.rename(path)
         except FileExistsError as error:
             if Path(str(error.filename)) == path:
-                raise ValueError(
-                    f"--run-name {run_name}: the run {path} exists already, another name is needed"
-                ) from None
-            raise ValueError(f"--log-dir {configuration.log_dir}: {error.filename} is no folder") from None
+                raise Refusal(f"`run_name` {run_name}: the run {path} exists already, another name is needed") from None
+            raise Refusal(f"`log_dir` {configuration.log_dir}: {error.filename} is no folder") from None
         except OSError as error:
-            raise ValueError(f"--log-dir {configuration.log_dir} cannot be written: {error.strerror}") from None
+            raise Refusal(f"`log_dir` {configuration.log_dir} cannot be written: {error.strerror}") from None
         if not os.access(path, os.W_OK):
-            raise ValueError(f"--log-dir {configuration.log_dir} cannot be written")
+            raise Refusal(f"`log_dir` {configuration.log_dir} cannot be written")
         return cls(path)
 
     @classmethod
     def open(cls, path: str | Path) -> "RunFolder":
         """Open the folder of an existing run.
 
-        :raises ValueError: if it holds no config.yaml
+        :raises Refusal: if it holds no config.yaml
         """
         if not (Path(path) / "config.yaml").is_file():
-            raise ValueError(f"{path} is no run folder: it holds no config.yaml")
+            raise Refusal(f"{path} is no run folder: it holds no config.yaml")
         return cls(Path(path))
 
     def write_configuration(self, configuration: TrainingConfiguration) -> None:
@@ -127,15 +126,19 @@ class RunFolder:
     def read_configuration(self) -> TrainingConfiguration:
         """Read config.yaml through the checks of the command line.
 
-        :raises ValueError: if it does not fit, or names an environment as module:id, which would import the module
+        :raises Refusal: if it does not fit, or names an environment as module:id, which would import the module
         """
+        file = self.path / "config.yaml"
         try:
-            configuration = from_yaml((self.path / "config.yaml").read_text())
+            text = file.read_text()
         except UnicodeDecodeError:
-            raise ValueError(f"{self.path / 'config.yaml'} is no text") from None
+            raise Refusal(f"{file} is no text") from None
+        except OSError as error:
+            raise Refusal(f"{file} cannot be read: {error.strerror}") from None
+        configuration = from_yaml(text)
         if ":" in configuration.env:
-            raise ValueError(
-                f"{self.path / 'config.yaml'} names the environment {configuration.env!r}: "
+            raise Refusal(
+                f"{file} names the environment {configuration.env!r}: "
                 "module:id is for the command line, a file may only name registered environments"
             )
         return configuration
@@ -143,13 +146,13 @@ class RunFolder:
     def read_network(self) -> ActorCriticSpecification:
         """Read network.json.
 
-        :raises ValueError: if it is missing or damaged
+        :raises Refusal: if it is missing or damaged
         """
         file = self.path / "network.json"
         try:
             return ActorCriticSpecification.from_dict(json.loads(file.read_text()))
         except (OSError, ValueError, RecursionError) as error:
-            raise ValueError(f"{file} is missing or damaged: {' '.join(str(error).split())}") from None
+            raise Refusal(f"{file} is missing or damaged: {' '.join(str(error).split())}") from None
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a table of plain values as JSON, whole or not at all; NaN and infinities, which JSON lacks, as null."""
@@ -158,17 +161,17 @@ class RunFolder:
     def read_figures(self, which: Which) -> dict[str, Any]:
         """Read the evaluation of best/ or final/ from result.json; empty if the training did not come to its end.
 
-        :raises ValueError: if the file is damaged
+        :raises Refusal: if the file is damaged
         """
         file = self.path / "result.json"
         if not file.is_file():
             return {}
         try:
             figures = json.loads(file.read_text())[which]
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise ValueError(f"{file} is damaged: {error!r}") from None
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise Refusal(f"{file} is damaged: {error!r}") from None
         if not isinstance(figures, dict):
-            raise ValueError(f"{file} is damaged: {which!r} is no table")
+            raise Refusal(f"{file} is damaged: {which!r} is no table")
         return figures
 
     def save_policy(self, which: Which, policy: nn.Module, normalization: ObservationNormalization | None) -> None:
@@ -186,14 +189,14 @@ class RunFolder:
     def policy_shapes(self, which: Which) -> PolicyShapes:
         """Read what the policy of best/ or final/ takes and gives, without loading it.
 
-        :raises ValueError: if a file is missing or damaged
+        :raises Refusal: if a file is missing or damaged
         """
         actor, file = self.read_network().actor, self._weights(which)
         try:
             with safetensors.safe_open(file, framework="pt") as tensors:
                 discrete = "log_std" not in list(tensors.keys())
-        except safetensors.SafetensorError as error:
-            raise ValueError(f"{file} holds no policy: {str(error).splitlines()[0]}") from None
+        except (OSError, safetensors.SafetensorError) as error:
+            raise Refusal(f"{file} holds no policy: {str(error).splitlines()[0]}") from None
         return PolicyShapes(actor.n_inputs, actor.n_outputs, discrete)
 
     def load_policy(self, which: Which, policy: nn.Module, n_inputs: int) -> ObservationNormalization | None:
@@ -201,20 +204,26 @@ class RunFolder:
 
         :param n_inputs: size of the observation, which the statistics must have
         :return: the normalization statistics, or None if the run has none
-        :raises ValueError: if a file is missing, damaged, or of another network
+        :raises Refusal: if a file is missing, damaged, or of another network
         """
         file = self._weights(which)
         try:
             policy.load_state_dict(safetensors.torch.load_file(file, device="cpu"))
-        except (safetensors.SafetensorError, RuntimeError) as error:
-            raise ValueError(f"{file} does not hold this run's network: {str(error).splitlines()[0]}") from None
+        except (OSError, safetensors.SafetensorError, RuntimeError) as error:
+            raise Refusal(f"{file} does not hold this run's network: {str(error).splitlines()[0]}") from None
         statistics = self.path / which / "normalization.json"
-        return ObservationNormalization.from_json(statistics.read_text(), n_inputs) if statistics.is_file() else None
+        if not statistics.is_file():
+            return None
+        try:
+            text = statistics.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Refusal(f"{statistics} cannot be read: {error}") from None
+        return ObservationNormalization.from_json(text, n_inputs)
 
     def _weights(self, which: Which) -> Path:
         file = self.path / which / "policy.safetensors"
         if not file.is_file():
-            raise ValueError(f"{self.path} holds no {which}/policy.safetensors")
+            raise Refusal(f"{self.path} holds no {which}/policy.safetensors")
         return file
 
 

@@ -11,6 +11,7 @@ from stable_baselines3.common.utils import explained_variance
 from agents.finite import check_gradient, check_rollout, explain_failed_step
 from agents.imitation import ImitationLoss
 from agents.sequence_buffer import SequenceBatch, SequenceRolloutBuffer
+from policies.refusal import Refusal
 from policies.sequence_policy import SequencePolicy
 
 
@@ -38,7 +39,7 @@ class SequencePPO(RecurrentPPO):
         action decides and the others change nothing, whose noise would drown the signal
     :param critic_rollouts: rollouts at the beginning from which the critic alone learns, for a policy that can do
         something already: the advantages of an untrained critic would destroy it
-    :raises ValueError: if `batch_size` is no multiple of `n_steps` or larger than the rollout
+    :raises Refusal: if `batch_size` is no multiple of `n_steps` or larger than the rollout
     """
 
     policy: SequencePolicy
@@ -57,7 +58,7 @@ class SequencePPO(RecurrentPPO):
         **kwargs: Any,
     ) -> None:
         if loss_steps not in ("all", "last"):
-            raise ValueError(f"--loss-steps {loss_steps!r} is unknown: all or last is needed")
+            raise Refusal(f"`loss_steps` {loss_steps!r} is unknown: all or last is needed")
         self.loss_steps = loss_steps
         self.critic_rollouts = critic_rollouts
         self.imitation = None
@@ -129,7 +130,7 @@ class SequencePPO(RecurrentPPO):
                 self.policy.optimizer.zero_grad()
                 loss.backward()
                 gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
-                check_gradient(loss, gradient_norm, terms, self.policy.named_parameters(), "--learning-rate")
+                check_gradient(loss, gradient_norm, terms, self.policy.named_parameters(), "learning_rate")
                 self.policy.optimizer.step()
             self._n_updates += 1
             if not keep_on:
@@ -201,10 +202,10 @@ class SequencePPO(RecurrentPPO):
 def check_batch_size(batch_size: int, n_steps: int, n_envs: int) -> None:
     """Refuse minibatches that would cut sequences.
 
-    :raises ValueError: if `batch_size` is no multiple of `n_steps`, or larger than n_steps · n_envs
+    :raises Refusal: if `batch_size` is no multiple of `n_steps`, or larger than n_steps · n_envs
     """
     if not max(n_steps, 2) <= batch_size <= n_steps * n_envs or batch_size % n_steps:
-        raise ValueError(
-            f"--batch-size {batch_size} does not fit: minibatches are whole sequences, so a multiple of "
-            f"--n-steps {n_steps} from 2 up to {n_steps * n_envs} ({n_envs} environments) is needed"
+        raise Refusal(
+            f"`batch_size` {batch_size} does not fit: minibatches are whole sequences, so a multiple of "
+            f"`n_steps` {n_steps} from 2 up to {n_steps * n_envs} ({n_envs} environments) is needed"
         )

@@ -16,6 +16,7 @@ from agents.run_folder import RunFolder, Which
 from envs.lookup import check_environment, environment_spaces
 from envs.presets import preset_for
 from envs.vectorization import with_split
+from policies.refusal import Refusal
 from policies.sequence_policy import PolicyShapes, SequencePolicy
 
 
@@ -62,20 +63,20 @@ def load_trained_policy(
     :param which: of a run folder, default best
     :param env: registered id of another environment; the recorded arguments are not for it
     :param env_arguments: of the environment, beside the recorded ones
-    :raises ValueError: if the path is neither, a file is damaged or foreign, the environment cannot be made, or its
+    :raises Refusal: if the path is neither, a file is damaged or foreign, the environment cannot be made, or its
         observation size or its kind or number of actions is another than the policy's
     """
     path = Path(path)
     if path.suffix == ".onnx":
         if which is not None:
-            raise ValueError(f"--which {which} does not fit {path}: it is for run folders, a file holds one policy")
+            raise Refusal(f"`which` {which} does not fit {path}: it is for run folders, a file holds one policy")
         exported = load_onnx(path)
         env, arguments = _environment(exported.env, exported.env_arguments, env, env_arguments or {})
         shapes = PolicyShapes(exported.n_inputs, exported.n_outputs, exported.discrete)
         _check_shapes(path, shapes, env, environment_spaces(env, arguments))
         return TrainedPolicy(path, exported, None, env, arguments, preset_for(env).vectorization)
     if path.is_file():
-        raise ValueError(f"{path} is neither a run folder nor an .onnx file")
+        raise Refusal(f"{path} is neither a run folder nor an .onnx file")
     which = which or "best"
     folder = RunFolder.open(path)
     recorded = folder.read_configuration()
@@ -93,16 +94,16 @@ def _environment(
     """Return the environment to evaluate in, and its arguments."""
     for name, instead in (
         ("split", "evaluations are over the test split"),
-        ("render_mode", "--video or --watch sets it"),
+        ("render_mode", "`video` or `watch` sets it"),
     ):
         if name in given:
-            raise ValueError(f"--env-arg {name}={given[name]} does not fit: {instead}")
+            raise Refusal(f"`env_arguments` {name}={given[name]} does not fit: {instead}")
     try:
         env = check_environment(recorded if env is None else env, allow_module=False)
-    except ValueError as error:
+    except Refusal as error:
         if env is not None:
             raise
-        raise ValueError(f"{error}, or --env MODULE:{recorded} if a module of yours registers it") from None
+        raise Refusal(f"{error}, or `env` MODULE:{recorded} if a module of yours registers it") from None
     arguments = {name: value for name, value in recorded_arguments.items() if name not in ("split", "render_mode")}
     return env, with_split(env, {**(arguments if env == recorded else {}), **given}, "test")
 
@@ -110,7 +111,7 @@ def _environment(
 def _check_shapes(path: Path, shapes: PolicyShapes, env: str, spaces: tuple[Space, Space]) -> None:
     needed = PolicyShapes.of(*spaces)
     if shapes != needed:
-        raise ValueError(f"{path} does not fit {env}: its policy is for {shapes}, the environment has {needed}")
+        raise Refusal(f"{path} does not fit {env}: its policy is for {shapes}, the environment has {needed}")
 
 
 def _torch_parameters(policy: SequencePolicy, observations: np.ndarray) -> np.ndarray:

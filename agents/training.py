@@ -26,7 +26,6 @@ from agents.checkpoint import checkpoint_to_resume
 from agents.checkpointing import CheckpointCallback
 from agents.configuration import TrainingConfiguration, to_yaml
 from agents.demonstration_phase import DemonstrationCallback, DemonstrationSplit, demonstrations_of
-from agents.errors import usage_errors
 from agents.evaluation import FINAL_SEED, Evaluation, evaluate
 from agents.imitation import FitPoint
 from agents.interruption import InterruptibleVecEnv, InterruptionCallback, SignalWatch
@@ -42,6 +41,7 @@ from envs.lookup import environment_spaces
 from envs.vectorization import make_vec_env, with_split
 from policies.architectures import ActorCriticSpecification
 from policies.initialization import parse_initialization
+from policies.refusal import Refusal
 
 EVALUATION_ENVIRONMENTS = 64
 """Most environments that an evaluation steps together."""
@@ -69,16 +69,15 @@ class TrainingResult:
 def plan_training(configuration: TrainingConfiguration) -> ActorCriticSpecification:
     """Check everything that can be checked before a training starts, and return the networks it would train.
 
-    :raises UsageError: one line that names the option at fault and what would fit
+    :raises Refusal: one line that names the option at fault and what would fit
     """
-    with usage_errors():
-        check_device(configuration.device)
-        check_batch_size(configuration.batch_size, configuration.n_steps, configuration.n_envs)
-        parse_initialization(configuration.init)
-        observation_space, action_space = environment_spaces(
-            configuration.env, configuration.env_arguments, reward=configuration.reward
-        )
-        return specification_of(configuration, observation_space, action_space)
+    check_device(configuration.device)
+    check_batch_size(configuration.batch_size, configuration.n_steps, configuration.n_envs)
+    parse_initialization(configuration.init)
+    observation_space, action_space = environment_spaces(
+        configuration.env, configuration.env_arguments, reward=configuration.reward
+    )
+    return specification_of(configuration, observation_space, action_space)
 
 
 def train(
@@ -91,7 +90,7 @@ def train(
     :param callbacks: Stable-Baselines3 callbacks to run beside the product's own; those with `get_state` and
         `set_state` are part of checkpoints
     :param resume: folder of the run to go on with; see `agents.resumption.configuration_to_resume`
-    :raises UsageError: if something in the configuration does not fit; nothing is written then
+    :raises Refusal: if something in the configuration does not fit; nothing is written then
     :raises TrainingStopped: if it cannot go on: a number is not finite, an environment raised, the disk is full
     :raises Interrupted: for the two signals
     """
@@ -99,20 +98,15 @@ def train(
     started = time.perf_counter()
     with ExitStack() as cleanup:
         signals = cleanup.enter_context(SignalWatch())
-        with usage_errors():
-            demonstrations = demonstrations_of(configuration)
-            environments = training_environments(configuration, demonstrations)
-            cleanup.callback(environments.close)
-            evaluation_environments = InterruptibleVecEnv(
-                held_out_environments(configuration, "validation"), signals.check
-            )
-            cleanup.callback(evaluation_environments.close)
-            folder = resume or RunFolder.create(
-                configuration, configuration.run_name or default_run_name(configuration)
-            )
-            cleanup.enter_context(run_lock(folder.path))
-            checkpoint = checkpoint_to_resume(folder.path) if resume else None
-            logger = cleanup.enter_context(continued_logger(folder.path, checkpoint))
+        demonstrations = demonstrations_of(configuration)
+        environments = training_environments(configuration, demonstrations)
+        cleanup.callback(environments.close)
+        evaluation_environments = InterruptibleVecEnv(held_out_environments(configuration, "validation"), signals.check)
+        cleanup.callback(evaluation_environments.close)
+        folder = resume or RunFolder.create(configuration, configuration.run_name or default_run_name(configuration))
+        cleanup.enter_context(run_lock(folder.path))
+        checkpoint = checkpoint_to_resume(folder.path) if resume else None
+        logger = cleanup.enter_context(continued_logger(folder.path, checkpoint))
         evaluation_callback = EvaluationCallback(
             evaluation_environments, every=configuration.eval_every, episodes=configuration.eval_episodes, folder=folder
         )
@@ -143,8 +137,7 @@ def train(
         if checkpoint is None:
             algorithm.logger.record("configuration", f"```yaml\n{to_yaml(configuration)}```", exclude=("csv", "stdout"))
         else:
-            with usage_errors():
-                checkpoints.restore(algorithm, checkpoint, changed_options(folder.read_configuration(), configuration))
+            checkpoints.restore(algorithm, checkpoint, changed_options(folder.read_configuration(), configuration))
             folder.write_configuration(configuration)
         if configuration.progress:
             own.append(cleanup.enter_context(progress_bar()))
@@ -280,7 +273,7 @@ def default_run_name(configuration: TrainingConfiguration) -> str:
 def check_device(device: str) -> None:
     """Refuse a device that torch does not know or that this machine does not have.
 
-    :raises ValueError: one line that names what would fit
+    :raises Refusal: one line that names what would fit
     """
     if device == "auto":
         return
@@ -288,7 +281,7 @@ def check_device(device: str) -> None:
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError):
         available = "auto, cpu or cuda" if torch.cuda.is_available() else "auto or cpu"
-        raise ValueError(f"--device {device} is not available here: {available} is needed") from None
+        raise Refusal(f"`device` {device} is not available here: {available} is needed") from None
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from agents.sequence_ppo import SequencePPO
 from envs.environment_state import copy_array, generator_state, set_generator_state, set_vec_env_state, vec_env_state
+from policies.refusal import Refusal
 
 State = dict[str, Any]
 FRESH_SEEDS = 900_000_000
@@ -102,7 +103,7 @@ def fitting_checkpoint() -> Iterator[None]:
         raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RuntimeError) as error:
         reason = " ".join(f"{type(error).__name__} {error}".split())
-        raise ValueError(f"the checkpoint does not fit this run: {reason}") from error
+        raise Refusal(f"the checkpoint does not fit this run: {reason}") from error
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:

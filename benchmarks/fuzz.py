@@ -45,7 +45,6 @@ from agents.checkpointing import CheckpointCallback
 from agents.command_line import run as run_command
 from agents.configuration import TrainingConfiguration, configure
 from agents.demonstrations import load_demonstrations
-from agents.errors import UsageError
 from agents.log_continuation import continued_logger
 from agents.policy_export import export_policy
 from agents.resumption import configuration_to_resume
@@ -57,6 +56,7 @@ from agents.training import build_algorithm, plan_training, train, training_envi
 from benchmarks.harness import FOLDER, RESULTS, describe, machine, markdown_table, write_section
 from envs.digit_sources import load_digit_images
 from envs.lookup import environment_spaces
+from policies.refusal import Refusal
 
 LIMIT_SECONDS = 60
 """Of processor time for one input; a reader that takes longer counts as crashed."""
@@ -718,7 +718,7 @@ def judge(reader: Reader, given: Any, workshop: Workshop, watch: Watch) -> tuple
         with watched(watch):
             reader.read(given, workshop)
         outcome, text = "accepted", ""
-    except (UsageError, ValueError) as error:
+    except Refusal as error:
         outcome, text = "refused", str(error)
         if "\n" in text or not text.strip() or len(text) > 20_000:
             outcome, text = "failed", f"not one clear line: {text!r:.300}"

@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnvWrapper
 
+from envs.refusal import OneLine
 
-class NotFinite(RuntimeError):
-    """A number that is not finite has turned up; the text is one line that says what, where, and what may cause it."""
+
+class NotFinite(OneLine, RuntimeError):
+    """A number that is not finite has turned up; the line says what, where, and what may cause it."""
 
 
 class FiniteVecEnv(VecEnvWrapper):
@@ -29,7 +31,7 @@ class FiniteVecEnv(VecEnvWrapper):
             index, found = _first(actions)
             raise NotFinite(
                 f"the action for environment {index} is not finite ({found}): the networks' state has exploded, "
-                "a smaller --learning-rate or --activation tanh may help"
+                "a smaller `learning_rate` or `activation` tanh may help"
             )
         self.venv.step_async(actions)
 

@@ -40,13 +40,11 @@ class HammerEnv(AdroitHandHammerEnv):
 
     def __init__(self, reward: str = "registered", reward_type: str = "dense", **kwargs: Any) -> None:
         if reward not in REWARDS:
-            raise ValueError(f"--reward {reward!r} is unknown: one of {', '.join(REWARDS)} is needed")
+            raise ValueError(f"reward {reward!r} is unknown: one of {', '.join(REWARDS)} is needed")
         super().__init__(reward_type=reward_type, **kwargs)
         self.corrected = reward == "corrected"
         if self.corrected and self.sparse_reward:
-            raise ValueError(
-                "--reward corrected does not fit the sparse reward, which has no distances: use registered"
-            )
+            raise ValueError("reward corrected does not fit the sparse reward, which has no distances: use registered")
         self._steps = self._steps_in = self._steps_lifted = 0
 
         # Views of the simulator's memory: they stay valid as long as `data`, and reading them costs no look-up.

@@ -1,6 +1,6 @@
 """From an environment's id and arguments, as a user gives them, to the environment, or to one line that refuses them.
 
-Every message names the option of the command line at fault: `--env`, `--env-arg`, `--reward`.
+Every message names the field at fault: env, env_arguments, reward.
 """
 
 import ast
@@ -17,6 +17,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
+from envs.refusal import Refusal
 from envs.rendering import missing_library
 from envs.success import ADROIT_SUCCESS_STEPS, FinalSuccess, SuccessCount
 
@@ -34,57 +35,55 @@ def check_environment(env_id: str, *, allow_module: bool = True) -> str:
 
     :param env_id: an id, or `module:id`, which imports the module first so that it can register the id
     :param allow_module: False for an id that comes from a file, which must not choose code to run
-    :raises ValueError: if there is no such environment, or the module is not allowed or fails to import
+    :raises Refusal: if there is no such environment, or the module is not allowed or fails to import
     """
     module, separator, name = env_id.rpartition(":")
     if separator and not allow_module:
-        raise ValueError(
-            f"--env {env_id!r} imports a module, which only the command line may: a registered id is needed"
-        )
+        raise Refusal(f"`env` {env_id!r} imports a module, which only the command line may: a registered id is needed")
     if separator:
-        _import(module, f"--env {env_id!r}")
+        _import(module, f"`env` {env_id!r}")
     try:
         importlib.import_module("envs.robotics")
     except Exception as error:
         # With MUJOCO_GL set, MuJoCo loads the OpenGL library at once, whether anything will be rendered or not.
         if "MUJOCO_GL" not in os.environ:
             raise
-        raise ValueError(missing_library(os.environ["MUJOCO_GL"], error)) from error
+        raise Refusal(missing_library(os.environ["MUJOCO_GL"], error)) from error
     if name in gymnasium.registry:
         return name
     close = difflib.get_close_matches(name, gymnasium.registry, n=3)
     fitting = f"did you mean {' or '.join(close)}?" if close else f"an id such as {HAMMER} or CartPole-v1 is needed"
-    raise ValueError(f"--env {env_id!r} is unknown to Gymnasium: {fitting}")
+    raise Refusal(f"`env` {env_id!r} is unknown to Gymnasium: {fitting}")
 
 
 def import_modules(modules: Iterable[str]) -> None:
     """Import modules that register environments, as `--import` names them.
 
-    :raises ValueError: if one fails to import
+    :raises Refusal: if one fails to import
     """
     for module in modules:
-        _import(module, f"--import {module}")
+        _import(module, f"`import` {module}")
 
 
 def _import(module: str, option: str) -> None:
     try:
         importlib.import_module(module)
     except Exception as error:
-        raise ValueError(f"{option}: module {module!r} cannot be imported: {_one_line(error)}") from error
+        raise Refusal(f"{option}: module {module!r} cannot be imported: {_one_line(error)}") from error
 
 
 def parse_arguments(texts: Iterable[str]) -> dict[str, Any]:
     """Read repeated `--env-arg NAME=VALUE`: a value that is a Python literal becomes it, any other stays a text.
 
-    :raises ValueError: for a text without `=`, a name that is no Python name, or a name given twice
+    :raises Refusal: for a text without `=`, a name that is no Python name, or a name given twice
     """
     arguments: dict[str, Any] = {}
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator or not name.isidentifier():
-            raise ValueError(f"--env-arg {text!r} does not fit: NAME=VALUE such as sequence_length=10 is needed")
+            raise Refusal(f"`env_arguments` {text!r} does not fit: NAME=VALUE such as sequence_length=10 is needed")
         if name in arguments:
-            raise ValueError(f"--env-arg {text!r} gives {name} a second time: once is needed")
+            raise Refusal(f"`env_arguments` {text!r} gives {name} a second time: once is needed")
         try:
             arguments[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
@@ -100,7 +99,7 @@ def make_environment(
     :param env_id: a registered id; see `check_environment` for `module:id`
     :param arguments: of the environment's constructor and of `gymnasium.make`, such as `max_episode_steps`
     :param reward: `registered`, or `corrected` for the hammer task
-    :raises ValueError: if the id is unknown, the environment refuses the arguments or has no such reward
+    :raises Refusal: if the id is unknown, the environment refuses the arguments or has no such reward
     """
     return make_from_spec(gymnasium.spec(check_environment(env_id, allow_module=False)), arguments, reward=reward)
 
@@ -111,16 +110,16 @@ def make_from_spec(spec: EnvSpec, arguments: Mapping[str, Any] | None, *, reward
     arguments = dict(arguments or {})
     if spec.id in OWN_ENTRY_POINTS:
         if "reward" in arguments:
-            raise ValueError(f"--env-arg reward={arguments['reward']!r} does not fit {spec.id}: --reward sets it")
+            raise Refusal(f"`env_arguments` reward={arguments['reward']!r} does not fit {spec.id}: `reward` sets it")
         spec = dataclasses.replace(spec, entry_point=OWN_ENTRY_POINTS[spec.id])
         arguments["reward"] = reward
     elif reward != "registered":
-        raise ValueError(f"--reward {reward!r} does not fit {spec.id}: only registered does, corrected is for {HAMMER}")
+        raise Refusal(f"`reward` {reward!r} does not fit {spec.id}: only registered does, corrected is for {HAMMER}")
     try:
         # The checker warns about unusual environments at every step; `environment_spaces` refuses what does not fit.
         environment = gymnasium.make(spec, disable_env_checker=True, **arguments)
     except Exception as error:
-        raise ValueError(_refusal(spec, arguments, error)) from error
+        raise Refusal(_refusal(spec, arguments, error)) from error
     if spec.id in OWN_ENTRY_POINTS:
         return environment
     if spec.id in ADROIT_SUCCESS_STEPS:
@@ -133,7 +132,7 @@ def environment_spaces(
 ) -> tuple[spaces.Box, spaces.Box | spaces.Discrete]:
     """Return the observation space, as float32, and the action space of an environment an agent can be trained on.
 
-    :raises ValueError: if it cannot be made, observations are no flat Box of floats, or actions neither Discrete nor a
+    :raises Refusal: if it cannot be made, observations are no flat Box of floats, or actions neither Discrete nor a
         flat Box with finite bounds
     """
     environment = make_environment(env_id, arguments, reward=reward)
@@ -143,13 +142,13 @@ def environment_spaces(
         environment.close()
     if not _is_flat(observation_space):
         found = f"its observations are {_describe(observation_space)}"
-        raise ValueError(f"--env {env_id} does not fit: {found}, a flat Box of floats is needed")
+        raise Refusal(f"`env` {env_id} does not fit: {found}, a flat Box of floats is needed")
     if isinstance(action_space, spaces.Discrete) and action_space.start == 0:
         return float32_space(observation_space), action_space
     if _is_flat(action_space) and action_space.is_bounded():
         return float32_space(observation_space), action_space
-    raise ValueError(
-        f"--env {env_id} does not fit: its actions are {_describe(action_space)}, "
+    raise Refusal(
+        f"`env` {env_id} does not fit: its actions are {_describe(action_space)}, "
         "a flat Box of floats with finite bounds or Discrete from 0 is needed"
     )
 
@@ -157,14 +156,14 @@ def environment_spaces(
 def check_render_mode(env_id: str, arguments: Mapping[str, Any], mode: str) -> None:
     """Refuse an environment that does not render in this way, `rgb_array` (pictures) or `human` (a window).
 
-    :raises ValueError: also if it cannot be made
+    :raises Refusal: also if it cannot be made
     """
     environment = make_environment(env_id, arguments)
     environment.close()
     modes = environment.metadata.get("render_modes") or ["nothing"]
     if mode not in modes:
-        option, what = ("--watch", "a window") if mode == "human" else ("--video", "pictures")
-        raise ValueError(f"{option} does not fit {env_id}: it renders {', '.join(modes)}, not {mode} ({what})")
+        option, what = ("watch", "a window") if mode == "human" else ("video", "pictures")
+        raise Refusal(f"`{option}` does not fit {env_id}: it renders {', '.join(modes)}, not {mode} ({what})")
 
 
 def float32_space(space: spaces.Box) -> spaces.Box:
@@ -188,7 +187,7 @@ def _describe(space: spaces.Space) -> str:
 
 def _refusal(spec: EnvSpec, arguments: Mapping[str, Any], error: Exception) -> str:
     given = " ".join(f"{name}={value!r}" for name, value in arguments.items() if name != "reward")
-    what = f"--env {spec.id}" + (f" with --env-arg {given}" if given else "")
+    what = f"`env` {spec.id}" + (f" with `env_arguments` {given}" if given else "")
     if isinstance(error, ValueError):
         return f"{what} does not fit: {_one_line(error)}"
     # Gymnasium wraps a constructor's TypeError in one that repeats all arguments.

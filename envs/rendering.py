@@ -7,6 +7,8 @@ import warnings
 from ctypes.util import find_library
 from types import MappingProxyType
 
+from envs.refusal import Refusal
+
 OFF_SCREEN = MappingProxyType({"egl": ("EGL", "libegl1"), "osmesa": ("OSMesa", "libosmesa6")})
 """MuJoCo's ways to render without a display on Linux, best first: the library of each, and its Debian package."""
 
@@ -17,7 +19,7 @@ def prepare_off_screen_rendering() -> None:
     Left alone, Gymnasium takes GLFW, which needs a display, and fails at the first picture. Other systems than Linux
     render off-screen by themselves.
 
-    :raises ValueError: one line that names the system package that is missing
+    :raises Refusal: one line that names the system package that is missing
     """
     if sys.platform != "linux":
         return
@@ -25,27 +27,25 @@ def prepare_off_screen_rendering() -> None:
     if backend == "glfw" and has_display():
         return
     if backend not in OFF_SCREEN:
-        raise ValueError(f"MUJOCO_GL={backend} does not fit: {' or '.join(OFF_SCREEN)} renders without a display")
+        raise Refusal(f"MUJOCO_GL={backend} does not fit: {' or '.join(OFF_SCREEN)} renders without a display")
     # Gymnasium's viewer reads the variable when it is made; it has no other way to be told.
     os.environ["MUJOCO_GL"] = backend
     try:
         importlib.import_module(f"mujoco.{backend}").GLContext(16, 16).free()
     except Exception as error:
-        raise ValueError(missing_library(backend, error)) from error
+        raise Refusal(missing_library(backend, error)) from error
 
 
 def find_backend() -> str:
     """Return the first way to render off-screen whose library is installed.
 
-    :raises ValueError: if there is none
+    :raises Refusal: if there is none
     """
     for backend, (library, _) in OFF_SCREEN.items():
         if find_library(library):
             return backend
     packages = " or ".join(package for _, package in OFF_SCREEN.values())
-    raise ValueError(
-        f"no OpenGL library that renders without a display is installed: system package {packages} is needed"
-    )
+    raise Refusal(f"no OpenGL library that renders without a display is installed: system package {packages} is needed")
 
 
 def missing_library(backend: str, error: Exception) -> str:
@@ -58,10 +58,10 @@ def missing_library(backend: str, error: Exception) -> str:
 def check_display() -> None:
     """Refuse a machine without a display, where opening a window would end the whole process.
 
-    :raises ValueError: if no window can be opened
+    :raises Refusal: if no window can be opened
     """
     if not has_display():
-        raise ValueError("there is no display to open a window on: a desktop session is needed, or --video FILE.mp4")
+        raise Refusal("there is no display to open a window on: a desktop session is needed, or `video` FILE.mp4")
 
 
 def has_display() -> bool:

@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from envs.lookup import check_environment, float32_space, make_from_spec
 from envs.process_vec_env import ProcessVecEnv
+from envs.refusal import Refusal
 from envs.thread_vec_env import ThreadVecEnv
 
 VECTORIZATIONS = ("threads", "serial", "processes", "batched")
@@ -44,10 +45,10 @@ def make_vec_env(
     :param vectorization: `threads` (for a step that releases the GIL, as MuJoCo's), `serial`, `processes` (for a slow
         step in Python) or `batched`
     :param n_threads: of `threads`; default: one per usable core. Results do not depend on it
-    :raises ValueError: if the environment cannot be made, or has no batched version
+    :raises Refusal: if the environment cannot be made, or has no batched version
     """
     if vectorization not in VECTORIZATIONS:
-        raise ValueError(f"vectorization {vectorization!r} is unknown: one of {', '.join(VECTORIZATIONS)} is needed")
+        raise Refusal(f"vectorization {vectorization!r} is unknown: one of {', '.join(VECTORIZATIONS)} is needed")
     spec = gymnasium.spec(check_environment(env_id, allow_module=False))
     arguments = with_split(env_id, arguments or {}, "train" if training else "validation")
     if vectorization == "batched":
@@ -77,12 +78,12 @@ def with_split(env_id: str, arguments: Mapping[str, Any], split: str) -> dict[st
 def _make_batched(spec: EnvSpec, arguments: Mapping[str, Any], n_envs: int, reward: str) -> VecEnv:
     factory = getattr(_creator(spec), "batched", None)
     if factory is None:
-        raise ValueError(f"vectorization 'batched' does not fit {spec.id}: it has no batched version, use serial")
+        raise Refusal(f"vectorization 'batched' does not fit {spec.id}: it has no batched version, use serial")
     make_from_spec(spec, arguments, reward=reward).close()  # refuses what does not fit, in one line
     try:
         return VecMonitor(factory(n_envs=n_envs, **(spec.kwargs | dict(arguments))))
     except TypeError as error:
-        raise ValueError(f"--env-arg does not fit the batched version of {spec.id}: {error}") from error
+        raise Refusal(f"`env_arguments` does not fit the batched version of {spec.id}: {error}") from error
 
 
 def _make_monitored(spec: EnvSpec, arguments: Mapping[str, Any], reward: str) -> gymnasium.Env:
@@ -95,7 +96,7 @@ class Float32Observation(gymnasium.ObservationWrapper):
     def __init__(self, env: gymnasium.Env) -> None:
         super().__init__(env)
         if not isinstance(env.observation_space, spaces.Box):
-            raise ValueError(f"the observations are {env.observation_space}: a Box is needed")
+            raise Refusal(f"the observations are {env.observation_space}: a Box is needed")
         self.observation_space = float32_space(env.observation_space)
 
     def observation(self, observation: np.ndarray) -> np.ndarray:

@@ -5,12 +5,11 @@ for all blocks; dense: density 1; lstm: the baseline, sb3-contrib's LSTM policy 
 """
 
 import math
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from policies.refusal import Refusal
 from policies.specification import (
     BLOCKS,
     BlockSpecification,
@@ -51,7 +50,7 @@ class LstmSpecification(BlockSpecification):
             "output": (self.n_outputs, self.n_hidden),
         }
         if block not in shapes:
-            raise ValueError(f"unknown block {block!r}: one of {' '.join(shapes)} is needed")
+            raise Refusal(f"unknown block {block!r}: one of {' '.join(shapes)} is needed")
         return shapes[block]
 
     @property
@@ -79,11 +78,11 @@ class ActorCriticSpecification:
     def from_dict(cls, data: Mapping[str, Any]) -> "ActorCriticSpecification":
         """Read what `to_dict` wrote.
 
-        :raises ValueError: if an entry is missing, unknown, of the wrong type or at odds with another
+        :raises Refusal: if an entry is missing, unknown, of the wrong type or at odds with another
         """
         names = ("architecture", "actor", "critic")
         if not isinstance(data, Mapping) or set(data) != set(names):
-            raise ValueError(f"the specification must be a table with exactly the entries {', '.join(names)}")
+            raise Refusal(f"the specification must be a table with exactly the entries {', '.join(names)}")
         architecture = _check_architecture(data["architecture"])
         kind = LstmSpecification if architecture == "lstm" else NetworkSpecification
         return cls(architecture, kind.from_dict(data["actor"]), kind.from_dict(data["critic"]))
@@ -115,10 +114,10 @@ def specify_architecture(
     :param hidden_size: varied alone, hidden units of the actor, see `specify`
     :param densities: varied alone, densities of the actor's blocks, see `specify`
     :param uniform_density: uniform alone, density of every block; 0.2 if None
-    :raises ValueError: one line that names the option at fault, as the command lines call it, and what would fit
+    :raises Refusal: one line that names the field at fault and what would fit
     """
     _check_architecture(architecture)
-    given = {
+    given: dict[str, Any] = {
         "hidden_proportion": hidden_proportion,
         "hidden_size": hidden_size,
         "densities": densities or None,
@@ -127,39 +126,37 @@ def specify_architecture(
     for name in _OPTIONS:
         if given[name] is not None and name not in _OPTIONS_OF[architecture]:
             fitting = next(other for other in ARCHITECTURES if name in _OPTIONS_OF[other])
-            option, text = "--" + name.replace("_", "-"), str(given[name])
-            if isinstance(densities, Mapping) and name == "densities":
-                option, text = "--density", " ".join(f"{block}={density}" for block, density in densities.items())
-            raise ValueError(
-                f"{option} {text} contradicts --architecture {architecture}: "
-                f"leave it out or take --architecture {fitting}"
+            value = given[name]
+            text = " ".join(f"{block}={density}" for block, density in value.items()) if name == "densities" else value
+            raise Refusal(
+                f"`{name}` {text} contradicts `architecture` {architecture}: "
+                f"leave it out or take `architecture` {fitting}"
             )
-    with _option_names():
-        if architecture == "lstm":
-            actor, critic = _specify_lstms(n_inputs, n_outputs, budget)
-            return ActorCriticSpecification(architecture, actor, critic)
-        if architecture == "varied":
-            network = specify(
-                n_inputs,
-                n_outputs,
-                budget,
-                hidden_proportion=hidden_proportion,
-                hidden_size=hidden_size,
-                densities=densities,
-            )
-            value = specify_critic(n_inputs, budget, hidden_proportion=network.hidden_proportion)
-            return ActorCriticSpecification(architecture, network, value)
-        density = 1.0
-        if architecture == "uniform":
-            density = DEFAULT_UNIFORM_DENSITY if uniform_density is None else uniform_density
-            if isinstance(density, bool) or not isinstance(density, int | float) or not 0 < density <= 1:
-                raise ValueError(f"--uniform-density {density} does not fit: a number above 0, at most 1, is needed")
-        equal = dict.fromkeys(BLOCKS, density)
-        return ActorCriticSpecification(
-            architecture,
-            specify(n_inputs, n_outputs, budget, densities=equal),
-            specify(n_inputs, 1, budget, densities=equal | {"yx": 1.0, "yh": 1.0, "yy": 1.0}),
+    if architecture == "lstm":
+        actor, critic = _specify_lstms(n_inputs, n_outputs, budget)
+        return ActorCriticSpecification(architecture, actor, critic)
+    if architecture == "varied":
+        network = specify(
+            n_inputs,
+            n_outputs,
+            budget,
+            hidden_proportion=hidden_proportion,
+            hidden_size=hidden_size,
+            densities=densities,
         )
+        value = specify_critic(n_inputs, budget, hidden_proportion=network.hidden_proportion)
+        return ActorCriticSpecification(architecture, network, value)
+    density = 1.0
+    if architecture == "uniform":
+        density = DEFAULT_UNIFORM_DENSITY if uniform_density is None else uniform_density
+        if isinstance(density, bool) or not isinstance(density, int | float) or not 0 < density <= 1:
+            raise Refusal(f"`uniform_density` {density} does not fit: a number above 0, at most 1, is needed")
+    equal = dict.fromkeys(BLOCKS, density)
+    return ActorCriticSpecification(
+        architecture,
+        specify(n_inputs, n_outputs, budget, densities=equal),
+        specify(n_inputs, 1, budget, densities=equal | {"yx": 1.0, "yh": 1.0, "yy": 1.0}),
+    )
 
 
 def oversize_warning(specification: ActorCriticSpecification) -> str | None:
@@ -175,7 +172,7 @@ def oversize_warning(specification: ActorCriticSpecification) -> str | None:
     smaller = actor.total_weights * scale * (share * scale + 1 - share)
     return (
         f"warning: {actor.n_hidden:,} hidden units are many for {actor.n_inputs:,} inputs and {actor.n_outputs:,} "
-        f"outputs (more than {usual:,}): a --budget of about {float(f'{smaller:.1e}'):,.0f} would do"
+        f"outputs (more than {usual:,}): a budget of about {float(f'{smaller:.1e}'):,.0f} would do"
     )
 
 
@@ -240,8 +237,8 @@ def _specify_lstms(n_inputs: int, n_outputs: int, budget: int) -> tuple[LstmSpec
     budget = positive_integer("budget", budget)
     least = 4 * (n_inputs + 1) + n_outputs
     if budget < least:
-        raise ValueError(
-            f"budget {budget:,} is too small for an LSTM of {n_inputs:,} inputs and {n_outputs:,} outputs: "
+        raise Refusal(
+            f"`budget` {budget:,} is too small for an LSTM of {n_inputs:,} inputs and {n_outputs:,} outputs: "
             f"at least {least:,} is needed"
         )
     linear = 4 * n_inputs + n_outputs  # The largest h with 4 h² + linear · h ≤ budget:
@@ -256,16 +253,5 @@ def _dense_lstm(n_inputs: int, n_hidden: int, n_outputs: int, budget: int) -> Ls
 
 def _check_architecture(architecture: object) -> str:
     if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
-        raise ValueError(f"--architecture {architecture!r} is unknown: one of {', '.join(ARCHITECTURES)} is needed")
+        raise Refusal(f"`architecture` {architecture!r} is unknown: one of {', '.join(ARCHITECTURES)} is needed")
     return architecture
-
-
-@contextmanager
-def _option_names() -> Iterator[None]:
-    """Let errors call the quantities as the command lines do: hidden_size becomes --hidden-size."""
-    try:
-        yield
-    except ValueError as error:
-        names = r"(?<![\w-])(?:budget|hidden_proportion|hidden_size|density(?= \w\w=)|n_(?:inputs|outputs))"
-        text = re.sub(names, lambda match: "--" + match[0].removeprefix("n_").replace("_", "-"), str(error))
-        raise ValueError(text) from None

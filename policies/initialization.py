@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from policies.refusal import Refusal
 from policies.specification import BLOCKS, NetworkSpecification
 
 DEFAULT_GAIN = 0.95
@@ -74,19 +75,19 @@ class Initialization:
 def parse_initialization(text: str) -> Initialization:
     """Parse `scaled`, `scaled:GAIN` (gain of W_hh) or `normal:STD`.
 
-    :raises ValueError: for any other text, and numbers that are not positive and finite
+    :raises Refusal: for any other text, and numbers that are not positive and finite
     """
     kind, colon, number = text.partition(":")
     if text == "scaled":
         return Initialization("scaled", DEFAULT_GAIN)
     if kind not in ("scaled", "normal") or not colon:
-        raise ValueError(f"--init {text!r} is unknown: scaled, scaled:GAIN or normal:STD is needed")
+        raise Refusal(f"`init` {text!r} is unknown: scaled, scaled:GAIN or normal:STD is needed")
     try:
         value = float(number)
     except ValueError:
         value = float("nan")
     if not 0 < value < float("inf"):
-        raise ValueError(f"--init {text!r}: a positive number is needed after the colon, such as {kind}:0.05")
+        raise Refusal(f"`init` {text!r}: a positive number is needed after the colon, such as {kind}:0.05")
     return Initialization(kind, value)
 
 

@@ -15,6 +15,8 @@ from torch.distributions import Categorical, Normal
 from torch.nn import Parameter
 from torch.nn.functional import pad
 
+from policies.refusal import Refusal
+
 Pair = tuple[Tensor, Tensor]
 """A network's state as sb3-contrib carries it: h and c, each (1, B, state width)."""
 
@@ -44,7 +46,7 @@ class SequencePolicy(RecurrentActorCriticPolicy):
     :param lr_schedule: learning rate as a function of the remaining progress (1 to 0)
     :param noise_correlation: ρ, from 0 (white noise) to below 1
     :param options: of sb3-contrib's RecurrentActorCriticPolicy
-    :raises ValueError: for unsupported spaces or a correlation outside [0, 1)
+    :raises Refusal: for unsupported spaces or a correlation outside [0, 1)
     """
 
     def __init__(
@@ -58,9 +60,7 @@ class SequencePolicy(RecurrentActorCriticPolicy):
     ) -> None:
         network_sizes(observation_space, action_space)
         if not 0 <= noise_correlation < 1:
-            raise ValueError(
-                f"--noise-correlation {noise_correlation} does not fit: a number from 0 to below 1 is needed"
-            )
+            raise Refusal(f"`noise_correlation` {noise_correlation} does not fit: a number from 0 to below 1 is needed")
         super().__init__(observation_space, action_space, lr_schedule, **options)
         gaussian = isinstance(self.action_dist, DiagGaussianDistribution)
         self.noise_correlation = float(noise_correlation) if gaussian else 0.0
@@ -205,15 +205,15 @@ class SequencePolicy(RecurrentActorCriticPolicy):
 def network_sizes(observation_space: spaces.Space, action_space: spaces.Space) -> tuple[int, int]:
     """Return (n_x, n_y) of the actor: the observation size, and the action's size or number of choices.
 
-    :raises ValueError: if the observation is not a flat Box or the action neither Box nor Discrete
+    :raises Refusal: if the observation is not a flat Box or the action neither Box nor Discrete
     """
     if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
-        raise ValueError(f"observation space {observation_space} is not supported: a one-dimensional Box is needed")
+        raise Refusal(f"observation space {observation_space} is not supported: a one-dimensional Box is needed")
     if isinstance(action_space, spaces.Box):
         return observation_space.shape[0], math.prod(action_space.shape)
     if isinstance(action_space, spaces.Discrete):
         return observation_space.shape[0], int(action_space.n)
-    raise ValueError(f"action space {action_space} is not supported: a Box or a Discrete is needed")
+    raise Refusal(f"action space {action_space} is not supported: a Box or a Discrete is needed")
 
 
 class PolicyShapes(NamedTuple):
@@ -230,7 +230,7 @@ class PolicyShapes(NamedTuple):
     def of(cls, observation_space: spaces.Space, action_space: spaces.Space) -> "PolicyShapes":
         """Return the shapes of an environment's spaces.
 
-        :raises ValueError: as `network_sizes`
+        :raises Refusal: as `network_sizes`
         """
         return cls(*network_sizes(observation_space, action_space), isinstance(action_space, spaces.Discrete))
 

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from policies.refusal import Refusal
+
 BLOCKS = ("hx", "hh", "hy", "yx", "yh", "yy")
 OUTER_BLOCKS = ("hx", "hy", "yx", "yh", "yy")
 DEFAULT_HIDDEN_PROPORTION = 0.5
@@ -32,7 +34,7 @@ class BlockSpecification:
     :param n_outputs: number of outputs n_y
     :param budget: number of weights that was asked for
     :param weights: block -> number of trainable weights, in the order of `blocks`
-    :raises ValueError: if a size is no positive integer, or a count fits no block
+    :raises Refusal: if a size is no positive integer, or a count fits no block
     """
 
     n_inputs: int
@@ -48,7 +50,7 @@ class BlockSpecification:
         for name in ("n_inputs", "n_hidden", "n_outputs", "budget"):
             object.__setattr__(self, name, positive_integer(name, getattr(self, name)))
         if not isinstance(self.weights, Mapping) or set(self.weights) != set(self.blocks):
-            raise ValueError(f"weights must map exactly the blocks {' '.join(self.blocks)} to counts")
+            raise Refusal(f"weights must map exactly the blocks {' '.join(self.blocks)} to counts")
         floors = self._floors()
         weights = {}
         for block in self.blocks:
@@ -57,7 +59,7 @@ class BlockSpecification:
                 math.prod(self.shape(block)),
             )
             if not floors[block] <= count <= size:
-                raise ValueError(f"weights of block {block} are {count:,}: {floors[block]:,} to {size:,} fit")
+                raise Refusal(f"weights of block {block} are {count:,}: {floors[block]:,} to {size:,} fit")
             weights[block] = count
         object.__setattr__(self, "weights", weights)
 
@@ -110,26 +112,22 @@ class BlockSpecification:
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote.
 
-        :raises ValueError: if an entry is missing, unknown, of the wrong type or at odds with another
+        :raises Refusal: if an entry is missing, unknown, of the wrong type or at odds with another
         """
         if not isinstance(data, Mapping):
-            raise ValueError(f"a specification must be a table of names and values, not {_show(data)}")
+            raise Refusal(f"a specification must be a table of names and values, not {_show(data)}")
         names = [field.name for field in dataclasses.fields(cls)]
         missing = [name for name in names if name not in data]
         if missing:
-            raise ValueError(f"the specification lacks {missing[0]!r}: {', '.join(names)} are needed")
+            raise Refusal(f"the specification lacks {missing[0]!r}: {', '.join(names)} are needed")
         specification = cls(**{name: data[name] for name in names})
         expected = specification.to_dict()
         for name in [*expected, *data]:
             if name not in expected:
-                raise ValueError(
-                    f"the specification has an unknown entry {_show(name)}: {', '.join(expected)} are known"
-                )
+                raise Refusal(f"the specification has an unknown entry {_show(name)}: {', '.join(expected)} are known")
             if name not in data or data[name] != expected[name]:
                 found = _show(data[name]) if name in data else "missing"
-                raise ValueError(
-                    f"entry {name!r} of the specification is {found}: {_show(expected[name])} fits the rest"
-                )
+                raise Refusal(f"entry {name!r} of the specification is {found}: {_show(expected[name])} fits the rest")
         return specification
 
 
@@ -147,7 +145,7 @@ class NetworkSpecification(BlockSpecification):
     def shape(self, block: str) -> tuple[int, int]:
         """Return (rows, columns) of a block: target size, source size."""
         if block not in BLOCKS:
-            raise ValueError(f"unknown block {_show(block)}: one of {' '.join(BLOCKS)} is needed")
+            raise Refusal(f"unknown block {_show(block)}: one of {' '.join(BLOCKS)} is needed")
         sizes = {"x": self.n_inputs, "h": self.n_hidden, "y": self.n_outputs}
         return sizes[block[0]], sizes[block[1]]
 
@@ -187,7 +185,7 @@ def specify(
     :param hidden_proportion: share p of the weights that lie in hh, in (0, 1); 0.5 unless something else decides it
     :param hidden_size: hidden units n_h, in place of the smallest that fits
     :param densities: block -> density in (0, 1]: all six, or those that are pinned
-    :raises ValueError: one line that names what cannot be met (budget, hidden_proportion, hidden_size or the density of
+    :raises Refusal: one line that names what cannot be met (budget, hidden_proportion, hidden_size or the density of
         a block) and what would fit
     """
     n_inputs = positive_integer("n_inputs", n_inputs)
@@ -204,8 +202,8 @@ def specify(
         for name, given in (("hidden_proportion", hidden_proportion), ("hidden_size", hidden_size)):
             if given is not None:
                 follows = specification.hidden_proportion if name == "hidden_proportion" else specification.n_hidden
-                raise ValueError(
-                    f"{name} {given} contradicts the six densities, from which {follows:.6g} follows: "
+                raise Refusal(
+                    f"`{name}` {given} contradicts the six densities, from which {follows:.6g} follows: "
                     "leave it out, or leave the density of a block free"
                 )
         return specification
@@ -216,8 +214,8 @@ def specify(
         n_hidden = request.check_hidden_size(hidden_size)
         if hidden_proportion is not None:
             follows = request.specification(n_hidden).hidden_proportion
-            raise ValueError(
-                f"hidden_proportion {hidden_proportion} contradicts hidden_size and the densities, "
+            raise Refusal(
+                f"`hidden_proportion` {hidden_proportion} contradicts `hidden_size` and the densities, "
                 f"from which {follows:.6g} follows: leave one of them out"
             )
         return request.specification(n_hidden)
@@ -231,7 +229,7 @@ def specify_critic(n_inputs: int, budget: int, *, hidden_proportion: float) -> N
 
     The value reads every hidden unit; a value that reads a few of them would be a handicap of our own making.
 
-    :raises ValueError: one line that names what cannot be met (budget or hidden_proportion) and what would fit
+    :raises Refusal: one line that names what cannot be met (budget or hidden_proportion) and what would fit
     """
     dense = {"yx": 1.0, "yh": 1.0, "yy": 1.0}
     n_inputs, budget = positive_integer("n_inputs", n_inputs), positive_integer("budget", budget)
@@ -253,15 +251,15 @@ def _specify_from_densities(
     least = sum(floors.values())
     if budget < least or round(root(budget)) < 1:
         needed = _first(lambda budget: round(root(budget)) >= 1, least, _LARGEST)
-        raise ValueError(
-            f"budget {budget:,} is too small for {n_inputs:,} inputs and {n_outputs:,} outputs at these densities: "
+        raise Refusal(
+            f"`budget` {budget:,} is too small for {n_inputs:,} inputs and {n_outputs:,} outputs at these densities: "
             f"at least {needed:,} is needed"
         )
     if root(budget) > budget:
         block = min(densities, key=lambda block: densities[block])
-        raise ValueError(
-            f"density {block}={densities[block]} and the others are so low that budget {budget:,} would make more "
-            f"hidden units than weights: densities of {1 / math.sqrt(budget):.2g} fit"
+        raise Refusal(
+            f"`densities` {block}={densities[block]} and the others are so low that `budget` {budget:,} would make "
+            f"more hidden units than weights: densities of {1 / math.sqrt(budget):.2g} fit"
         )
     n_hidden = round(root(budget))
     sizes = _block_sizes(n_inputs, n_hidden, n_outputs)
@@ -326,25 +324,25 @@ class _Request:
 
     def solve(self) -> int:
         if not self.fits():
-            raise ValueError(self.complaint())
+            raise Refusal(self.complaint())
         return self.hidden_size()
 
     def check_hidden_size(self, n_hidden: int) -> int:
         """Return a given hidden size if it fits.
 
-        :raises ValueError: if it does not
+        :raises Refusal: if it does not
         """
         smallest, largest = self.bounds()
         if smallest <= n_hidden <= largest:
             return n_hidden
         if smallest <= largest:
             trouble, limit = ("small", f"least {smallest:,}") if n_hidden < smallest else ("large", f"most {largest:,}")
-            raise ValueError(f"hidden_size {n_hidden:,} is too {trouble} for {self._circumstances()}: at {limit} fits")
+            raise Refusal(f"`hidden_size` {n_hidden:,} is too {trouble} for {self._circumstances()}: at {limit} fits")
         if self.hidden_proportion is not None:
-            raise ValueError(self.complaint())
-        raise ValueError(
-            f"hidden_size {n_hidden:,} does not fit {self._circumstances()}: "
-            f"a budget from {self.fewest(n_hidden):,} to {self.most(n_hidden):,} fits"
+            raise Refusal(self.complaint())
+        raise Refusal(
+            f"`hidden_size` {n_hidden:,} does not fit {self._circumstances()}: "
+            f"a `budget` from {self.fewest(n_hidden):,} to {self.most(n_hidden):,} fits"
         )
 
     def specification(self, n_hidden: int) -> NetworkSpecification:
@@ -360,7 +358,7 @@ class _Request:
 
     def complaint(self) -> str:
         """Say in one line why nothing fits, and what would: every figure named has been tried."""
-        budget, proportion = f"budget {self.budget:,}", f"hidden_proportion {self.hidden_proportion:.6g}"
+        budget, proportion = f"`budget` {self.budget:,}", f"`hidden_proportion` {self.hidden_proportion:.6g}"
         of_what = f"the critic of {self.n_inputs:,} inputs" if self.is_critic else self._sizes()
         if set(OUTER_BLOCKS) <= set(self.pins):
             other_budget = self._budget_of_pinned_outer_blocks()
@@ -372,7 +370,7 @@ class _Request:
         pinned = ", with the pinned densities" if self.pins and not self.is_critic else ""
         if other_density is not None:
             block = other_density.split()[1].partition("=")[0]
-            trouble, pinned = f"density {block}={self.pins[block]} does not fit {budget} and {proportion}", ""
+            trouble, pinned = f"`densities` {block}={self.pins[block]} does not fit {budget} and {proportion}", ""
         elif other_proportion is not None:
             trouble = f"{proportion} does not fit {budget}"
         else:
@@ -394,9 +392,9 @@ class _Request:
         return f"{self.n_inputs:,} inputs and {self.n_outputs:,} outputs"
 
     def _circumstances(self) -> str:
-        proportion = "" if self.hidden_proportion is None else f" and hidden_proportion {self.hidden_proportion:.6g}"
+        proportion = "" if self.hidden_proportion is None else f" and `hidden_proportion` {self.hidden_proportion:.6g}"
         pinned = ", densities " + " ".join(f"{block}={density}" for block, density in self.pins.items())
-        return f"budget {self.budget:,}{proportion} ({self._sizes()}{pinned if self.pins else ''})"
+        return f"`budget` {self.budget:,}{proportion} ({self._sizes()}{pinned if self.pins else ''})"
 
     def _fitting_proportion(self) -> str | None:
         """Find a hidden proportion that fits: the next lower one, else the next higher one."""
@@ -412,12 +410,12 @@ class _Request:
         if other is None:
             return None
         text = _shortest(other / self.budget, lambda value: 0 < value < 1 and round(value * self.budget) == other)
-        return f"hidden_proportion {text}"
+        return f"`hidden_proportion` {text}"
 
     def _fitting_budget(self) -> str | None:
         """Find the next larger budget that fits."""
         other = _next_above(lambda budget: dataclasses.replace(self, budget=budget).fits(), self.budget, _LARGEST)
-        return None if other is None else f"a budget of {other:,}"
+        return None if other is None else f"a `budget` of {other:,}"
 
     def _budget_of_pinned_outer_blocks(self) -> str | None:
         """Find a budget whose outer share is exactly what five pinned blocks hold at a hidden size nearby."""
@@ -428,7 +426,7 @@ class _Request:
             pinned = sum(count for block, count in self.fixed(max(n_hidden, 1)).items() if block != "hh")
             budget = _first(lambda budget: budget - round(proportion * budget) >= pinned, 1, _LARGEST)  # noqa: B023
             if dataclasses.replace(self, budget=budget).fits():
-                return f"a budget of {budget:,}"
+                return f"a `budget` of {budget:,}"
         return None
 
     def _fitting_density(self) -> str | None:
@@ -451,7 +449,7 @@ class _Request:
 
     def _density_text(self, block: str, density: float) -> str | None:
         text = _shortest(density, lambda value: value <= 1 and self._with_pin(block, value).fits())
-        return None if text is None else f"density {block}={text}"
+        return None if text is None else f"`densities` {block}={text}"
 
     def _with_pin(self, block: str, density: float) -> "_Request":
         return dataclasses.replace(self, pins={**self.pins, block: density})
@@ -525,20 +523,20 @@ def _check_densities(densities: Mapping[str, float] | None) -> dict[str, float]:
     if densities is None:
         return {}
     if not isinstance(densities, Mapping):
-        raise ValueError(f"densities must map blocks to densities, not be {_show(densities)}")
+        raise Refusal(f"`densities` must map blocks to densities, not be {_show(densities)}")
     unknown = [block for block in densities if block not in BLOCKS]
     if unknown:
-        raise ValueError(f"density of an unknown block {_show(unknown[0])}: one of {' '.join(BLOCKS)} is needed")
+        raise Refusal(f"`densities` name the unknown block {_show(unknown[0])}: one of {' '.join(BLOCKS)} is needed")
     for block, density in densities.items():
         if not (_is_real(density) and 0 < density <= 1):
-            raise ValueError(f"density {block}={_show(density)} does not fit: a number above 0, at most 1, is needed")
+            raise Refusal(f"`densities` {block}={_show(density)} does not fit: a number above 0, at most 1, is needed")
     return {block: float(densities[block]) for block in BLOCKS if block in densities}
 
 
 def _check_proportion(value: float) -> float:
     if not (_is_real(value) and 0 < value < 1):
-        raise ValueError(
-            f"hidden_proportion {_show(value)} does not fit: a number between 0 and 1, both excluded, is needed"
+        raise Refusal(
+            f"`hidden_proportion` {_show(value)} does not fit: a number between 0 and 1, both excluded, is needed"
         )
     return float(value)
 
@@ -546,10 +544,10 @@ def _check_proportion(value: float) -> float:
 def positive_integer(name: str, value: int) -> int:
     """Return a size as a Python int.
 
-    :raises ValueError: if it is no integer (True and 3.0 are none) or not in 1 … 10^12
+    :raises Refusal: if it is no integer (True and 3.0 are none) or not in 1 … 10^12
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not 1 <= value <= _LARGEST:
-        raise ValueError(f"{name} {_show(value)} does not fit: a whole number from 1 to {_LARGEST:.0e} is needed")
+        raise Refusal(f"`{name}` {_show(value)} does not fit: a whole number from 1 to {_LARGEST:.0e} is needed")
     return operator.index(value)
 
 

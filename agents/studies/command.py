@@ -9,6 +9,7 @@ import optuna
 
 from agents.configuration import PRESET_ONLY, TrainingConfiguration, configure, option_name
 from agents.studies.definition import OWN_FIELDS
+from policies.refusal import Refusal
 
 
 def train_command(study: optuna.Study, number: int, modules: Sequence[str] = ()) -> list[str]:
@@ -17,22 +18,22 @@ def train_command(study: optuna.Study, number: int, modules: Sequence[str] = ())
     Options that are the environment's defaults are left out.
 
     :param modules: that register environments; the last one is named with the environment
-    :raises ValueError: if there is no such trial, or nothing was proposed for it yet
+    :raises Refusal: if there is no such trial, or nothing was proposed for it yet
     """
     trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
     if number not in trials:
         known = f"0 to {max(trials)}" if trials else "none yet"
-        raise ValueError(f"--trial {number} does not exist: there are {known}")
+        raise Refusal(f"`trial` {number} does not exist: there are {known}")
     recorded = trials[number].user_attrs.get("configuration")
     if recorded is None:
-        raise ValueError(f"--trial {number} has not begun: tpe proposes its parameters then")
+        raise Refusal(f"`trial` {number} has not begun: tpe proposes its parameters then")
     return ["python", "train.py", *options_of(recorded, modules)]
 
 
 def options_of(recorded: Mapping[str, Any], modules: Sequence[str] = ()) -> list[str]:
     """Return the options of train.py that give a recorded configuration.
 
-    :raises ValueError: if an option of presets alone has another value today
+    :raises Refusal: if an option of presets alone has another value today
     """
     configuration = configure(**recorded)
     defaults = configure(configuration.env, demos=configuration.demos)  # which bring defaults of their own
@@ -46,7 +47,7 @@ def options_of(recorded: Mapping[str, Any], modules: Sequence[str] = ()) -> list
         if field.name == "demos" and value is None:
             continue
         if field.name in PRESET_ONLY:
-            raise ValueError(f"the preset's {field.name} was {value!r} then, which no option sets")
+            raise Refusal(f"the preset's {field.name} was {value!r} then, which no option sets")
         words += _option(field, value)
     return words
 
@@ -60,7 +61,7 @@ def _option(field: "dataclasses.Field[Any]", value: Any) -> list[str]:
         return [name]
     if value is None:
         default = field.name.replace("_", " ")
-        raise ValueError(f"the {default} is none here, which no option sets")
+        raise Refusal(f"the {default} is none here, which no option sets")
     return [name, value if isinstance(value, str) else repr(value)]
 
 

@@ -36,6 +36,7 @@ import numpy as np
 from agents.configuration import PRESET_ONLY, TrainingConfiguration, configure
 from agents.studies.plain_yaml import Entry, Scalar, read_yaml, refusal
 from envs.lookup import check_environment
+from policies.refusal import Refusal
 from policies.specification import BLOCKS
 
 SCORES = ("mean_return", "success_rate")
@@ -140,7 +141,7 @@ class StudyDefinition:
     content: Mapping[str, Any]
     """what decides cells and results, as plain values"""
 
-    def refuse(self, key: str, message: str) -> ValueError:
+    def refuse(self, key: str, message: str) -> Refusal:
         """Return the error that refuses a key of the file."""
         return refusal(self.file, self.lines.get(key, 1), key, message)
 
@@ -157,7 +158,7 @@ def read_study(file: str | Path) -> StudyDefinition:
     env = entries["env"].text("the id of an environment")
     try:
         check_environment(env, allow_module=False)
-    except ValueError as error:
+    except Refusal as error:
         raise entries["env"].refuse(str(error)) from None
     name_entry = entries.get("name")
     name = name_entry.text("a name") if name_entry else Path(file).stem
@@ -396,7 +397,7 @@ def _configured(entry: Entry, env: str, options: Mapping[str, Any]) -> None:
     """Let the configuration's own checks see options, of which this entry sets one."""
     try:
         configure(env, **options)
-    except ValueError as error:
+    except Refusal as error:
         raise entry.refuse(str(error)) from None
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from policies.refusal import Refusal
+
 Scalar = None | bool | int | float | str
 
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")}
@@ -25,7 +27,7 @@ class Entry:
     """path from the top, such as `groups.drawn.trials`; empty at the top"""
     value: Scalar | Sequence["Entry"] | Mapping[str, "Entry"]
 
-    def refuse(self, message: str) -> ValueError:
+    def refuse(self, message: str) -> Refusal:
         """Return the error that refuses this entry; `message` goes on after the key."""
         return refusal(self.file, self.line, self.key, message)
 
@@ -35,7 +37,7 @@ class Entry:
         """Return the entries of a table.
 
         :param known: names that may be there; None for any
-        :raises ValueError: if this is no table, or has a name that is not known
+        :raises Refusal: if this is no table, or has a name that is not known
         """
         if not isinstance(self.value, Mapping):
             raise self.refuse(f"is {self.shown()}: {what} is needed")
@@ -47,7 +49,7 @@ class Entry:
     def items(self, what: str = "a list") -> "list[Entry]":
         """Return the entries of a list that is not empty.
 
-        :raises ValueError: if this is none
+        :raises Refusal: if this is none
         """
         if isinstance(self.value, Mapping) or not isinstance(self.value, Sequence) or isinstance(self.value, str):
             raise self.refuse(f"is {self.shown()}: {what} is needed")
@@ -62,7 +64,7 @@ class Entry:
     def text(self, what: str, among: Collection[str] | None = None) -> str:
         """Return a text, one of `among` if that is given.
 
-        :raises ValueError: if this is none
+        :raises Refusal: if this is none
         """
         if not isinstance(self.value, str) or (among is not None and self.value not in among):
             needed = f"one of {', '.join(among)}" if among is not None else what
@@ -72,7 +74,7 @@ class Entry:
     def whole_number(self, low: int, high: int = 2**31 - 1) -> int:
         """Return an int in low … high.
 
-        :raises ValueError: if this is none
+        :raises Refusal: if this is none
         """
         if isinstance(self.value, bool) or not isinstance(self.value, int) or not low <= self.value <= high:
             raise self.refuse(f"is {self.shown()}: a whole number from {low} to {high} is needed")
@@ -81,7 +83,7 @@ class Entry:
     def number(self) -> float:
         """Return a finite number.
 
-        :raises ValueError: if this is none
+        :raises Refusal: if this is none
         """
         if isinstance(self.value, bool) or not isinstance(self.value, int | float):
             raise self.refuse(f"is {self.shown()}: a number is needed")
@@ -112,10 +114,10 @@ class Entry:
             yield from entry.lines()
 
 
-def refusal(file: Path, line: int, key: str, message: str) -> ValueError:
+def refusal(file: Path, line: int, key: str, message: str) -> Refusal:
     """Return the error that refuses a key in a file."""
     where = f"{file}, line {line}" + (f", key {key!r}" if key else "")
-    return ValueError(" ".join(f"{where}: {message}".split()))
+    return Refusal(" ".join(f"{where}: {message}".split()))
 
 
 def read_yaml(file: Path) -> Entry:
@@ -123,15 +125,15 @@ def read_yaml(file: Path) -> Entry:
 
     No object is built from the file: tags, aliases and anything but these values are refused.
 
-    :raises ValueError: one line that names file, line and key
+    :raises Refusal: one line that names file, line and key
     """
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise ValueError(f"{file} is no text in UTF-8") from None
+        raise Refusal(f"{file} is no text in UTF-8") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ValueError(f"{file} cannot be read: {reason}") from None
+        raise Refusal(f"{file} cannot be read: {reason}") from None
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -140,9 +142,9 @@ def read_yaml(file: Path) -> Entry:
         problem = error.problem or error.context or "it cannot be read"
         raise refusal(file, line, "", f"this is no YAML: {problem}") from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"{file} is no YAML: {' '.join(str(error).split())}") from None
+        raise Refusal(f"{file} is no YAML: {' '.join(str(error).split())}") from None
     if node is None:
-        raise ValueError(f"{file} is empty: a study is needed")
+        raise Refusal(f"{file} is empty: a study is needed")
     return _Reader(file).entry(node, "", 0)
 
 

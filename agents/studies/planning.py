@@ -17,13 +17,13 @@ from gymnasium import spaces
 from agents.agent_building import specification_of
 from agents.configuration import TrainingConfiguration, configure
 from agents.demonstration_phase import demonstrations_of
-from agents.errors import usage_errors
 from agents.sequence_ppo import check_batch_size
 from agents.studies.definition import Group, Scalar, StudyDefinition, with_parameters
 from agents.training import check_device
 from envs.lookup import environment_spaces
 from policies.architectures import ActorCriticSpecification
 from policies.initialization import parse_initialization
+from policies.refusal import Refusal
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Plan:
     def configuration(self, cell: Cell, parameters: Mapping[str, Scalar]) -> TrainingConfiguration:
         """Return the configuration that trains a cell with these parameters.
 
-        :raises ValueError: if the parameters do not fit each other
+        :raises Refusal: if the parameters do not fit each other
         """
         definition = self.definition
         options = with_parameters(self.group(cell).options, parameters)
@@ -72,7 +72,7 @@ class NetworkPlanner:
     def networks(self, configuration: TrainingConfiguration) -> ActorCriticSpecification:
         """Return the networks of a configuration, checked as `plan_training` does.
 
-        :raises ValueError: if something does not fit
+        :raises Refusal: if something does not fit
         """
         check_device(configuration.device)
         check_batch_size(configuration.batch_size, configuration.n_steps, configuration.n_envs)
@@ -88,30 +88,27 @@ class NetworkPlanner:
 def plan_study(definition: StudyDefinition) -> Plan:
     """Plan all cells, and find the configurations that no network fits.
 
-    :raises UsageError: if no cell is left
+    :raises Refusal: if no cell is left
     """
     planner = NetworkPlanner()
     cells: list[Cell] = []
     infeasible: dict[str, str] = {}
     plan = Plan(definition, (), infeasible)
-    with usage_errors():
-        for group in definition.groups:
-            for configuration_id, parameters in _configurations(definition, group):
-                # One seed for all says whether there is a network; what tpe proposes is not known yet.
-                cell = Cell(configuration_id, configuration_id, group.name, group.seeds[0], parameters)
-                try:
-                    planner.networks(plan.configuration(cell, parameters))
-                except ValueError as error:
-                    if group.sampler == "tpe":
-                        raise definition.refuse("options", str(error)) from None
-                    infeasible[configuration_id] = " ".join(str(error).split())
-                    continue
-                cells += [
-                    dataclasses.replace(cell, id=f"{configuration_id}-seed{seed}", seed=seed) for seed in group.seeds
-                ]
-        if not cells:
-            first, reason = next(iter(infeasible.items()))
-            raise ValueError(f"{definition.file}: no cell is feasible; {first}: {reason}")
+    for group in definition.groups:
+        for configuration_id, parameters in _configurations(definition, group):
+            # One seed for all says whether there is a network; what tpe proposes is not known yet.
+            cell = Cell(configuration_id, configuration_id, group.name, group.seeds[0], parameters)
+            try:
+                planner.networks(plan.configuration(cell, parameters))
+            except Refusal as error:
+                if group.sampler == "tpe":
+                    raise definition.refuse("options", str(error)) from None
+                infeasible[configuration_id] = " ".join(str(error).split())
+                continue
+            cells += [dataclasses.replace(cell, id=f"{configuration_id}-seed{seed}", seed=seed) for seed in group.seeds]
+    if not cells:
+        first, reason = next(iter(infeasible.items()))
+        raise Refusal(f"{definition.file}: no cell is feasible; {first}: {reason}")
     # A study that is not finished says most if every configuration has run once before any runs again.
     cells.sort(key=lambda cell: plan.group(cell).seeds.index(cell.seed))
     return Plan(definition, tuple(cells), infeasible)
@@ -120,16 +117,15 @@ def plan_study(definition: StudyDefinition) -> Plan:
 def check_demonstrations(plan: Plan) -> None:
     """Read every data set of demonstrations that a plan names, once, to refuse what does not fit before anything runs.
 
-    :raises UsageError: one line that names what does not fit
+    :raises Refusal: one line that names what does not fit
     """
     seen = set()
-    with usage_errors():
-        for cell in plan.cells:
-            configuration = plan.configuration(cell, cell.parameters)
-            key = (configuration.demos, configuration.demo_episodes)
-            if key not in seen:
-                seen.add(key)
-                demonstrations_of(configuration)
+    for cell in plan.cells:
+        configuration = plan.configuration(cell, cell.parameters)
+        key = (configuration.demos, configuration.demo_episodes)
+        if key not in seen:
+            seen.add(key)
+            demonstrations_of(configuration)
 
 
 def draw_generator(definition: StudyDefinition, group: str, number: int) -> np.random.Generator:

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from agents.errors import UsageError
 from agents.interruption import SIGNALS, SignalWatch
 from agents.studies.ledger import LEFT, CellState, cell_states
 from agents.studies.live_table import LiveTable
@@ -26,6 +25,7 @@ from agents.studies.planning import Plan
 from agents.studies.storage import STORAGE_ERRORS, Address, reason
 from agents.studies.worker import StudyAccess, Worker, worker_name
 from envs.lookup import import_modules
+from policies.refusal import Refusal
 
 REFRESH = 1.0
 """Seconds between two looks at the workers and the table."""
@@ -52,7 +52,7 @@ def run_study(
     :param modules: imported by each worker before anything else, to register environments
     :param retry_failed: run cells that failed before again
     :return: how every cell stands at the end
-    :raises UsageError: if a worker ends for a reason that would end the next one too
+    :raises Refusal: if a worker ends for a reason that would end the next one too
     :raises KeyboardInterrupt: if interrupted, after the workers have ended
     """
     states = access.enqueue(retry_failed=retry_failed)
@@ -113,7 +113,7 @@ def _after(access: StudyAccess, member: _Running, modules: Sequence[str], notes:
     access.enqueue(gone=(member.token,))
     if code > 0:
         last = (member.log.read_text(errors="replace").strip().splitlines() or ["it left no message"])[-1]
-        raise UsageError(f"a worker ended with exit code {code}: {last.removeprefix('error: ')} (see {member.log})")
+        raise Refusal(f"a worker ended with exit code {code}: {last.removeprefix('error: ')} (see {member.log})")
     notes.append(f"worker {member.process.pid} was killed by {signal.Signals(-code).name}; another takes its place")
     return _start(access, int(member.log.stem), member.share, modules)
 
@@ -153,7 +153,7 @@ def _work(plan: Plan, folder: Path, address: Address, token: str, log: Path, mod
             Worker(StudyAccess(plan, folder, address), worker_name(token), signals.check).run()
         except KeyboardInterrupt:
             sys.exit(130)
-        except UsageError as error:
+        except Refusal as error:
             print(f"error: {error}", flush=True)
             sys.exit(2)
         except STORAGE_ERRORS as error:

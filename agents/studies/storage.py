@@ -18,7 +18,7 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
-from agents.errors import UsageError
+from policies.refusal import Refusal
 
 EXAMPLE_ADDRESS = "postgresql+psycopg://user@host/database"
 INSTALL_POSTGRESQL = "pip install --editable '.[postgresql]'"
@@ -41,22 +41,22 @@ class Address:
     def parse(cls, text: str) -> "Address":
         """Read an address as given on the command line.
 
-        :raises ValueError: one line that never repeats the address, which may hold a password
+        :raises Refusal: one line that never repeats the address, which may hold a password
         """
         try:
             url = sqlalchemy.make_url(text)
             backend = url.get_backend_name()
             _ = url.port
         except (SQLAlchemyError, ValueError):
-            raise ValueError(f"--storage is no address of a database: {EXAMPLE_ADDRESS} is needed") from None
+            raise Refusal(f"`storage` is no address of a database: {EXAMPLE_ADDRESS} is needed") from None
         if backend == "postgresql":
             if url.drivername == "postgresql":
                 url = url.set(drivername="postgresql+psycopg")
             if url.drivername != "postgresql+psycopg":
-                raise ValueError(f"--storage names the driver {url.drivername!r}: {EXAMPLE_ADDRESS} is needed")
+                raise Refusal(f"`storage` names the driver {url.drivername!r}: {EXAMPLE_ADDRESS} is needed")
         elif url.drivername != "sqlite" or url.database in (None, "", ":memory:") or url.query:
-            raise ValueError(
-                f"--storage names a database of kind {url.drivername!r} without a file or of a kind that workers "
+            raise Refusal(
+                f"`storage` names a database of kind {url.drivername!r} without a file or of a kind that workers "
                 f"cannot share: {EXAMPLE_ADDRESS} or sqlite:///FILE is needed"
             )
         return cls(url)
@@ -179,7 +179,7 @@ class StudyLock:
 def storage_errors(address: Address) -> Iterator[None]:
     """Turn the database's errors into one line that names the address without its password.
 
-    :raises UsageError: if the database cannot be reached or used, or its driver is not installed
+    :raises Refusal: if the database cannot be reached or used, or its driver is not installed
     """
     try:
         yield
@@ -193,15 +193,15 @@ def storage_errors(address: Address) -> Iterator[None]:
             raise _driver_is_missing() from error
         raise
     except STORAGE_ERRORS as error:
-        raise UsageError(f"--storage {address} cannot be used: {address.without_secrets(reason(error))}") from None
+        raise Refusal(f"`storage` {address} cannot be used: {address.without_secrets(reason(error))}") from None
     except OSError as error:
         if address.file is None:
             raise
-        raise UsageError(f"--storage {address} cannot be used: {error.strerror or error}") from None
+        raise Refusal(f"`storage` {address} cannot be used: {error.strerror or error}") from None
 
 
-def _driver_is_missing() -> UsageError:
-    return UsageError(f"--storage postgresql needs the package psycopg: install it with {INSTALL_POSTGRESQL}")
+def _driver_is_missing() -> Refusal:
+    return Refusal(f"`storage` postgresql needs the package psycopg: install it with {INSTALL_POSTGRESQL}")
 
 
 def reason(error: BaseException) -> str:

@@ -24,7 +24,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 from agents.callbacks import CurvePoint, EvaluationCallback
 from agents.configuration import TrainingConfiguration, configure
-from agents.errors import TrainingStopped, UsageError
+from agents.errors import TrainingStopped
 from agents.evaluation import Evaluation
 from agents.studies.definition import Distribution, Scalar
 from agents.studies.ledger import LEFT, CellState, enqueue_missing, fail_dead, open_study, recorded
@@ -32,6 +32,7 @@ from agents.studies.planning import Cell, NetworkPlanner, Plan, draw_generator
 from agents.studies.storage import STORAGE_ERRORS, Address, StudyLock, patiently
 from agents.training import TrainingResult, train
 from policies.architectures import ActorCriticSpecification
+from policies.refusal import Refusal
 
 
 class CellFailed(Exception):
@@ -62,9 +63,12 @@ class StudyAccess:
         self.planner = NetworkPlanner()
         file = self.address.file
         if create:
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise Refusal(f"`studies_dir` {folder.parent} cannot be written: {error.strerror}") from None
         elif file is not None and not file.is_file():
-            raise ValueError(f"the study {definition.name!r} has no database {file}: run it first")
+            raise Refusal(f"the study {definition.name!r} has no database {file}: run it first")
         optuna.logging.set_verbosity(optuna.logging.ERROR)  # what failed, workers say themselves
         self.lock = StudyLock(self.address, definition.name)
         with self.lock:
@@ -102,7 +106,7 @@ class Worker:
 
         :return: how every cell stands
         :raises KeyboardInterrupt: if interrupted; the cell at hand goes back
-        :raises UsageError: if this machine cannot train, as its disk is full; the cell at hand goes back
+        :raises Refusal: if this machine cannot train, as its disk is full; the cell at hand goes back
         """
         study, lock = self.access.study, self.access.lock
         while True:
@@ -137,7 +141,7 @@ class Worker:
         except Exception as error:
             if not _is_of_the_machine(error):
                 raise
-            raise UsageError(" ".join(f"{type(error).__name__}: {error}".split())) from error
+            raise Refusal(" ".join(f"{type(error).__name__}: {error}".split())) from error
 
     def _objective(self, trial: optuna.Trial) -> float:
         cell = self._cells[trial.user_attrs["cell"]]
@@ -211,7 +215,7 @@ class Worker:
         try:
             configuration = self.access.plan.configuration(cell, parameters)
             networks = self.access.planner.networks(configuration)
-        except ValueError as error:
+        except Refusal as error:
             message = " ".join(str(error).split())
             patiently(lambda: trial.set_user_attr("infeasible", message))
             raise optuna.TrialPruned(message) from None
@@ -255,7 +259,7 @@ class ReportingCallback(BaseCallback):
 
 def _is_of_the_machine(error: Exception) -> bool:
     """Tell whether an error says something about this machine (its disk, a missing file), not about the training."""
-    return isinstance(error, UsageError | OSError) or (
+    return isinstance(error, Refusal | OSError) or (
         isinstance(error, TrainingStopped) and isinstance(error.__context__, OSError)
     )
 

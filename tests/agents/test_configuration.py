@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.configuration import TrainingConfiguration, configure, from_yaml, option_name, to_yaml
+from agents.configuration import TrainingConfiguration, configure, from_yaml, to_yaml
 from envs.presets import PRESETS, preset_for
 
 
@@ -51,7 +51,7 @@ BAD_VALUES = {
     ("field", "value"), [(field, value) for field, values in BAD_VALUES.items() for value in values]
 )
 def test_bad_value_is_refused_by_name(field: str, value: object) -> None:
-    with pytest.raises(ValueError, match=option_name(field)) as caught:
+    with pytest.raises(ValueError, match=f"^{field} ") as caught:
         configure("CartPole-v1", **{field: value})
     assert "\n" not in str(caught.value)
     assert "needed" in str(caught.value)

@@ -159,7 +159,7 @@ def test_each_kind_of_bad_episode_is_named(tmp_path, monkeypatch, pendulum_space
 
 @pytest.mark.parametrize("count", [0, 6, 100])
 def test_too_many_or_too_few_episodes_are_refused(pendulum, pendulum_spaces, count):
-    with pytest.raises(ValueError, match=r"--demo-episodes .* 1 to 5 is needed"):
+    with pytest.raises(ValueError, match=r"demo_episodes .* 1 to 5 is needed"):
         load_demonstrations(str(pendulum), *pendulum_spaces, count, seed=0)
 
 

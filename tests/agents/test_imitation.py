@@ -150,7 +150,7 @@ def test_wide_networks_are_fitted_in_smaller_steps():
 
 def test_a_fit_that_explodes_names_the_option_of_the_fit(tmp_path, cartpole):
     options = {"budget": 50_000, "demo_learning_rate": 1e6, "demos_only": True}
-    with pytest.raises(TrainingStopped, match="imitation_loss.*smaller --demo-learning-rate"):
+    with pytest.raises(TrainingStopped, match="imitation_loss.*smaller demo_learning_rate"):
         train(configured(tmp_path, cartpole, **options))
 
 
@@ -214,7 +214,7 @@ def test_the_critic_alone_learns_first_and_then_the_imitation_term_fades(tmp_pat
     "option", [{"demo_epochs": 3}, {"demo_episodes": 2}, {"demo_learning_rate": 0.1}, {"demos_only": True}]
 )
 def test_options_of_demonstrations_need_demonstrations(option):
-    with pytest.raises(ValueError, match=r"--demo.* needs --demos"):
+    with pytest.raises(ValueError, match=r"demo.* needs demos"):
         configure("CartPole-v1", **option)
 
 

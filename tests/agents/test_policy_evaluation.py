@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from agents.errors import UsageError
 from agents.evaluation import FRESH_SEED, Evaluation, evaluate
 from agents.intervals import bootstrap_interval, wilson_interval
 from agents.policy_evaluation import PolicyReport, evaluate_policy
 from agents.trained_policy import TrainedPolicy, load_trained_policy
 from agents.training import EVALUATION_ENVIRONMENTS
 from envs.vectorization import make_vec_env
+from policies.refusal import Refusal
 
 MakeRun = Callable[..., Path]
 
@@ -84,24 +84,24 @@ def test_stochastic_actions_come_from_the_seed(cartpole: TrainedPolicy) -> None:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"episodes": 0}, "--episodes 0"),
-        ({"first_seed": -1}, "--seed -1"),
-        ({"first_seed": 2**31}, "--seed 2147483648"),
+        ({"episodes": 0}, "episodes 0"),
+        ({"first_seed": -1}, "seed -1"),
+        ({"first_seed": 2**31}, "seed 2147483648"),
     ],
 )
 def test_numbers_that_do_not_fit(options: dict[str, int], named: str, cartpole: TrainedPolicy) -> None:
-    with pytest.raises(UsageError, match=named):
+    with pytest.raises(Refusal, match=named):
         evaluate_policy(cartpole, **({"episodes": 1, "first_seed": 0} | options))
 
 
 def test_no_noise_in_an_onnx_file(anomaly: Path) -> None:
     policy = load_trained_policy(anomaly.with_suffix(".onnx"))
-    with pytest.raises(UsageError, match="--stochastic"):
+    with pytest.raises(Refusal, match="stochastic"):
         evaluate_policy(policy, episodes=1, first_seed=0, deterministic=False)
 
 
 def test_nothing_to_watch(anomaly: Path) -> None:
-    with pytest.raises(UsageError, match="--watch does not fit RandomAnomaly-v0"):
+    with pytest.raises(Refusal, match="watch does not fit RandomAnomaly-v0"):
         evaluate_policy(load_trained_policy(anomaly), episodes=1, first_seed=0, watch=True)
 
 

@@ -16,7 +16,6 @@ from agents import policy_export
 from agents.agent_building import load_agent, policy_recipe, specification_of
 from agents.callbacks import current_normalization
 from agents.configuration import TrainingConfiguration, configure
-from agents.errors import UsageError
 from agents.normalization import ObservationNormalization
 from agents.onnx_policy import OnnxPolicy, PolicyMetadata, load_onnx, read_policy
 from agents.policy_export import UnfaithfulExport, compare, export_policy, step_microseconds
@@ -27,6 +26,7 @@ from agents.training import training_environments
 from envs.lookup import environment_spaces
 from envs.vectorization import make_vec_env
 from policies.architectures import ARCHITECTURES
+from policies.refusal import Refusal
 from policies.sequence_policy import SequencePolicy
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 
@@ -290,7 +290,7 @@ BAD_OUTPUTS = {
 def test_bad_outputs_are_named(name: str, tmp_path: Path) -> None:
     run = make_run(tmp_path, "CartPole-v1")
     (tmp_path / "folder.onnx").mkdir()
-    with pytest.raises(UsageError, match="--output"):
+    with pytest.raises(Refusal, match="output"):
         export_policy(run, tmp_path / BAD_OUTPUTS[name])
 
 
@@ -298,7 +298,7 @@ def test_bad_outputs_are_named(name: str, tmp_path: Path) -> None:
 def test_damaged_figures_are_refused(content: str, tmp_path: Path) -> None:
     run = make_run(tmp_path, "CartPole-v1")
     (run / "result.json").write_text(content)
-    with pytest.raises(UsageError, match=r"result\.json is damaged") as caught:
+    with pytest.raises(Refusal, match=r"result\.json is damaged") as caught:
         export_policy(run)
     assert "\n" not in str(caught.value)
     assert not list(run.glob("*policy.onnx*"))

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from agents.belief_pictures import LAST_FRAMES
-from agents.errors import UsageError
 from agents.policy_evaluation import evaluate_policy
 from agents.recording import record, thinned, write_video
 from agents.trained_policy import TrainedPolicy, load_trained_policy
 from envs.rendering import prepare_off_screen_rendering
+from policies.refusal import Refusal
 
 MakeRun = Callable[..., Path]
 LENGTH = 3
@@ -99,7 +99,7 @@ def test_random_anomaly_is_recorded_with_beliefs(suffix: str, anomaly: Path, tmp
 
 
 def test_too_many_episodes_for_a_picture(anomaly: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--video-episodes 21 does not fit"):
+    with pytest.raises(Refusal, match="video_episodes 21 does not fit"):
         record(load_trained_policy(anomaly), tmp_path / "film.png", episodes=21, first_seed=1)
     assert not list(tmp_path.iterdir())
 
@@ -116,9 +116,9 @@ def test_drawn_actions_come_from_the_seed(anomaly: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("film.avi", "--video .*film.avi does not fit CartPole-v1: .mp4 or .gif"),
-        ("film.png", "--video .*film.png does not fit CartPole-v1"),
-        ("film", "--video .*film does not fit"),
+        ("film.avi", "video .*film.avi does not fit CartPole-v1: .mp4 or .gif"),
+        ("film.png", "video .*film.png does not fit CartPole-v1"),
+        ("film", "video .*film does not fit"),
         ("nowhere/film.mp4", "cannot be written: No such file or directory"),
         ("taken.mp4", "cannot be written: it is a folder"),
         ("file/film.mp4", "cannot be written: Not a directory"),
@@ -130,7 +130,7 @@ def test_path_is_refused_before_anything_is_played(
     (tmp_path / "taken.mp4").mkdir()
     (tmp_path / "file").write_text("")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UsageError, match=reason):
+    with pytest.raises(Refusal, match=reason):
         record(cartpole, tmp_path / name, episodes=1, first_seed=0)
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -138,7 +138,7 @@ def test_path_is_refused_before_anything_is_played(
 @pytest.mark.skipif(importlib.util.find_spec("pygame") is not None, reason="pygame is installed")
 def test_missing_pygame_is_named_and_an_older_film_stays(cartpole: TrainedPolicy, tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_bytes(b"older")
-    with pytest.raises(UsageError, match="pygame is not installed"):
+    with pytest.raises(Refusal, match="pygame is not installed"):
         record(cartpole, tmp_path / "film.mp4", episodes=1, first_seed=0)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"older"]
 
@@ -159,7 +159,7 @@ def test_environment_without_pictures(make_run: MakeRun, tmp_path: Path) -> None
     gymnasium.register("Silent-v0", Silent)
     try:
         policy = load_trained_policy(make_run(tmp_path, "CartPole-v1"), env="Silent-v0")
-        with pytest.raises(UsageError, match="--video does not fit Silent-v0: it renders nothing"):
+        with pytest.raises(Refusal, match="video does not fit Silent-v0: it renders nothing"):
             record(policy, tmp_path / "film.mp4", episodes=1, first_seed=0)
     finally:
         del gymnasium.registry["Silent-v0"]

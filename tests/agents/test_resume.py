@@ -21,12 +21,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from agents.checkpoint import checkpoint_files
 from agents.configuration import TrainingConfiguration, configure
-from agents.errors import UsageError
 from agents.interruption import Interrupted
 from agents.resumption import configuration_to_resume
 from agents.run_lock import run_lock
 from agents.training import TrainingResult, train
 from envs.lookup import make_environment
+from policies.refusal import Refusal
 
 sys.path.insert(0, str(Path(__file__).parent))
 from demonstration_data import write
@@ -228,7 +228,7 @@ def test_damaged_checkpoints_are_passed_over(anomaly: Path, tmp_path: Path, caps
 
     for file in checkpoint_files(run):
         file.write_bytes(b"")
-    with pytest.raises(UsageError, match="cannot be used"):
+    with pytest.raises(Refusal, match="cannot be used"):
         resume(run, total_timesteps=10_000)
 
 
@@ -323,12 +323,12 @@ def test_stopped_in_an_evaluation(anomaly: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"learning_rate": 0.5}, "--learning-rate"),
-        ({"env": "Pendulum-v1"}, "--env"),
-        ({"seed": 3}, "--seed"),
-        ({"run_name": "other"}, "--run-name"),
-        ({"eval_every": 0}, "--eval-every"),
-        ({"total_timesteps": 112}, "--total-timesteps"),
+        ({"learning_rate": 0.5}, "learning_rate"),
+        ({"env": "Pendulum-v1"}, "env"),
+        ({"seed": 3}, "seed"),
+        ({"run_name": "other"}, "run_name"),
+        ({"eval_every": 0}, "eval_every"),
+        ({"total_timesteps": 112}, "total_timesteps"),
     ],
 )
 def test_what_cannot_change_is_refused(options: dict[str, Any], named: str, anomaly: Path) -> None:
@@ -349,7 +349,7 @@ def test_a_run_in_use_is_refused(anomaly: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(anomaly, run)
     before = sorted(run.rglob("*"))
-    with run_lock(run), pytest.raises(UsageError, match=f"is being trained by process {os.getpid()}"):
+    with run_lock(run), pytest.raises(Refusal, match=f"is being trained by process {os.getpid()}"):
         resume(run, total_timesteps=616)
     assert sorted(run.rglob("*")) == before
     resume(run, total_timesteps=616)
@@ -360,7 +360,7 @@ def test_foreign_checkpoint_is_refused(anomaly: Path, tmp_path: Path) -> None:
     shutil.copytree(anomaly, run)
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("budget: 4000", "budget: 5000"))
-    with pytest.raises(UsageError, match="does not fit this run") as caught:
+    with pytest.raises(Refusal, match="does not fit this run") as caught:
         resume(run, total_timesteps=616)
     assert "\n" not in str(caught.value)
     assert len(checkpoint_files(run)) == 3

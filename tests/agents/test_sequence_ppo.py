@@ -105,7 +105,7 @@ def test_minibatches_with_few_or_no_counted_steps_keep_the_weights_finite(n_step
 
 @pytest.mark.parametrize("batch_size", [39, 60, 200])
 def test_batch_size_must_hold_whole_sequences(batch_size: int) -> None:
-    with pytest.raises(ValueError, match=r"--batch-size .* multiple of --n-steps 40 from 2 up to 160"):
+    with pytest.raises(ValueError, match=r"batch_size .* multiple of n_steps 40 from 2 up to 160"):
         SequencePPO(LstmPolicy, environments(), n_steps=N_STEPS, batch_size=batch_size)
 
 

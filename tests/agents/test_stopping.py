@@ -41,8 +41,8 @@ FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "observation": ({}, ["the observation of environment 2", "nan", "entry 1"]),
     "last observation": ({}, ["the observation of environment 2", "inf"]),
     "reward": ({}, ["the reward of environment 2", "nan"]),
-    "huge reward": ({"normalize_reward": False}, ["the loss is not finite", "value_loss", "--learning-rate"]),
-    "huge observation": ({"normalize_observation": False}, ["not finite", "--learning-rate"]),
+    "huge reward": ({"normalize_reward": False}, ["the loss is not finite", "value_loss", "learning_rate"]),
+    "huge observation": ({"normalize_observation": False}, ["not finite", "learning_rate"]),
     "exception": ({}, ["environment 2", "seed 2", "episode 5, step 10", "ZeroDivisionError: the wheel came off"]),
 }
 
@@ -106,13 +106,13 @@ def test_gradient_names_the_block() -> None:
         parameter.grad = torch.ones_like(parameter)
     norm = torch.nn.utils.clip_grad_norm_(layer.parameters(), 1e9)
     terms = {"value_loss": torch.tensor(1.0), "loss": torch.tensor(2.0)}
-    check_gradient(terms["loss"], norm, terms, layer.named_parameters(), "--learning-rate")
+    check_gradient(terms["loss"], norm, terms, layer.named_parameters(), "learning_rate")
     gradient = layer["actor"].weight.grad
     assert gradient is not None
     gradient[1, 2] = torch.inf
     norm = torch.nn.utils.clip_grad_norm_(layer.parameters(), 1e9)
     with pytest.raises(NotFinite, match=r"gradient is not finite \(in .*actor.weight \(\d of 6 entries\)"):
-        check_gradient(terms["loss"], norm, terms, layer.named_parameters(), "--learning-rate")
+        check_gradient(terms["loss"], norm, terms, layer.named_parameters(), "learning_rate")
 
 
 def call(*options: str, cwd: Path, **settings: Any) -> "subprocess.CompletedProcess[str]":

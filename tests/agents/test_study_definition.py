@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from agents.command_line import OneLineParser, add_training_options, training_options
 from agents.configuration import configure
-from agents.errors import UsageError
 from agents.studies.command import options_of
 from agents.studies.definition import Distribution, StudyDefinition, read_study
 from agents.studies.ledger import recorded
 from agents.studies.planning import plan_study
+from policies.refusal import Refusal
 from policies.specification import BLOCKS
 
 GRID = """
@@ -199,13 +199,13 @@ def test_grid_is_planned_and_what_does_not_fit_is_listed(tmp_path: Path) -> None
     assert [cell.id for cell in plan.cells] == ["all-0000-seed0", "all-0000-seed1"]
     assert dict(plan.cells[0].parameters) == {"architecture": "varied", "hidden_proportion": 0.3}
     assert set(plan.infeasible) == {"all-0001", "all-0002", "all-0003"}
-    assert "--hidden-proportion 0.99" in plan.infeasible["all-0001"]
-    assert "contradicts --architecture dense" in plan.infeasible["all-0002"]
+    assert "hidden_proportion 0.99" in plan.infeasible["all-0001"]
+    assert "contradicts architecture dense" in plan.infeasible["all-0002"]
     assert plan.configuration(plan.cells[1], plan.cells[1].parameters).seed == 1
 
 
 def test_nothing_feasible_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no cell is feasible"):
+    with pytest.raises(Refusal, match="no cell is feasible"):
         plan_study(study(tmp_path, GRID.replace("[0.3, 0.99]", "[0.99]")))
 
 

@@ -85,7 +85,7 @@ def test_run_report_and_show(here: Path, capsys: pytest.CaptureFixture[str], mon
     code, printed, errors = call(capsys, monkeypatch, "worker", "study.yaml")
     assert (code, errors) == (0, "")
     assert "1 cells, in studies/study, storage sqlite:///studies/study/study.db" in printed
-    assert "all-0001: --hidden-proportion 0.99" in printed
+    assert "all-0001: hidden_proportion 0.99" in printed
     assert (here / "studies" / "study" / "CartPole-v1" / "all-0000-seed0" / "result.json").is_file()
 
     code, printed, _ = call(capsys, monkeypatch, "report", "study.yaml", "--out", "figures/of/it")

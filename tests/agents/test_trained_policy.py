@@ -87,7 +87,7 @@ def test_the_test_split_whatever_was_trained_on(anomaly: Path, suffix: str) -> N
 
 @pytest.mark.parametrize("name", ["split", "render_mode"])
 def test_arguments_that_evaluation_sets(name: str, anomaly: Path, suffix: str) -> None:
-    with pytest.raises(ValueError, match=f"--env-arg {name}=train"):
+    with pytest.raises(ValueError, match=f"env_arguments {name}=train"):
         load_trained_policy(anomaly.with_suffix(suffix), env_arguments={name: "train"})
 
 
@@ -141,7 +141,7 @@ def test_environment_of_a_module_of_ones_own(
         shutil.copytree(cartpole, path)
         text = (path / "config.yaml").read_text()
         (path / "config.yaml").write_text(text.replace("env: CartPole-v1", "env: OwnCartPole-v0"))
-    with pytest.raises(ValueError, match="--env MODULE:OwnCartPole-v0"):
+    with pytest.raises(ValueError, match="env MODULE:OwnCartPole-v0"):
         load_trained_policy(path)
     (tmp_path / "own_cartpole.py").write_text(
         "import gymnasium\n"
@@ -161,7 +161,7 @@ def test_what_is_neither_run_nor_onnx(cartpole: Path, tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nothing"):
         with pytest.raises(ValueError, match="is no run folder"):
             load_trained_policy(path)
-    with pytest.raises(ValueError, match="--which final"):
+    with pytest.raises(ValueError, match="which final"):
         load_trained_policy(cartpole.with_suffix(".onnx"), which="final")
 
 

@@ -14,12 +14,13 @@ from stable_baselines3.common.vec_env import VecNormalize
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agents.agent_building import load_agent
+from agents.command_line import run
 from agents.configuration import TrainingConfiguration, configure
-from agents.errors import UsageError
 from agents.evaluation import FINAL_SEED, evaluate
 from agents.normalization import ObservationNormalization
 from agents.training import TrainingResult, plan_training, train, training_environments
 from envs.vectorization import make_vec_env
+from policies.refusal import Refusal
 from policies.specification import BLOCKS
 
 SHORT = {
@@ -142,11 +143,22 @@ def test_a_file_may_not_name_a_module(cartpole: TrainingResult, tmp_path: Path) 
 
 
 def test_plan_names_what_does_not_fit(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--batch-size"):
+    with pytest.raises(Refusal, match="batch_size"):
         plan_training(short(tmp_path, batch_size=100))
-    with pytest.raises(UsageError, match="flat Box"):
+    with pytest.raises(Refusal, match="flat Box"):
         plan_training(short(tmp_path, env="Taxi-v4"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", ["VecNormalize", "run_lock", "continued_logger", "EvaluationCallback"])
+def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str) -> None:
+    def faulty(*arguments: object, **options: object) -> None:
+        raise ValueError("operands could not be broadcast together with shapes (4,) (3,)")
+
+    monkeypatch.setattr(f"agents.training.{place}", faulty)
+    with pytest.raises(ValueError, match="could not be broadcast") as caught:
+        run(lambda: train(short(tmp_path)))
+    assert not isinstance(caught.value, Refusal)
 
 
 def test_evaluation_depends_on_seeds_alone(cartpole: TrainingResult) -> None:

@@ -24,11 +24,12 @@ def test_harness_notices_what_must_not_happen(tmp_path: Path) -> None:
         return judge(Reader(lambda generator, workshop: "", lambda given, workshop: exec(action)), "", workshop, watch)
 
     assert outcome("pass") == ("accepted", "")
-    assert outcome("raise ValueError('no')") == ("refused", "no")
+    assert outcome("from policies.refusal import Refusal; raise Refusal('no')") == ("refused", "no")
     assert outcome(f"open({str(inside / 'a')!r}, 'w').close()")[0] == "accepted"
     for action in (
         "raise ValueError('two\\nlines')",
-        "raise ValueError('')",
+        "raise ValueError('no')",
+        "from policies.refusal import Refusal; raise Refusal('')",
         "raise KeyError('x')",
         "raise SystemExit(1)",
         f"open({str(tmp_path / 'b')!r}, 'w').close()",

@@ -116,7 +116,7 @@ def test_corrected_reward_changes_nothing_else() -> None:
 
 
 def test_corrected_sparse_reward_is_refused() -> None:
-    with pytest.raises(ValueError, match="--reward corrected does not fit the sparse reward"):
+    with pytest.raises(ValueError, match="reward corrected does not fit the sparse reward"):
         make_environment("AdroitHandHammerSparse-v1", reward="corrected")
 
 

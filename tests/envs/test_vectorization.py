@@ -163,13 +163,13 @@ def test_other_adroit_tasks_count_successful_steps(task: str, threshold: int) ->
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"env_id": "CartPole"}, "--env"),
+        ({"env_id": "CartPole"}, "env"),
         ({"env_id": "gymnasium:CartPole-v1"}, "command line"),
         ({"vectorization": "batched"}, "no batched version"),
         ({"vectorization": "fibres"}, "one of threads, serial, processes, batched"),
-        ({"arguments": {"nothing": 1}}, "--env-arg nothing=1"),
-        ({"arguments": {"nothing": 1}, "vectorization": "processes"}, "--env-arg nothing=1"),
-        ({"reward": "corrected"}, "--reward"),
+        ({"arguments": {"nothing": 1}}, "env_arguments nothing=1"),
+        ({"arguments": {"nothing": 1}, "vectorization": "processes"}, "env_arguments nothing=1"),
+        ({"reward": "corrected"}, "reward"),
     ],
 )
 def test_refusals_are_one_line(options: dict[str, Any], message: str) -> None:

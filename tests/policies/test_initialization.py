@@ -30,7 +30,7 @@ def test_known_initializations(text: str) -> None:
     "text", ["", "normal", "normal:", "normal:x", "normal:-1", "normal:0", "normal:nan", "scaled:inf", "scaled:", "he"]
 )
 def test_malformed_initializations_are_refused_in_one_line(text: str) -> None:
-    with pytest.raises(ValueError, match="--init") as caught:
+    with pytest.raises(ValueError, match="init") as caught:
         parse_initialization(text)
     assert "\n" not in str(caught.value)
 

@@ -199,7 +199,7 @@ def answers(message):
         kind, _, figure = answer.rpartition(" ")
         if kind == "hidden_proportion":
             yield {"hidden_proportion": float(figure)}
-        elif kind == "density":
+        elif kind == "densities":
             block, _, density = figure.partition("=")
             yield {"density": (block, float(density))}
         else:
@@ -269,7 +269,7 @@ def test_six_densities_below_the_smallest_budget():
     needed = int(message.split()[-3].replace(",", ""))
     assert specify(46, 26, needed, densities=dense).n_hidden == 1
     assert "budget" in refusal(46, 26, needed - 1, densities=dense)
-    assert "density" in refusal(46, 26, 1000, densities=dict.fromkeys(BLOCKS, 5e-324))
+    assert "densities" in refusal(46, 26, 1000, densities=dict.fromkeys(BLOCKS, 5e-324))
 
 
 @pytest.mark.parametrize("option", [{"hidden_proportion": 0.3}, {"hidden_size": 452}])
@@ -283,7 +283,7 @@ def test_pinned_hh_sets_the_hidden_size():
     specification = specify(46, 26, 50_000, hidden_proportion=0.5, densities={"hh": 0.2})
     assert specification.n_hidden == round(math.sqrt(25_000 / 0.2))
     assert specification.densities["hh"] == pytest.approx(0.2, rel=2 / specification.n_hidden)
-    assert "density hh" in refusal(46, 26, 50_000, hidden_proportion=0.5, densities={"hh": 1.0})
+    assert "densities hh" in refusal(46, 26, 50_000, hidden_proportion=0.5, densities={"hh": 1.0})
 
 
 def test_hidden_proportion_follows_from_hidden_size_and_hh():
@@ -350,7 +350,7 @@ def test_hidden_proportions_outside_their_range(value):
 
 @pytest.mark.parametrize("value", [0, -0.1, 1.5, math.nan, math.inf, True, "0.5", None, [0.5]])
 def test_densities_outside_their_range(value):
-    assert refusal(4, 2, 1000, densities={"hx": value}).startswith("density hx=")
+    assert refusal(4, 2, 1000, densities={"hx": value}).startswith("densities hx=")
 
 
 @pytest.mark.parametrize("densities", [{"xh": 0.5}, {3: 0.5}, {"hx": 0.5, "HH": 0.5}, [0.5] * 6, 0.5])
