@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from data_files import HAMMER_DEMONSTRATIONS
 
 from agents.agent_building import load_agent
 from agents.configuration import configure
@@ -12,7 +13,6 @@ from agents.policy_export import export_policy
 from agents.training import torch_threads, train
 from envs.vectorization import make_vec_env
 
-RECORDED = Path(__file__).resolve().parents[2].parent / "shared/data/minari/hammer/dapg-expert-v0"
 HAMMER = "AdroitHandHammer-v1"
 TRAININGS = {
     HAMMER: {"total_timesteps": 3_200, "eval_every": 3_200},
@@ -51,12 +51,10 @@ def test_trained_policies_get_the_same(env: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_policy_that_hammers_gets_the_same(tmp_path: Path) -> None:
-    if not RECORDED.exists():
-        pytest.skip("needs the shared recordings")
     configuration = configure(
         HAMMER,
         budget=10_000,
-        demos=str(RECORDED),
+        demos=str(HAMMER_DEMONSTRATIONS),
         demos_only=True,
         eval_episodes=4,
         progress=False,

@@ -1,18 +1,18 @@
 """The hammer task against the registered environment, its corrected reward, and its counts on recorded experts."""
 
 import math
-from pathlib import Path
 
 import gymnasium
+import h5py
 import numpy as np
 import pytest
+from data_files import HAMMER_DEMONSTRATIONS
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
 from envs.hammer import HammerEnv, euler_angles
 from envs.lookup import check_environment, make_environment
 
-RECORDED = Path(__file__).resolve().parents[2].parent / "shared/data/minari/hammer/dapg-expert-v0/data/main_data.hdf5"
 HAMMER = "AdroitHandHammer-v1"
 
 
@@ -21,10 +21,7 @@ def registered(env_id: str = HAMMER, **arguments: object) -> gymnasium.Env:
 
 
 def recorded_episode(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    if not RECORDED.exists():
-        pytest.skip("needs the shared recordings")
-    h5py = pytest.importorskip("h5py")
-    with h5py.File(RECORDED) as file:
+    with h5py.File(HAMMER_DEMONSTRATIONS / "data" / "main_data.hdf5") as file:
         episode = file[f"episode_{index}"]
         return episode["observations"][:], episode["actions"][:], episode["rewards"][:]
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -87,9 +88,8 @@ def test_lstm_is_the_largest_that_fits(n_inputs, n_outputs, budget):
 
 
 def test_lstm_counts_are_those_of_pytorch():
-    nn = pytest.importorskip("torch").nn
     actor = specify_architecture("lstm", 46, 26, 50_000).actor
-    lstm, head = nn.LSTM(46, actor.n_hidden), nn.Linear(actor.n_hidden, 26)
+    lstm, head = torch.nn.LSTM(46, actor.n_hidden), torch.nn.Linear(actor.n_hidden, 26)
     parameters = dict(lstm.named_parameters()) | {f"head_{k}": v for k, v in head.named_parameters()}
     assert actor.total_weights == sum(p.numel() for name, p in parameters.items() if "weight" in name)
     assert actor.n_biases == sum(p.numel() for name, p in parameters.items() if "bias" in name)

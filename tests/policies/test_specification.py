@@ -3,16 +3,14 @@ import itertools
 import json
 import math
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from data_files import PUBLISHED_CONFIGURATIONS
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from policies.specification import BLOCKS, OUTER_BLOCKS, NetworkSpecification, specify, specify_critic
-
-PUBLISHED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "published_configurations.csv"
 
 sizes = st.one_of(st.integers(1, 30), st.integers(1, 3000))
 budgets = st.one_of(st.integers(1, 400), st.integers(1, 20_000), st.integers(1, 10_000_000))
@@ -88,7 +86,7 @@ def refusal(*args, **options):
 
 
 def published_rows():
-    with PUBLISHED.open() as file:
+    with PUBLISHED_CONFIGURATIONS.open() as file:
         return list(csv.DictReader(file))
 
 

@@ -1,0 +1,8 @@
+"""Where the files lie that tests read; tests/data/README.md says what they are."""
+
+from pathlib import Path
+
+DATA = Path(__file__).resolve().parent / "data"
+DIGITS = DATA / "digits.npz"
+HAMMER_DEMONSTRATIONS = DATA / "hammer"
+PUBLISHED_CONFIGURATIONS = DATA / "published_configurations.csv"
