@@ -40,6 +40,8 @@ PACKAGES = (
     *("stable-baselines3", "sb3-contrib", "opencv-python-headless", "scikit-learn", "onnxruntime"),
 )
 
+ALWAYS = ("--device", "cpu", "--no-progress")
+
 Figures = dict[str, Any]
 
 _POLE = (
@@ -95,16 +97,20 @@ def train(name: str, folder: Path, patch: pytest.MonkeyPatch) -> Path:
     options = RUNS[name].split()
     if "--demos" in options:
         record_demonstrations(folder / "demonstrations", patch)
-    code = call("train.py", *options, "--log-dir", "runs", "--run-name", "run", "--no-progress", patch=patch)
+    code = call("train.py", *options, "--log-dir", "runs", "--run-name", "run", *ALWAYS, patch=patch)
     assert code == 0
     return folder / "runs" / options[options.index("--env") + 1] / "run"
 
 
 def record_demonstrations(
-    folder: Path, patch: pytest.MonkeyPatch, env_id: str = "AdroitHandHammer-v1", episodes: int = 3, steps: int = 20
+    folder: Path,
+    patch: pytest.MonkeyPatch,
+    env_id: str = "gymnasium_robotics:AdroitHandHammer-v1",
+    episodes: int = 3,
+    steps: int = 20,
 ) -> None:
     """Record episodes of small random actions as a Minari data set, `folder/data`."""
-    with gym.make(f"gymnasium_robotics:{env_id}", max_episode_steps=steps) as env:
+    with gym.make(env_id, max_episode_steps=steps) as env:
         buffers = []
         for seed in range(episodes):
             generator = np.random.default_rng(seed)
@@ -123,7 +129,7 @@ def record_demonstrations(
                 if terminated or truncated:
                     break
             buffers.append(buffer)
-        patch.setenv("MINARI_DATASETS_PATH", str(folder.parent))
+        patch.setenv("MINARI_DATASETS_PATH", str(folder.resolve().parent))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it minds that there is no description
             create_dataset_from_buffers(
