@@ -40,7 +40,8 @@ def test_evaluates_as_before(policy: str, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("run", RUNS)
 def test_resumes_as_before(run: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = (here / run / "progress.csv").read_text().splitlines()
-    check(resumed(run, monkeypatch), RECORDS["resumed"][run], RECORDS["machine"])
+    # Elsewhere a rounding may tip the balance between two actions of CartPole, which changes an episode's length.
+    check(resumed(run, monkeypatch), RECORDS["resumed"][run], RECORDS["machine"], returns=0.1)
     after = (here / run / "progress.csv").read_text().splitlines()
     assert after[0].startswith(rows[0])
     assert len(after) > len(rows)
