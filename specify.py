@@ -5,7 +5,7 @@ import json
 from agents.command_line import OneLineParser, add_training_options, run, show_network, training_options
 from envs.lookup import environment_spaces
 from envs.presets import preset_for
-from policies.architectures import specify_architecture
+from policies.network.architectures import specify_architecture
 from policies.refusal import Refusal
 from policies.sequence_policy import network_sizes
 

@@ -10,8 +10,8 @@ from agents.configuration import TrainingConfiguration
 from agents.normalization import ObservationNormalization
 from agents.run_folder import RunFolder, Which
 from envs.lookup import environment_spaces
-from policies.architectures import ActorCriticSpecification, LstmSpecification, specify_architecture
 from policies.lstm_policy import LstmPolicy
+from policies.network.architectures import ActorCriticSpecification, LstmSpecification, specify_architecture
 from policies.refusal import Refusal
 from policies.sequence_policy import SequencePolicy, network_sizes
 from policies.varied_sparsity_policy import VariedSparsityPolicy

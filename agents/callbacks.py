@@ -16,7 +16,7 @@ from agents.evaluation import EPISODE_FIGURES, EVALUATION_SEED, Evaluation, eval
 from agents.network_statistics import block_matrix, pattern_picture, silent_units, spectral_radius
 from agents.normalization import ObservationNormalization
 from agents.run_folder import RunFolder, SavedPolicy
-from policies.specification import BLOCKS
+from policies.network.specification import BLOCKS
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 
 

@@ -15,7 +15,7 @@ from agents.errors import TrainingStopped
 from agents.interruption import Interrupted
 from envs.lookup import check_environment, parse_arguments
 from envs.presets import has_preset
-from policies.architectures import ActorCriticSpecification, format_table, oversize_warning
+from policies.network.architectures import ActorCriticSpecification, format_table, oversize_warning
 from policies.refusal import Refusal
 
 BAD_INPUT = 2

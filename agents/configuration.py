@@ -11,8 +11,8 @@ from typing import Any, Literal
 import yaml
 
 from envs.presets import Preset, preset_for
+from policies.network.specification import BLOCKS
 from policies.refusal import Refusal
-from policies.specification import BLOCKS
 
 Architecture = Literal["varied", "uniform", "dense", "lstm"]
 ARCHITECTURES: tuple[str, ...] = typing.get_args(Architecture)

@@ -9,8 +9,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigs
 
 from agents.sequence_buffer import SequenceRolloutBuffer
+from policies.network.specification import BLOCKS
 from policies.recurrent_layer import SparseRecurrentLayer
-from policies.specification import BLOCKS
 
 _DENSE_EIGENVALUES = 300
 """Up to this size all eigenvalues of a matrix take less time than the iteration for one."""

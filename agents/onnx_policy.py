@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError
 
-from policies.architectures import ActorCriticSpecification, LstmSpecification
+from policies.network.architectures import ActorCriticSpecification, LstmSpecification
 from policies.refusal import Refusal
 
 FORMAT = "varied-sparsity-rl policy 1"

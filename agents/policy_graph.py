@@ -22,9 +22,9 @@ from agents.onnx_policy import IR_VERSION, OPSET, PolicyMetadata, state_size
 from agents.sparse_product import SparseRows, add_product, full_blocks
 from policies.block_matrix import BlockMatrix
 from policies.lstm_policy import LstmPolicy
+from policies.network.specification import BLOCKS
 from policies.recurrent_layer import SparseRecurrentLayer
 from policies.sequence_policy import SequencePolicy
-from policies.specification import BLOCKS
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 
 SOURCES, TARGETS = "xhy", "hy"

@@ -39,8 +39,8 @@ from agents.stopping import explained_stops
 from envs.finite_vec_env import FiniteVecEnv
 from envs.lookup import environment_spaces
 from envs.vectorization import make_vec_env, with_split
-from policies.architectures import ActorCriticSpecification
-from policies.initialization import parse_initialization
+from policies.network.architectures import ActorCriticSpecification
+from policies.network.initialization import parse_initialization
 from policies.refusal import Refusal
 
 EVALUATION_ENVIRONMENTS = 64

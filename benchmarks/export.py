@@ -22,7 +22,7 @@ from agents.policy_graph import policy_model
 from benchmarks.harness import alternate, describe, machine, markdown_table, median_ratio, write_result, write_section
 from benchmarks.inference import BUDGET, LSTM, N_INPUTS, N_OUTPUTS, PROPORTION, predictions
 from benchmarks.layer import SPARSE_BUDGET, SPARSE_DENSITIES
-from policies.architectures import specify_architecture
+from policies.network.architectures import specify_architecture
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 
 STEPS = 200

@@ -14,7 +14,7 @@ from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 
 from benchmarks.harness import alternate, describe, machine, markdown_table, median_ratio, write_result, write_section
-from policies.architectures import specify_architecture
+from policies.network.architectures import specify_architecture
 from policies.recurrent_layer import SparseRecurrentLayer
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 

@@ -17,9 +17,9 @@ from torch.nn.functional import linear
 
 from agents.training import torch_threads
 from benchmarks.harness import alternate, describe, machine, markdown_table, median_ratio, write_result, write_section
-from policies.architectures import specify_architecture
+from policies.network.architectures import specify_architecture
+from policies.network.specification import BLOCKS, NetworkSpecification, specify
 from policies.recurrent_layer import SparseRecurrentLayer
-from policies.specification import BLOCKS, NetworkSpecification, specify
 
 N_INPUTS, N_OUTPUTS, N_STEPS = 46, 26, 200
 BATCH_SIZES = (4, 16, 64)

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from policies.backends import choose_backends
 from policies.block_matrix import BlockMatrix
 from policies.compiled_scan import CompiledScan, DenseScan, LayerScan, SparseScan
-from policies.initialization import parse_initialization
-from policies.patterns import draw_patterns
+from policies.network.initialization import parse_initialization
+from policies.network.patterns import draw_patterns
+from policies.network.specification import BLOCKS, NetworkSpecification
 from policies.scan import TorchScan
 from policies.single_step import Stepper
-from policies.specification import BLOCKS, NetworkSpecification
 
 ACTIVATIONS = ("relu", "tanh")
 

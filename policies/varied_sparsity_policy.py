@@ -10,10 +10,10 @@ from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from policies.architectures import specify_architecture
+from policies.network.architectures import specify_architecture
+from policies.network.specification import NetworkSpecification
 from policies.recurrent_layer import SparseRecurrentLayer, forward_together
 from policies.sequence_policy import Pair, SequencePolicy, network_sizes, widened
-from policies.specification import NetworkSpecification
 
 
 class VariedSparsityPolicy(SequencePolicy):

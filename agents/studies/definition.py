@@ -36,8 +36,8 @@ import numpy as np
 from agents.configuration import PRESET_ONLY, TrainingConfiguration, configure
 from agents.studies.plain_yaml import Entry, Scalar, read_yaml, refusal
 from envs.lookup import check_environment
+from policies.network.specification import BLOCKS
 from policies.refusal import Refusal
-from policies.specification import BLOCKS
 
 SCORES = ("mean_return", "success_rate")
 SAMPLERS = ("grid", "random", "tpe")

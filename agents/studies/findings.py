@@ -17,7 +17,7 @@ from agents.studies.statistics import (
     resampled_interval,
     size_features,
 )
-from policies.specification import BLOCKS
+from policies.network.specification import BLOCKS
 
 ARCHITECTURE_NAMES = {"varied": "varied sparsity", "uniform": "uniform sparsity", "dense": "dense", "lstm": "LSTM"}
 BASELINES = ("dense", "lstm")

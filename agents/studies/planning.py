@@ -21,8 +21,8 @@ from agents.sequence_ppo import check_batch_size
 from agents.studies.definition import Group, Scalar, StudyDefinition, with_parameters
 from agents.training import check_device
 from envs.lookup import environment_spaces
-from policies.architectures import ActorCriticSpecification
-from policies.initialization import parse_initialization
+from policies.network.architectures import ActorCriticSpecification
+from policies.network.initialization import parse_initialization
 from policies.refusal import Refusal
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from optuna.trial import TrialState
 
 from agents.studies.ledger import CellState
-from policies.architectures import LstmSpecification
-from policies.specification import BLOCKS
+from policies.network.architectures import LstmSpecification
+from policies.network.specification import BLOCKS
 
 _BLOCKS = (*BLOCKS, *LstmSpecification.blocks)
 

@@ -31,7 +31,7 @@ from agents.studies.ledger import LEFT, CellState, enqueue_missing, fail_dead, o
 from agents.studies.planning import Cell, NetworkPlanner, Plan, draw_generator
 from agents.studies.storage import STORAGE_ERRORS, Address, StudyLock, patiently
 from agents.training import TrainingResult, train
-from policies.architectures import ActorCriticSpecification
+from policies.network.architectures import ActorCriticSpecification
 from policies.refusal import Refusal
 
 

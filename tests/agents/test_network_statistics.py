@@ -5,8 +5,8 @@ import pytest
 import scipy.sparse
 
 from agents.network_statistics import pattern_picture, spectral_radius
+from policies.network.specification import specify
 from policies.recurrent_layer import SparseRecurrentLayer
-from policies.specification import specify
 
 
 @pytest.mark.parametrize("size", [1, 5, 200, 400, 600])

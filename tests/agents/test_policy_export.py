@@ -25,7 +25,7 @@ from agents.torchscript_policy import load_torchscript
 from agents.training import training_environments
 from envs.lookup import environment_spaces
 from envs.vectorization import make_vec_env
-from policies.architectures import ARCHITECTURES
+from policies.network.architectures import ARCHITECTURES
 from policies.refusal import Refusal
 from policies.sequence_policy import SequencePolicy
 from policies.varied_sparsity_policy import VariedSparsityPolicy

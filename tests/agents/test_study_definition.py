@@ -16,8 +16,8 @@ from agents.studies.command import options_of
 from agents.studies.definition import Distribution, StudyDefinition, read_study
 from agents.studies.ledger import recorded
 from agents.studies.planning import plan_study
+from policies.network.specification import BLOCKS
 from policies.refusal import Refusal
-from policies.specification import BLOCKS
 
 GRID = """
 env: CartPole-v1

@@ -20,8 +20,8 @@ from agents.evaluation import FINAL_SEED, evaluate
 from agents.normalization import ObservationNormalization
 from agents.training import TrainingResult, plan_training, train, training_environments
 from envs.vectorization import make_vec_env
+from policies.network.specification import BLOCKS
 from policies.refusal import Refusal
-from policies.specification import BLOCKS
 
 SHORT = {
     "total_timesteps": 1024,

@@ -10,7 +10,7 @@ from data_files import PUBLISHED_CONFIGURATIONS
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from policies.specification import BLOCKS, OUTER_BLOCKS, NetworkSpecification, specify, specify_critic
+from policies.network.specification import BLOCKS, OUTER_BLOCKS, NetworkSpecification, specify, specify_critic
 
 sizes = st.one_of(st.integers(1, 30), st.integers(1, 3000))
 budgets = st.one_of(st.integers(1, 400), st.integers(1, 20_000), st.integers(1, 10_000_000))

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from policies.network.specification import BLOCKS, NetworkSpecification
 from policies.refusal import Refusal
-from policies.specification import BLOCKS, NetworkSpecification
 
 DEFAULT_GAIN = 0.95
 INPUT_GAIN = 1.0

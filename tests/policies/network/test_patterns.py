@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.patterns import draw_patterns
-from policies.specification import BLOCKS, NetworkSpecification, specify
+from policies.network.patterns import draw_patterns
+from policies.network.specification import BLOCKS, NetworkSpecification, specify
 
 
 @settings(max_examples=100, deadline=None)

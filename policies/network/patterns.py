@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.specification import BLOCKS, NetworkSpecification
+from policies.network.specification import BLOCKS, NetworkSpecification
 
 
 def draw_patterns(specification: NetworkSpecification, seed: int | np.random.Generator) -> dict[str, NDArray[np.int64]]:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.architectures import (
+from policies.network.architectures import (
     ARCHITECTURES,
     ActorCriticSpecification,
     LstmSpecification,
@@ -17,7 +17,7 @@ from policies.architectures import (
     oversize_warning,
     specify_architecture,
 )
-from policies.specification import BLOCKS, specify, specify_critic
+from policies.network.specification import BLOCKS, specify, specify_critic
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -204,6 +204,6 @@ def test_oversize_warning_names_a_budget_that_draws_none(architecture):
 
 
 def test_specification_needs_neither_torch_nor_gymnasium():
-    code = "import sys, policies.architectures; print(*{'torch', 'gymnasium', 'numpy'} & set(sys.modules))"
+    code = "import sys, policies.network.architectures; print(*{'torch', 'gymnasium', 'numpy'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.split() == []

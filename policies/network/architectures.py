@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from policies.refusal import Refusal
-from policies.specification import (
+from policies.network.specification import (
     BLOCKS,
     BlockSpecification,
     NetworkSpecification,
@@ -18,6 +17,7 @@ from policies.specification import (
     specify,
     specify_critic,
 )
+from policies.refusal import Refusal
 
 ARCHITECTURES = ("varied", "uniform", "dense", "lstm")
 DEFAULT_UNIFORM_DENSITY = 0.2

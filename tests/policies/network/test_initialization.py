@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from policies.initialization import Initialization, parse_initialization
-from policies.patterns import draw_patterns
+from policies.network.initialization import Initialization, parse_initialization
+from policies.network.patterns import draw_patterns
+from policies.network.specification import BLOCKS, NetworkSpecification, specify
 from policies.recurrent_layer import SparseRecurrentLayer
-from policies.specification import BLOCKS, NetworkSpecification, specify
 
 
 def with_density(n_inputs: int, n_hidden: int, n_outputs: int, density: float, **others: float) -> NetworkSpecification:
