@@ -32,7 +32,7 @@ from agents.anomaly_pictures import (
 from agents.trained_policy import TrainedPolicy
 from agents.training import EVALUATION_ENVIRONMENTS
 from envs.episode_strip import BACKGROUND, GAP, episode_strip
-from envs.vectorization import make_vec_env
+from envs.vectorized.make import make_vec_env
 
 CONTINUATIONS = 64
 """Ways in which an episode goes on that a belief is averaged over."""

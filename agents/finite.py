@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.sequence_buffer import SequenceRolloutBuffer
-from envs.finite_vec_env import NotFinite, all_finite
+from envs.vectorized.finite import NotFinite, all_finite
 
 REMEDIES = "a smaller `{step_size}` or `max_grad_norm`, or `activation` tanh, may help"
 PPO_REMEDIES = REMEDIES.format(step_size="learning_rate")

@@ -16,8 +16,8 @@ from agents.trained_policy import TrainedPolicy
 from agents.training import EVALUATION_ENVIRONMENTS, torch_threads
 from envs.lookup import RANDOM_ANOMALY, check_render_mode
 from envs.rendering import check_display
-from envs.thread_vec_env import EnvironmentFailure
-from envs.vectorization import make_vec_env
+from envs.vectorized.make import make_vec_env
+from envs.vectorized.threads import EnvironmentFailure
 from policies.refusal import Refusal
 
 

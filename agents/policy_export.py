@@ -21,7 +21,7 @@ from agents.onnx_policy import PolicyMetadata, load_onnx
 from agents.policy_graph import policy_model
 from agents.run_folder import RunFolder, Which
 from agents.torchscript_policy import load_torchscript, save_torchscript
-from envs.vectorization import make_vec_env, with_split
+from envs.vectorized.make import make_vec_env, with_split
 from policies.lstm_policy import LstmPolicy
 from policies.refusal import Refusal
 from policies.sequence_policy import Pair, SequencePolicy

@@ -10,8 +10,8 @@ from agents.checkpointing import CheckpointCallback
 from agents.errors import TrainingStopped
 from agents.interruption import Interrupted
 from agents.run_folder import RunFolder
-from envs.finite_vec_env import NotFinite
-from envs.thread_vec_env import EnvironmentFailure
+from envs.vectorized.finite import NotFinite
+from envs.vectorized.threads import EnvironmentFailure
 
 DISK_ERRORS = frozenset(
     getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO", "ESTALE") if hasattr(errno, name)

@@ -15,7 +15,7 @@ from agents.onnx_policy import OnnxPolicy, load_onnx
 from agents.run_folder import RunFolder, Which
 from envs.lookup import check_environment, environment_spaces
 from envs.presets import preset_for
-from envs.vectorization import with_split
+from envs.vectorized.make import with_split
 from policies.refusal import Refusal
 from policies.sequence_policy import PolicyShapes, SequencePolicy
 
@@ -33,7 +33,7 @@ class TrainedPolicy:
     env_arguments: Mapping[str, Any]
     """the test split where the environment has splits"""
     vectorization: str
-    """how several such environments are stepped; see `envs.vectorization`"""
+    """how several such environments are stepped; see `envs.vectorized.make`"""
 
     def parameters(self, observations: np.ndarray) -> np.ndarray:
         """Run the policy over whole episodes without acting.

@@ -36,9 +36,9 @@ from agents.run_folder import RunFolder
 from agents.run_lock import run_lock
 from agents.sequence_ppo import SequencePPO, check_batch_size
 from agents.stopping import explained_stops
-from envs.finite_vec_env import FiniteVecEnv
 from envs.lookup import environment_spaces
-from envs.vectorization import make_vec_env, with_split
+from envs.vectorized.finite import FiniteVecEnv
+from envs.vectorized.make import make_vec_env, with_split
 from policies.network.architectures import ActorCriticSpecification
 from policies.network.initialization import parse_initialization
 from policies.refusal import Refusal

@@ -16,7 +16,7 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from agents.sequence_ppo import SequencePPO
-from envs.environment_state import copy_array, generator_state, set_generator_state, set_vec_env_state, vec_env_state
+from envs.vectorized.state import copy_array, generator_state, set_generator_state, set_vec_env_state, vec_env_state
 from policies.refusal import Refusal
 
 State = dict[str, Any]

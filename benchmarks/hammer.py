@@ -31,7 +31,7 @@ from benchmarks.harness import (
     write_section,
 )
 from envs.presets import PRESETS
-from envs.vectorization import make_vec_env
+from envs.vectorized.make import make_vec_env
 
 LINES = RESULTS / "hammer.jsonl"
 FIGURE = FOLDER / "figures" / "hammer.png"

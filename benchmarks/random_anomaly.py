@@ -33,7 +33,7 @@ from benchmarks.harness import (
     read_lines,
     write_section,
 )
-from envs.vectorization import make_vec_env
+from envs.vectorized.make import make_vec_env
 
 EMBEDDED = "digits"
 FIGURE = FOLDER / "figures" / "random_anomaly.png"

@@ -14,7 +14,7 @@ from agents.configuration import configure
 from agents.training import build_algorithm, plan_training, torch_threads, training_environments
 from benchmarks.harness import alternate, describe, machine, markdown_table, write_result, write_section
 from benchmarks.training import steps_per_second
-from envs.vectorization import make_vec_env
+from envs.vectorized.make import make_vec_env
 
 ENV = "RandomAnomaly-v0"
 ARCHITECTURES = ("varied", "uniform", "dense", "lstm")

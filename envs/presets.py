@@ -25,7 +25,7 @@ class Preset:
     normalize_observation: bool = True
     normalize_reward: bool = True
     vectorization: str = "serial"
-    """see `envs.vectorization`"""
+    """see `envs.vectorized.make`"""
 
     total_timesteps: int = 1_000_000
     n_envs: int = 8

@@ -57,7 +57,7 @@ class RandomAnomalyEnv(gymnasium.Env[np.ndarray, np.int64]):
 
     @staticmethod
     def batched(n_envs: int, **arguments: Any) -> "RandomAnomalyVecEnv":
-        """Make the same environments as one batch; see `envs.vectorization`."""
+        """Make the same environments as one batch; see `envs.vectorized.make`."""
         # A program that lets an exported policy act needs neither Stable-Baselines3 nor torch.
         from envs.random_anomaly_batch import RandomAnomalyVecEnv
 

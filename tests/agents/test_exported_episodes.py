@@ -11,7 +11,7 @@ from agents.evaluation import Evaluation, evaluate
 from agents.onnx_policy import load_onnx
 from agents.policy_export import export_policy
 from agents.training import torch_threads, train
-from envs.vectorization import make_vec_env
+from envs.vectorized.make import make_vec_env
 
 HAMMER = "AdroitHandHammer-v1"
 TRAININGS = {

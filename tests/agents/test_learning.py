@@ -14,7 +14,7 @@ from gymnasium import spaces
 from agents.configuration import configure
 from agents.evaluation import FINAL_SEED
 from agents.training import TrainingResult, train
-from envs.vectorization import make_vec_env
+from envs.vectorized.make import make_vec_env
 
 SEEDS = (0, 1, 2)
 

@@ -14,7 +14,7 @@ from agents.intervals import bootstrap_interval, wilson_interval
 from agents.policy_evaluation import PolicyReport, evaluate_policy
 from agents.trained_policy import TrainedPolicy, load_trained_policy
 from agents.training import EVALUATION_ENVIRONMENTS
-from envs.vectorization import make_vec_env
+from envs.vectorized.make import make_vec_env
 from policies.refusal import Refusal
 
 MakeRun = Callable[..., Path]

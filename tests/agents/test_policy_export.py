@@ -24,7 +24,7 @@ from agents.run_folder import RunFolder
 from agents.torchscript_policy import load_torchscript
 from agents.training import training_environments
 from envs.lookup import environment_spaces
-from envs.vectorization import make_vec_env
+from envs.vectorized.make import make_vec_env
 from policies.network.architectures import ARCHITECTURES
 from policies.refusal import Refusal
 from policies.sequence_policy import SequencePolicy

@@ -18,7 +18,7 @@ from agents.configuration import configure
 from agents.errors import TrainingStopped
 from agents.finite import check_gradient
 from agents.training import train
-from envs.finite_vec_env import NotFinite
+from envs.vectorized.finite import NotFinite
 
 sys.path.insert(0, str(Path(__file__).parent))
 import faulty  # noqa: F401 registers Faulty-v0

@@ -17,7 +17,7 @@ from agents.agent_building import load_agent
 from agents.onnx_policy import OnnxPolicy
 from agents.trained_policy import load_trained_policy
 from envs.lookup import check_environment
-from envs.vectorization import make_vec_env
+from envs.vectorized.make import make_vec_env
 
 MakeRun = Callable[..., Path]
 ANOMALY = {"image_size": 12, "sequence_length": 3}

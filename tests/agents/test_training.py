@@ -19,7 +19,7 @@ from agents.configuration import TrainingConfiguration, configure
 from agents.evaluation import FINAL_SEED, evaluate
 from agents.normalization import ObservationNormalization
 from agents.training import TrainingResult, plan_training, train, training_environments
-from envs.vectorization import make_vec_env
+from envs.vectorized.make import make_vec_env
 from policies.network.specification import BLOCKS
 from policies.refusal import Refusal
 

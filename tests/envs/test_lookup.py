@@ -208,7 +208,7 @@ def test_nothing_is_printed_about_other_environments() -> None:
     program = (
         "import envs\nfrom envs.lookup import make_environment\nmake_environment('AdroitHandHammer-v1').reset(seed=0)\n"
         "make_environment('AdroitHandDoor-v1')\n"
-        "from envs.vectorization import make_vec_env\n"
+        "from envs.vectorized.make import make_vec_env\n"
         "v = make_vec_env('AdroitHandHammer-v1', n_envs=2, seed=0, vectorization='threads', training=True)\n"
         "v.reset(); v.close()\n"
     )

@@ -7,7 +7,7 @@ import pytest
 
 from envs.lookup import environment_spaces
 from envs.presets import PRESETS, Preset, has_preset, preset_for
-from envs.vectorization import VECTORIZATIONS
+from envs.vectorized.make import VECTORIZATIONS
 
 ALL = [*PRESETS.items(), ("any other", Preset())]
 

@@ -14,7 +14,7 @@ from envs.random_anomaly_batch import (
     pack_generator_state,
     unpack_generator_state,
 )
-from envs.vectorization import make_vec_env
+from envs.vectorized.make import make_vec_env
 
 ARGUMENTS: dict[str, Any] = {"sequence_length": 5, "image_size": 20, "split": "validation", "anomaly_probability": 0.8}
 STEPS = 3 * 6

@@ -15,7 +15,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from envs.lookup import make_environment
-from envs.thread_vec_env import EnvironmentFailure, ThreadVecEnv, usable_cores
+from envs.vectorized.threads import EnvironmentFailure, ThreadVecEnv, usable_cores
 
 
 class Walk(gymnasium.Env):

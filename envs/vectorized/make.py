@@ -13,9 +13,9 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from envs.lookup import check_environment, float32_space, make_from_spec
-from envs.process_vec_env import ProcessVecEnv
 from envs.refusal import Refusal
-from envs.thread_vec_env import ThreadVecEnv
+from envs.vectorized.processes import ProcessVecEnv
+from envs.vectorized.threads import ThreadVecEnv
 
 VECTORIZATIONS = ("threads", "serial", "processes", "batched")
 

@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
-from envs.thread_vec_env import EnvironmentFailure
+from envs.vectorized.threads import EnvironmentFailure
 
 _FAILURE = "failure"
 """Entry of the info by which a process reports what its environment raised."""

@@ -14,8 +14,8 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from envs.environment_state import copy_array, environment_state, set_environment_state
 from envs.lookup import float32_space
+from envs.vectorized.state import copy_array, environment_state, set_environment_state
 
 _Work = Callable[[], None]
 

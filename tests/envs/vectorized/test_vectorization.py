@@ -9,8 +9,8 @@ import pytest
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
-from envs.thread_vec_env import ThreadVecEnv
-from envs.vectorization import make_vec_env, with_split
+from envs.vectorized.make import make_vec_env, with_split
+from envs.vectorized.threads import ThreadVecEnv
 
 HAMMER = "AdroitHandHammer-v1"
 

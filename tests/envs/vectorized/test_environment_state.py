@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 
-from envs.environment_state import MODEL_FIELDS, set_vec_env_state, vec_env_state
 from envs.lookup import make_environment
-from envs.vectorization import make_vec_env
+from envs.vectorized.make import make_vec_env
+from envs.vectorized.state import MODEL_FIELDS, set_vec_env_state, vec_env_state
 
 EXACT = [
     ("AdroitHandHammer-v1", "threads"),
