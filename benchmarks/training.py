@@ -59,7 +59,7 @@ def steps_per_second(algorithm: RecurrentPPO, threads: int, rollout: int = ROLLO
 
 def registered_hammer() -> gymnasium.Env:
     """Make the environment as gymnasium-robotics registers it, in whatever process this is called."""
-    import envs.robotics  # noqa: F401 registers it
+    import envs.adroit.robotics  # noqa: F401 registers it
 
     return gymnasium.make(ENV, disable_env_checker=True)
 

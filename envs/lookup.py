@@ -17,15 +17,15 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
+from envs.adroit.success import ADROIT_SUCCESS_STEPS, FinalSuccess, SuccessCount
 from envs.refusal import Refusal
 from envs.rendering import missing_library
-from envs.success import ADROIT_SUCCESS_STEPS, FinalSuccess, SuccessCount
 
 HAMMER = "AdroitHandHammer-v1"
 RANDOM_ANOMALY = "RandomAnomaly-v0"
 OWN_ENTRY_POINTS: Mapping[str, str] = {
-    HAMMER: "envs.hammer:HammerEnv",
-    "AdroitHandHammerSparse-v1": "envs.hammer:HammerEnv",
+    HAMMER: "envs.adroit.hammer:HammerEnv",
+    "AdroitHandHammerSparse-v1": "envs.adroit.hammer:HammerEnv",
 }
 """Registered environments of which we keep a version of our own."""
 
@@ -43,7 +43,7 @@ def check_environment(env_id: str, *, allow_module: bool = True) -> str:
     if separator:
         _import(module, f"`env` {env_id!r}")
     try:
-        importlib.import_module("envs.robotics")
+        importlib.import_module("envs.adroit.robotics")
     except Exception as error:
         # With MUJOCO_GL set, MuJoCo loads the OpenGL library at once, whether anything will be rendered or not.
         if "MUJOCO_GL" not in os.environ:
@@ -106,7 +106,7 @@ def make_environment(
 
 def make_from_spec(spec: EnvSpec, arguments: Mapping[str, Any] | None, *, reward: str = "registered") -> gymnasium.Env:
     """Make an environment as `make_environment` does, from a specification that another process may have registered."""
-    importlib.import_module("envs.robotics")  # silences the notice in a process of its own, too
+    importlib.import_module("envs.adroit.robotics")  # silences the notice in a process of its own, too
     arguments = dict(arguments or {})
     if spec.id in OWN_ENTRY_POINTS:
         if "reward" in arguments:

@@ -14,7 +14,7 @@ from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.wrappers import OrderEnforcing, TimeLimit
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor
 
-from envs.success import FinalSuccess, SuccessCount
+from envs.adroit.success import FinalSuccess, SuccessCount
 
 State = dict[str, Any]
 

@@ -10,7 +10,7 @@ from data_files import HAMMER_DEMONSTRATIONS
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
-from envs.hammer import HammerEnv, euler_angles
+from envs.adroit.hammer import HammerEnv, euler_angles
 from envs.lookup import check_environment, make_environment
 
 HAMMER = "AdroitHandHammer-v1"

@@ -6,7 +6,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from envs.robotics import AdroitHandHammerEnv
+from envs.adroit.robotics import AdroitHandHammerEnv
 
 REWARDS = ("registered", "corrected")
 SUCCESS_STEPS = 25

@@ -12,7 +12,7 @@ ADROIT_SUCCESS_STEPS: Mapping[str, int] = {
 }
 """An episode succeeds with more successful steps than this, as in the evaluations of DAPG (and D4RL, which kept them).
 
-The hammer task counts for itself, see `envs.hammer`.
+The hammer task counts for itself, see `envs.adroit.hammer`.
 """
 
 
