@@ -17,9 +17,9 @@ from agents.callbacks import PeriodicCallback, current_normalization
 from agents.configuration import TrainingConfiguration
 from agents.evaluation import RecurrentPolicy, evaluate
 from agents.normalization import ObservationNormalization
-from envs.anomaly_transformations import TRANSFORMATIONS
-from envs.episode_strip import GAP, episode_strip
 from envs.lookup import RANDOM_ANOMALY
+from envs.random_anomaly.strip import GAP, episode_strip
+from envs.random_anomaly.transformations import TRANSFORMATIONS
 
 PICTURES_SEED = 1_750_000_000
 """Episode i of the pictures is seeded PICTURES_SEED + i, far from the seeds of training and evaluations."""

@@ -31,7 +31,7 @@ from agents.anomaly_pictures import (
 )
 from agents.trained_policy import TrainedPolicy
 from agents.training import EVALUATION_ENVIRONMENTS
-from envs.episode_strip import BACKGROUND, GAP, episode_strip
+from envs.random_anomaly.strip import BACKGROUND, GAP, episode_strip
 from envs.vectorized.make import make_vec_env
 
 CONTINUATIONS = 64

@@ -54,8 +54,8 @@ from agents.studies.planning import plan_study
 from agents.trained_policy import load_trained_policy
 from agents.training import build_algorithm, plan_training, train, training_environments
 from benchmarks.harness import FOLDER, RESULTS, describe, machine, markdown_table, write_section
-from envs.digit_sources import load_digit_images
 from envs.lookup import environment_spaces
+from envs.random_anomaly.digits import load_digit_images
 from policies.refusal import Refusal
 
 LIMIT_SECONDS = 60

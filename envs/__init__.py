@@ -3,4 +3,4 @@
 import gymnasium
 
 # The entry point is a text, so that nothing heavy is loaded before the environment is made.
-gymnasium.register(id="RandomAnomaly-v0", entry_point="envs.random_anomaly:RandomAnomalyEnv")
+gymnasium.register(id="RandomAnomaly-v0", entry_point="envs.random_anomaly.environment:RandomAnomalyEnv")

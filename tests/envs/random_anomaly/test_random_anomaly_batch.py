@@ -8,12 +8,12 @@ import pytest
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from envs.random_anomaly import RandomAnomalyEnv
-from envs.random_anomaly_batch import (
+from envs.random_anomaly.batch import (
     RandomAnomalyVecEnv,
     pack_generator_state,
     unpack_generator_state,
 )
+from envs.random_anomaly.environment import RandomAnomalyEnv
 from envs.vectorized.make import make_vec_env
 
 ARGUMENTS: dict[str, Any] = {"sequence_length": 5, "image_size": 20, "split": "validation", "anomaly_probability": 0.8}

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.utils.seeding import np_random
 from stable_baselines3.common.vec_env import VecEnv
 
-from envs.random_anomaly_task import AnomalyEpisode, RandomAnomalyTask
+from envs.random_anomaly.task import AnomalyEpisode, RandomAnomalyTask
 
 
 class RandomAnomalyVecEnv(VecEnv):

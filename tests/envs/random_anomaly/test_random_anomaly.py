@@ -14,11 +14,11 @@ from scipy import stats
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import envs  # noqa: F401 registers RandomAnomaly-v0
-from envs.anomaly_transformations import TRANSFORMATIONS
-from envs.digit_sources import SPLITS, load_digit_images
-from envs.episode_strip import episode_strip
-from envs.random_anomaly import RandomAnomalyEnv
-from envs.random_anomaly_task import AnomalyEpisode, RandomAnomalyTask, choose_distinct
+from envs.random_anomaly.digits import SPLITS, load_digit_images
+from envs.random_anomaly.environment import RandomAnomalyEnv
+from envs.random_anomaly.strip import episode_strip
+from envs.random_anomaly.task import AnomalyEpisode, RandomAnomalyTask, choose_distinct
+from envs.random_anomaly.transformations import TRANSFORMATIONS
 
 
 def draw(task: RandomAnomalyTask, generator: np.random.Generator) -> tuple[AnomalyEpisode, np.ndarray]:

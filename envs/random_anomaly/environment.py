@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 
-from envs.episode_strip import episode_strip
-from envs.random_anomaly_task import AnomalyEpisode, RandomAnomalyTask
+from envs.random_anomaly.strip import episode_strip
+from envs.random_anomaly.task import AnomalyEpisode, RandomAnomalyTask
 
 if TYPE_CHECKING:
-    from envs.random_anomaly_batch import RandomAnomalyVecEnv
+    from envs.random_anomaly.batch import RandomAnomalyVecEnv
 
 
 class RandomAnomalyEnv(gymnasium.Env[np.ndarray, np.int64]):
@@ -59,7 +59,7 @@ class RandomAnomalyEnv(gymnasium.Env[np.ndarray, np.int64]):
     def batched(n_envs: int, **arguments: Any) -> "RandomAnomalyVecEnv":
         """Make the same environments as one batch; see `envs.vectorized.make`."""
         # A program that lets an exported policy act needs neither Stable-Baselines3 nor torch.
-        from envs.random_anomaly_batch import RandomAnomalyVecEnv
+        from envs.random_anomaly.batch import RandomAnomalyVecEnv
 
         return RandomAnomalyVecEnv(n_envs, **arguments)
 
@@ -113,7 +113,7 @@ class RandomAnomalyEnv(gymnasium.Env[np.ndarray, np.int64]):
         return observation, float(info["is_success"]), True, False, info
 
     def render(self) -> np.ndarray | None:
-        """Return the images so far, (height, width, 3) uint8; see `envs.episode_strip`."""
+        """Return the images so far, (height, width, 3) uint8; see `envs.random_anomaly.strip`."""
         if self.render_mode is None:
             return None
         seen = self._observations[: self.task.sequence_length + 1].copy()

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from envs.random_anomaly_task import MEAN, STD
+from envs.random_anomaly.task import MEAN, STD
 
 GAP = 2
 """Pixels around each image, where the bars are drawn."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from envs.anomaly_transformations import (
+from envs.random_anomaly.transformations import (
     TRANSFORMATIONS,
     Corner,
     draw_corners,

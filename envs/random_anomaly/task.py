@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
-from envs.anomaly_transformations import SMALLEST_SIZE, TRANSFORMATIONS
-from envs.digit_sources import load_digit_images
+from envs.random_anomaly.digits import load_digit_images
+from envs.random_anomaly.transformations import SMALLEST_SIZE, TRANSFORMATIONS
 
 MEAN, STD = np.float32(0.1307), np.float32(0.3081)
 """Of MNIST's pixels in [0, 1]; observations are normalized with them."""
@@ -42,7 +42,7 @@ class RandomAnomalyTask:
 
     :param sequence_length: T, images per episode, at least 2
     :param image_size: pixels per side, at least 8
-    :param source: of the digits; see `envs.digit_sources.load_digit_images`
+    :param source: of the digits; see `envs.random_anomaly.digits.load_digit_images`
     :param split: `train`, `validation` or `test`, disjoint sets of examples
     :param kinds: two or more names of transformations (a list, or a text separated by commas), of which each episode
         uses two; None for all

@@ -11,7 +11,7 @@ import pytest
 from data_files import DIGITS
 from sklearn.datasets import load_digits
 
-from envs.digit_sources import SPLITS, load_digit_images
+from envs.random_anomaly.digits import SPLITS, load_digit_images
 
 
 def numbered_images(path: Path, counts: dict[int, int], dtype: Any = np.uint8) -> Path:
