@@ -11,8 +11,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from agents.callbacks import PeriodicCallback
 from agents.checkpoint import Checkpoint, write_checkpoint
 from agents.log_continuation import log_positions
+from agents.ppo.sequence_ppo import SequencePPO
 from agents.run_folder import RunFolder
-from agents.sequence_ppo import SequencePPO
 from agents.training_state import (
     callback_states,
     fitting_checkpoint,

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigs
 
-from agents.sequence_buffer import SequenceRolloutBuffer
+from agents.ppo.sequence_buffer import SequenceRolloutBuffer
 from policies.network.specification import BLOCKS
 from policies.recurrent_layer import SparseRecurrentLayer
 

@@ -15,7 +15,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from agents.sequence_ppo import SequencePPO
+from agents.ppo.sequence_ppo import SequencePPO
 from envs.vectorized.state import copy_array, generator_state, set_generator_state, set_vec_env_state, vec_env_state
 from policies.refusal import Refusal
 

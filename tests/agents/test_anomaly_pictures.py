@@ -29,7 +29,7 @@ from agents.anomaly_pictures import (
 )
 from agents.configuration import TrainingConfiguration, configure
 from agents.evaluation import evaluate
-from agents.sequence_ppo import SequencePPO
+from agents.ppo.sequence_ppo import SequencePPO
 from agents.training import build_algorithm, held_out_environments, plan_training, train, training_environments
 from policies.sequence_policy import SequencePolicy
 

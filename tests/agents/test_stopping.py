@@ -16,7 +16,7 @@ import torch
 from agents.checkpoint import Checkpoint, checkpoint_files, checkpoint_to_resume
 from agents.configuration import configure
 from agents.errors import TrainingStopped
-from agents.finite import check_gradient
+from agents.ppo.finite import check_gradient
 from agents.training import train
 from envs.vectorized.finite import NotFinite
 

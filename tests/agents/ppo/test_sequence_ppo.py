@@ -8,7 +8,7 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from agents.sequence_ppo import SequencePPO
+from agents.ppo.sequence_ppo import SequencePPO
 from policies.lstm_policy import LstmPolicy, run_lstm
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from agents.sequence_buffer import SequenceRolloutBuffer
+from agents.ppo.sequence_buffer import SequenceRolloutBuffer
 from envs.vectorized.finite import NotFinite, all_finite
 
 REMEDIES = "a smaller `{step_size}` or `max_grad_norm`, or `activation` tanh, may help"

@@ -8,9 +8,9 @@ import torch
 from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.utils import explained_variance
 
-from agents.finite import check_gradient, check_rollout, explain_failed_step
-from agents.imitation import ImitationLoss
-from agents.sequence_buffer import SequenceBatch, SequenceRolloutBuffer
+from agents.ppo.finite import check_gradient, check_rollout, explain_failed_step
+from agents.ppo.imitation import ImitationLoss
+from agents.ppo.sequence_buffer import SequenceBatch, SequenceRolloutBuffer
 from policies.refusal import Refusal
 from policies.sequence_policy import SequencePolicy
 

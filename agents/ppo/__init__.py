@@ -1,0 +1,1 @@
+"""Learning: PPO on whole sequences, its buffer and its checks, and imitation."""
