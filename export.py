@@ -5,7 +5,7 @@ import typing
 
 from agents.command_line import OneLineParser, run
 from agents.policy_export import OBSERVATIONS, TOLERANCE, Format, UnfaithfulExport, export_policy
-from agents.run_folder import Which
+from agents.runs.folder import Which
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ import numpy as np
 from gymnasium import spaces
 
 from agents.configuration import TrainingConfiguration
-from agents.normalization import ObservationNormalization
-from agents.run_folder import RunFolder, Which
+from agents.runs.folder import RunFolder, Which
+from agents.runs.normalization import ObservationNormalization
 from envs.lookup import environment_spaces
 from policies.lstm_policy import LstmPolicy
 from policies.network.architectures import ActorCriticSpecification, LstmSpecification, specify_architecture

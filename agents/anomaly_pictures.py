@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from agents.callbacks import PeriodicCallback, current_normalization
 from agents.configuration import TrainingConfiguration
 from agents.evaluation import RecurrentPolicy, evaluate
-from agents.normalization import ObservationNormalization
+from agents.runs.normalization import ObservationNormalization
 from envs.lookup import RANDOM_ANOMALY
 from envs.random_anomaly.strip import GAP, episode_strip
 from envs.random_anomaly.transformations import TRANSFORMATIONS

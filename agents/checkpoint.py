@@ -17,7 +17,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from agents.durable_files import write_whole
+from agents.runs.files import write_whole
 from policies.refusal import Refusal
 
 FOLDER = "checkpoints"

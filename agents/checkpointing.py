@@ -12,7 +12,7 @@ from agents.callbacks import PeriodicCallback
 from agents.checkpoint import Checkpoint, write_checkpoint
 from agents.log_continuation import log_positions
 from agents.ppo.sequence_ppo import SequencePPO
-from agents.run_folder import RunFolder
+from agents.runs.folder import RunFolder
 from agents.training_state import (
     callback_states,
     fitting_checkpoint,

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.normalization import ObservationNormalization
+from agents.runs.normalization import ObservationNormalization
 from policies.refusal import Refusal
 
 EVALUATION_SEED = 1_000_000_000

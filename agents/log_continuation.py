@@ -22,7 +22,7 @@ from stable_baselines3.common.logger import (
 )
 
 from agents.checkpoint import Checkpoint
-from agents.durable_files import flush_file, write_whole
+from agents.runs.files import flush_file, write_whole
 from policies.refusal import Refusal
 
 CSV = "progress.csv"

@@ -17,8 +17,8 @@ from onnx import helper
 from torch import Tensor
 
 from agents.graph_builder import GraphBuilder
-from agents.normalization import ObservationNormalization
 from agents.onnx_policy import IR_VERSION, OPSET, PolicyMetadata, state_size
+from agents.runs.normalization import ObservationNormalization
 from agents.sparse_product import SparseRows, add_product, full_blocks
 from policies.block_matrix import BlockMatrix
 from policies.lstm_policy import LstmPolicy

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.configuration import TrainingConfiguration, configure
-from agents.run_folder import RunFolder
+from agents.runs.folder import RunFolder
 from policies.refusal import Refusal
 
 CHANGEABLE = ("total_timesteps", "device", "eval_every", "eval_episodes", "checkpoint_every", "keep", "progress")

@@ -9,7 +9,7 @@ from agents.checkpoint import checkpoint_files
 from agents.checkpointing import CheckpointCallback
 from agents.errors import TrainingStopped
 from agents.interruption import Interrupted
-from agents.run_folder import RunFolder
+from agents.runs.folder import RunFolder
 from envs.vectorized.finite import NotFinite
 from envs.vectorized.threads import EnvironmentFailure
 

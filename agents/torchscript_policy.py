@@ -16,8 +16,8 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag
 
-from agents.normalization import ObservationNormalization
 from agents.policy_graph import SOURCES, TARGETS, weights_of
+from agents.runs.normalization import ObservationNormalization
 from agents.sparse_product import full_blocks
 from policies.lstm_policy import LstmPolicy
 from policies.recurrent_layer import SparseRecurrentLayer

@@ -10,9 +10,9 @@ import torch
 from gymnasium.spaces import Space
 
 from agents.agent_building import load_agent
-from agents.normalization import ObservationNormalization
 from agents.onnx_policy import OnnxPolicy, load_onnx
-from agents.run_folder import RunFolder, Which
+from agents.runs.folder import RunFolder, Which
+from agents.runs.normalization import ObservationNormalization
 from envs.lookup import check_environment, environment_spaces
 from envs.presets import preset_for
 from envs.vectorized.make import with_split

@@ -29,12 +29,12 @@ from agents.demonstration_phase import DemonstrationCallback, DemonstrationSplit
 from agents.evaluation import FINAL_SEED, Evaluation, evaluate
 from agents.interruption import InterruptibleVecEnv, InterruptionCallback, SignalWatch
 from agents.log_continuation import continued_logger
-from agents.normalization import FixedStatistics
 from agents.ppo.imitation import FitPoint
 from agents.ppo.sequence_ppo import SequencePPO, check_batch_size
 from agents.resumption import changed_options
-from agents.run_folder import RunFolder
-from agents.run_lock import run_lock
+from agents.runs.folder import RunFolder
+from agents.runs.lock import run_lock
+from agents.runs.normalization import FixedStatistics
 from agents.stopping import explained_stops
 from envs.lookup import environment_spaces
 from envs.vectorized.finite import FiniteVecEnv

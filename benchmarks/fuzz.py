@@ -48,7 +48,7 @@ from agents.demonstrations import load_demonstrations
 from agents.log_continuation import continued_logger
 from agents.policy_export import export_policy
 from agents.resumption import configuration_to_resume
-from agents.run_folder import RunFolder
+from agents.runs.folder import RunFolder
 from agents.studies.definition import read_study
 from agents.studies.planning import plan_study
 from agents.trained_policy import load_trained_policy

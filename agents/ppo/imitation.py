@@ -18,8 +18,8 @@ from torch.special import log_ndtr
 from tqdm import tqdm
 
 from agents.demonstrations import Demonstrations
-from agents.normalization import ObservationNormalization
 from agents.ppo.finite import check_gradient
+from agents.runs.normalization import ObservationNormalization
 from policies.sequence_policy import SequencePolicy
 
 UPDATES = 300

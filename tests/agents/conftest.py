@@ -9,10 +9,10 @@ import torch
 
 from agents.agent_building import policy_recipe, specification_of
 from agents.configuration import configure
-from agents.normalization import ObservationNormalization
 from agents.onnx_policy import PolicyMetadata
 from agents.policy_graph import policy_model
-from agents.run_folder import RunFolder
+from agents.runs.folder import RunFolder
+from agents.runs.normalization import ObservationNormalization
 from envs.lookup import environment_spaces
 from policies.sequence_policy import PolicyShapes
 

@@ -16,11 +16,11 @@ from agents import policy_export
 from agents.agent_building import load_agent, policy_recipe, specification_of
 from agents.callbacks import current_normalization
 from agents.configuration import TrainingConfiguration, configure
-from agents.normalization import ObservationNormalization
 from agents.onnx_policy import OnnxPolicy, PolicyMetadata, load_onnx, read_policy
 from agents.policy_export import UnfaithfulExport, compare, export_policy, step_microseconds
 from agents.policy_graph import policy_model
-from agents.run_folder import RunFolder
+from agents.runs.folder import RunFolder
+from agents.runs.normalization import ObservationNormalization
 from agents.torchscript_policy import load_torchscript
 from agents.training import training_environments
 from envs.lookup import environment_spaces

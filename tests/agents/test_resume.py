@@ -23,7 +23,7 @@ from agents.checkpoint import checkpoint_files
 from agents.configuration import TrainingConfiguration, configure
 from agents.interruption import Interrupted
 from agents.resumption import configuration_to_resume
-from agents.run_lock import run_lock
+from agents.runs.lock import run_lock
 from agents.training import TrainingResult, train
 from envs.lookup import make_environment
 from policies.refusal import Refusal

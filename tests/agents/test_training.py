@@ -17,7 +17,7 @@ from agents.agent_building import load_agent
 from agents.command_line import run
 from agents.configuration import TrainingConfiguration, configure
 from agents.evaluation import FINAL_SEED, evaluate
-from agents.normalization import ObservationNormalization
+from agents.runs.normalization import ObservationNormalization
 from agents.training import TrainingResult, plan_training, train, training_environments
 from envs.vectorized.make import make_vec_env
 from policies.network.specification import BLOCKS

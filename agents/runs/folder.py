@@ -17,8 +17,8 @@ import safetensors.torch
 from torch import nn
 
 from agents.configuration import TrainingConfiguration, from_yaml, to_yaml
-from agents.durable_files import write_whole
-from agents.normalization import ObservationNormalization
+from agents.runs.files import write_whole
+from agents.runs.normalization import ObservationNormalization
 from policies.network.architectures import ActorCriticSpecification
 from policies.refusal import Refusal
 from policies.sequence_policy import PolicyShapes
