@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from scipy.special import softmax
 
-from agents.anomaly_pictures import (
+from agents.monitoring.episode_pictures import (
     DASHED,
     FAINT,
     RIGHT,

@@ -8,9 +8,9 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.callbacks import PeriodicCallback
 from agents.checkpoint import Checkpoint, write_checkpoint
 from agents.log_continuation import log_positions
+from agents.monitoring.callbacks import PeriodicCallback
 from agents.ppo.sequence_ppo import SequencePPO
 from agents.runs.folder import RunFolder
 from agents.training_state import (

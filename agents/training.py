@@ -13,15 +13,6 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from agents.agent_building import policy_recipe, specification_of
-from agents.anomaly_pictures import pictures_for
-from agents.callbacks import (
-    CurvePoint,
-    EpisodeFiguresCallback,
-    EvaluationCallback,
-    NetworkCallback,
-    current_normalization,
-    progress_bar,
-)
 from agents.checkpoint import checkpoint_to_resume
 from agents.checkpointing import CheckpointCallback
 from agents.configuration import TrainingConfiguration, to_yaml
@@ -29,6 +20,15 @@ from agents.demonstration_phase import DemonstrationCallback, DemonstrationSplit
 from agents.evaluation import FINAL_SEED, Evaluation, evaluate
 from agents.interruption import InterruptibleVecEnv, InterruptionCallback, SignalWatch
 from agents.log_continuation import continued_logger
+from agents.monitoring.callbacks import (
+    CurvePoint,
+    EpisodeFiguresCallback,
+    EvaluationCallback,
+    NetworkCallback,
+    current_normalization,
+    progress_bar,
+)
+from agents.monitoring.episode_pictures import pictures_for
 from agents.ppo.imitation import FitPoint
 from agents.ppo.sequence_ppo import SequencePPO, check_batch_size
 from agents.resumption import changed_options

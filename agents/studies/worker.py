@@ -22,10 +22,10 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
-from agents.callbacks import CurvePoint, EvaluationCallback
 from agents.configuration import TrainingConfiguration, configure
 from agents.errors import TrainingStopped
 from agents.evaluation import Evaluation
+from agents.monitoring.callbacks import CurvePoint, EvaluationCallback
 from agents.studies.definition import Distribution, Scalar
 from agents.studies.ledger import LEFT, CellState, enqueue_missing, fail_dead, open_study, recorded
 from agents.studies.planning import Cell, NetworkPlanner, Plan, draw_generator

@@ -12,7 +12,6 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
 from scipy.special import softmax
 
-from agents.anomaly_pictures import RIGHT, WRONG
 from agents.belief_pictures import (
     LAST_FRAMES,
     BelievedEpisode,
@@ -21,6 +20,7 @@ from agents.belief_pictures import (
     beliefs,
     play_with_beliefs,
 )
+from agents.monitoring.episode_pictures import RIGHT, WRONG
 from agents.policy_evaluation import evaluate_policy
 from agents.trained_policy import TrainedPolicy, load_trained_policy
 

@@ -14,8 +14,8 @@ from gymnasium import spaces
 
 from agents import policy_export
 from agents.agent_building import load_agent, policy_recipe, specification_of
-from agents.callbacks import current_normalization
 from agents.configuration import TrainingConfiguration, configure
+from agents.monitoring.callbacks import current_normalization
 from agents.onnx_policy import OnnxPolicy, PolicyMetadata, load_onnx, read_policy
 from agents.policy_export import UnfaithfulExport, compare, export_policy, step_microseconds
 from agents.policy_graph import policy_model

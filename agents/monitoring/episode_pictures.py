@@ -13,9 +13,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import TensorBoardOutputFormat
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from agents.callbacks import PeriodicCallback, current_normalization
 from agents.configuration import TrainingConfiguration
 from agents.evaluation import RecurrentPolicy, evaluate
+from agents.monitoring.callbacks import PeriodicCallback, current_normalization
 from agents.runs.normalization import ObservationNormalization
 from envs.lookup import RANDOM_ANOMALY
 from envs.random_anomaly.strip import GAP, episode_strip

@@ -16,7 +16,9 @@ from stable_baselines3.common.logger import configure as configure_logger
 from stable_baselines3.common.vec_env import VecEnv
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from agents.anomaly_pictures import (
+from agents.configuration import TrainingConfiguration, configure
+from agents.evaluation import evaluate
+from agents.monitoring.episode_pictures import (
     EPISODES_SHOWN,
     PICTURES_SEED,
     AnomalyPicturesCallback,
@@ -27,8 +29,6 @@ from agents.anomaly_pictures import (
     pictures_for,
     play_episodes,
 )
-from agents.configuration import TrainingConfiguration, configure
-from agents.evaluation import evaluate
 from agents.ppo.sequence_ppo import SequencePPO
 from agents.training import build_algorithm, held_out_environments, plan_training, train, training_environments
 from policies.sequence_policy import SequencePolicy

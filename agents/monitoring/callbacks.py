@@ -13,7 +13,7 @@ from stable_baselines3.common.logger import Figure
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from agents.evaluation import EPISODE_FIGURES, EVALUATION_SEED, Evaluation, evaluate
-from agents.network_statistics import block_matrix, pattern_picture, silent_units, spectral_radius
+from agents.monitoring.network import block_matrix, pattern_picture, silent_units, spectral_radius
 from agents.runs.folder import RunFolder, SavedPolicy
 from agents.runs.normalization import ObservationNormalization
 from policies.network.specification import BLOCKS

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from agents.network_statistics import pattern_picture, spectral_radius
+from agents.monitoring.network import pattern_picture, spectral_radius
 from policies.network.specification import specify
 from policies.recurrent_layer import SparseRecurrentLayer
 

@@ -1,0 +1,1 @@
+"""What is looked at while a training runs: evaluations, figures of the networks, pictures of episodes."""
