@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from agents.command_line import OneLineParser, run
-from agents.interruption import Interrupted, SignalWatch
+from agents.resumption.signals import Interrupted, SignalWatch
 from agents.studies.command import train_command
 from agents.studies.definition import StudyDefinition, read_study
 from agents.studies.ledger import CellState

@@ -5,7 +5,7 @@ python train.py --resume RUN goes on with a training that was stopped.
 
 from agents.command_line import OneLineParser, add_training_options, run, show_network, training_options
 from agents.configuration import configure
-from agents.resumption import configuration_to_resume
+from agents.resumption.options import configuration_to_resume
 from agents.training import plan_training, train
 
 

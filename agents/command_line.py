@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from agents.configuration import PRESET_ONLY, TrainingConfiguration, option_name
 from agents.errors import TrainingStopped
-from agents.interruption import Interrupted
+from agents.resumption.signals import Interrupted
 from envs.lookup import check_environment, parse_arguments
 from envs.presets import has_preset
 from policies.network.architectures import ActorCriticSpecification, format_table, oversize_warning

@@ -13,13 +13,9 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from agents.agent_building import policy_recipe, specification_of
-from agents.checkpoint import checkpoint_to_resume
-from agents.checkpointing import CheckpointCallback
 from agents.configuration import TrainingConfiguration, to_yaml
 from agents.demonstration_phase import DemonstrationCallback, DemonstrationSplit, demonstrations_of
 from agents.evaluation import FINAL_SEED, Evaluation, evaluate
-from agents.interruption import InterruptibleVecEnv, InterruptionCallback, SignalWatch
-from agents.log_continuation import continued_logger
 from agents.monitoring.callbacks import (
     CurvePoint,
     EpisodeFiguresCallback,
@@ -31,11 +27,15 @@ from agents.monitoring.callbacks import (
 from agents.monitoring.episode_pictures import pictures_for
 from agents.ppo.imitation import FitPoint
 from agents.ppo.sequence_ppo import SequencePPO, check_batch_size
-from agents.resumption import changed_options
+from agents.resumption.callback import CheckpointCallback
+from agents.resumption.checkpoint import checkpoint_to_resume
+from agents.resumption.logs import continued_logger
+from agents.resumption.options import changed_options
+from agents.resumption.signals import InterruptibleVecEnv, InterruptionCallback, SignalWatch
+from agents.resumption.stopping import explained_stops
 from agents.runs.folder import RunFolder
 from agents.runs.lock import run_lock
 from agents.runs.normalization import FixedStatistics
-from agents.stopping import explained_stops
 from envs.lookup import environment_spaces
 from envs.vectorized.finite import FiniteVecEnv
 from envs.vectorized.make import make_vec_env, with_split
@@ -89,7 +89,7 @@ def train(
 
     :param callbacks: Stable-Baselines3 callbacks to run beside the product's own; those with `get_state` and
         `set_state` are part of checkpoints
-    :param resume: folder of the run to go on with; see `agents.resumption.configuration_to_resume`
+    :param resume: folder of the run to go on with; see `agents.resumption.options.configuration_to_resume`
     :raises Refusal: if something in the configuration does not fit; nothing is written then
     :raises TrainingStopped: if it cannot go on: a number is not finite, an environment raised, the disk is full
     :raises Interrupted: for the two signals

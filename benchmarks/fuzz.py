@@ -38,16 +38,16 @@ from minari.data_collector import EpisodeBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.agent_building import load_agent
-from agents.checkpoint import Checkpoint, checkpoint_files, checkpoint_to_resume
-from agents.checkpointing import CheckpointCallback
 from agents.command_line import run as run_command
 from agents.configuration import TrainingConfiguration, configure
 from agents.demonstrations import load_demonstrations
-from agents.log_continuation import continued_logger
 from agents.monitoring.callbacks import EpisodeFiguresCallback, EvaluationCallback, NetworkCallback
 from agents.monitoring.episode_pictures import pictures_for
 from agents.policy_export import export_policy
-from agents.resumption import configuration_to_resume
+from agents.resumption.callback import CheckpointCallback
+from agents.resumption.checkpoint import Checkpoint, checkpoint_files, checkpoint_to_resume
+from agents.resumption.logs import continued_logger
+from agents.resumption.options import configuration_to_resume
 from agents.runs.folder import RunFolder
 from agents.studies.definition import read_study
 from agents.studies.planning import plan_study

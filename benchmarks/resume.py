@@ -27,10 +27,10 @@ import numpy as np
 import safetensors.numpy
 
 from agents import durable_files
-from agents.checkpoint import Checkpoint, checkpoint_files
 from agents.command_line import run as run_command
 from agents.configuration import configure
-from agents.resumption import configuration_to_resume
+from agents.resumption.checkpoint import Checkpoint, checkpoint_files
+from agents.resumption.options import configuration_to_resume
 from agents.training import train
 from benchmarks.harness import RESULTS, append_line, describe, machine, markdown_table, read_lines, write_section
 

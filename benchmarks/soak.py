@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 from matplotlib.figure import Figure
 
-from agents.log_continuation import EVENTS
+from agents.resumption.logs import EVENTS
 from benchmarks.harness import (
     FOLDER,
     RESULTS,

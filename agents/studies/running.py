@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from agents.interruption import SIGNALS, SignalWatch
+from agents.resumption.signals import SIGNALS, SignalWatch
 from agents.studies.ledger import LEFT, CellState, cell_states
 from agents.studies.live_table import LiveTable
 from agents.studies.planning import Plan

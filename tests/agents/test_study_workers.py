@@ -21,7 +21,7 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from agents.interruption import SignalWatch
+from agents.resumption.signals import SignalWatch
 from agents.studies.definition import read_study
 from agents.studies.ledger import MOST_DEATHS, CellState, cell_states, enqueue_missing, fail_dead
 from agents.studies.live_table import Standing

@@ -15,7 +15,7 @@ from agents.demonstrations import Demonstrations
 from agents.errors import TrainingStopped
 from agents.ppo.imitation import ImitationLoss, censored_negative_log_likelihood, default_learning_rate, fit
 from agents.ppo.sequence_ppo import ImitationTerm
-from agents.resumption import configuration_to_resume
+from agents.resumption.options import configuration_to_resume
 from agents.runs.normalization import FixedStatistics
 from agents.training import build_algorithm, plan_training, train, training_environments
 from policies.varied_sparsity_policy import VariedSparsityPolicy

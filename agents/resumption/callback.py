@@ -8,12 +8,11 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.checkpoint import Checkpoint, write_checkpoint
-from agents.log_continuation import log_positions
 from agents.monitoring.callbacks import PeriodicCallback
 from agents.ppo.sequence_ppo import SequencePPO
-from agents.runs.folder import RunFolder
-from agents.training_state import (
+from agents.resumption.checkpoint import Checkpoint, write_checkpoint
+from agents.resumption.logs import log_positions
+from agents.resumption.state import (
     callback_states,
     fitting_checkpoint,
     pending_log,
@@ -22,6 +21,7 @@ from agents.training_state import (
     set_training_state,
     training_state,
 )
+from agents.runs.folder import RunFolder
 
 
 class CheckpointCallback(PeriodicCallback):

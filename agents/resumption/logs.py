@@ -21,7 +21,7 @@ from stable_baselines3.common.logger import (
     filter_excluded_keys,
 )
 
-from agents.checkpoint import Checkpoint
+from agents.resumption.checkpoint import Checkpoint
 from agents.runs.files import flush_file, write_whole
 from policies.refusal import Refusal
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agents.checkpoint import checkpoint_to_resume
-from agents.interruption import Interrupted, SignalWatch
+from agents.resumption.checkpoint import checkpoint_to_resume
+from agents.resumption.signals import Interrupted, SignalWatch
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = ["--env", "CartPole-v1", "--budget", "300", "--n-envs", "2", "--n-steps", "64", "--batch-size", "128"]

@@ -19,10 +19,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from agents.checkpoint import checkpoint_files
 from agents.configuration import TrainingConfiguration, configure
-from agents.interruption import Interrupted
-from agents.resumption import configuration_to_resume
+from agents.resumption.checkpoint import checkpoint_files
+from agents.resumption.options import configuration_to_resume
+from agents.resumption.signals import Interrupted
 from agents.runs.lock import run_lock
 from agents.training import TrainingResult, train
 from envs.lookup import make_environment

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from agents.checkpoint import Checkpoint, checkpoint_files, checkpoint_to_resume
 from agents.configuration import configure
 from agents.errors import TrainingStopped
 from agents.ppo.finite import check_gradient
+from agents.resumption.checkpoint import Checkpoint, checkpoint_files, checkpoint_to_resume
 from agents.training import train
 from envs.vectorized.finite import NotFinite
 
