@@ -40,7 +40,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from agents.agent_building import load_agent
 from agents.command_line import run as run_command
 from agents.configuration import TrainingConfiguration, configure
-from agents.demonstrations import load_demonstrations
+from agents.demonstrations.dataset import load_demonstrations
 from agents.monitoring.callbacks import EpisodeFiguresCallback, EvaluationCallback, NetworkCallback
 from agents.monitoring.episode_pictures import pictures_for
 from agents.policy_export import export_policy

@@ -17,7 +17,7 @@ from torch.nn import Parameter
 from torch.special import log_ndtr
 from tqdm import tqdm
 
-from agents.demonstrations import Demonstrations
+from agents.demonstrations.dataset import Demonstrations
 from agents.ppo.finite import check_gradient
 from agents.runs.normalization import ObservationNormalization
 from policies.sequence_policy import SequencePolicy

@@ -16,7 +16,7 @@ from gymnasium import spaces
 
 from agents.agent_building import specification_of
 from agents.configuration import TrainingConfiguration, configure
-from agents.demonstration_phase import demonstrations_of
+from agents.demonstrations.phase import demonstrations_of
 from agents.ppo.sequence_ppo import check_batch_size
 from agents.studies.definition import Group, Scalar, StudyDefinition, with_parameters
 from agents.training import check_device

@@ -11,7 +11,7 @@ from scipy import stats
 
 from agents.agent_building import load_agent
 from agents.configuration import configure
-from agents.demonstrations import Demonstrations
+from agents.demonstrations.dataset import Demonstrations
 from agents.errors import TrainingStopped
 from agents.ppo.imitation import ImitationLoss, censored_negative_log_likelihood, default_learning_rate, fit
 from agents.ppo.sequence_ppo import ImitationTerm

@@ -11,7 +11,7 @@ from demonstration_data import record, write
 from gymnasium import spaces
 from minari.data_collector import EpisodeBuffer
 
-from agents.demonstrations import load_demonstrations
+from agents.demonstrations.dataset import load_demonstrations
 from envs.lookup import environment_spaces
 
 

@@ -9,7 +9,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.configuration import TrainingConfiguration
-from agents.demonstrations import Demonstrations, load_demonstrations
+from agents.demonstrations.dataset import Demonstrations, load_demonstrations
 from agents.monitoring.callbacks import EvaluationCallback, current_normalization
 from agents.ppo.imitation import FitPoint, ImitationLoss, default_learning_rate, fit
 from agents.ppo.sequence_ppo import ImitationTerm, SequencePPO

@@ -1,0 +1,1 @@
+"""Demonstrations: read from a data set, and fitted before the reinforcement learning begins."""
