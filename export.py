@@ -4,7 +4,7 @@ import sys
 import typing
 
 from agents.command_line import OneLineParser, run
-from agents.policy_export import OBSERVATIONS, TOLERANCE, Format, UnfaithfulExport, export_policy
+from agents.export.export import OBSERVATIONS, TOLERANCE, Format, UnfaithfulExport, export_policy
 from agents.runs.folder import Which
 
 

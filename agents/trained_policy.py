@@ -10,7 +10,7 @@ import torch
 from gymnasium.spaces import Space
 
 from agents.agent_building import load_agent
-from agents.onnx_policy import OnnxPolicy, load_onnx
+from agents.export.onnx_policy import OnnxPolicy, load_onnx
 from agents.runs.folder import RunFolder, Which
 from agents.runs.normalization import ObservationNormalization
 from envs.lookup import check_environment, environment_spaces

@@ -15,9 +15,9 @@ import torch
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 
-from agents.onnx_policy import OnnxPolicy, PolicyMetadata, read_policy
-from agents.policy_export import step_microseconds
-from agents.policy_graph import policy_model
+from agents.export.export import step_microseconds
+from agents.export.onnx_policy import OnnxPolicy, PolicyMetadata, read_policy
+from agents.export.policy_graph import policy_model
 from agents.runs.normalization import ObservationNormalization
 from benchmarks.harness import alternate, describe, machine, markdown_table, median_ratio, write_result, write_section
 from benchmarks.inference import BUDGET, LSTM, N_INPUTS, N_OUTPUTS, PROPORTION, predictions

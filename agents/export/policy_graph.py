@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from onnx import helper
 from torch import Tensor
 
-from agents.graph_builder import GraphBuilder
-from agents.onnx_policy import IR_VERSION, OPSET, PolicyMetadata, state_size
+from agents.export.graph import GraphBuilder
+from agents.export.onnx_policy import IR_VERSION, OPSET, PolicyMetadata, state_size
+from agents.export.sparse_product import SparseRows, add_product, full_blocks
 from agents.runs.normalization import ObservationNormalization
-from agents.sparse_product import SparseRows, add_product, full_blocks
 from policies.block_matrix import BlockMatrix
 from policies.lstm_policy import LstmPolicy
 from policies.network.specification import BLOCKS

@@ -22,7 +22,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from agents.graph_builder import GraphBuilder
+from agents.export.graph import GraphBuilder
 
 GATHER_COST = 16
 """A gathered weight costs as much time as so many entries of a full matrix; in the file, as one and a half."""

@@ -8,8 +8,8 @@ from data_files import HAMMER_DEMONSTRATIONS
 from agents.agent_building import load_agent
 from agents.configuration import configure
 from agents.evaluation import Evaluation, evaluate
-from agents.onnx_policy import load_onnx
-from agents.policy_export import export_policy
+from agents.export.export import export_policy
+from agents.export.onnx_policy import load_onnx
 from agents.training import torch_threads, train
 from envs.vectorized.make import make_vec_env
 

@@ -1,7 +1,7 @@
 """A policy as a TorchScript module, for C++ programs on libtorch. PyTorch has deprecated the format: prefer ONNX.
 
 The module's `forward(observation, state, episode_start)` returns (action, mean or logits, next_state), laid out as in
-the ONNX file, see `agents.policy_graph`. The metadata lie beside it as extra files, one for each entry.
+the ONNX file, see `agents.export.policy_graph`. The metadata lie beside it as extra files, one for each entry.
 """
 
 import math
@@ -16,9 +16,9 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag
 
-from agents.policy_graph import SOURCES, TARGETS, weights_of
+from agents.export.policy_graph import SOURCES, TARGETS, weights_of
+from agents.export.sparse_product import full_blocks
 from agents.runs.normalization import ObservationNormalization
-from agents.sparse_product import full_blocks
 from policies.lstm_policy import LstmPolicy
 from policies.recurrent_layer import SparseRecurrentLayer
 from policies.sequence_policy import SequencePolicy

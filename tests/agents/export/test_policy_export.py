@@ -15,13 +15,13 @@ from gymnasium import spaces
 from agents import policy_export
 from agents.agent_building import load_agent, policy_recipe, specification_of
 from agents.configuration import TrainingConfiguration, configure
+from agents.export.export import UnfaithfulExport, compare, export_policy, step_microseconds
+from agents.export.onnx_policy import OnnxPolicy, PolicyMetadata, load_onnx, read_policy
+from agents.export.policy_graph import policy_model
+from agents.export.torchscript_policy import load_torchscript
 from agents.monitoring.callbacks import current_normalization
-from agents.onnx_policy import OnnxPolicy, PolicyMetadata, load_onnx, read_policy
-from agents.policy_export import UnfaithfulExport, compare, export_policy, step_microseconds
-from agents.policy_graph import policy_model
 from agents.runs.folder import RunFolder
 from agents.runs.normalization import ObservationNormalization
-from agents.torchscript_policy import load_torchscript
 from agents.training import training_environments
 from envs.lookup import environment_spaces
 from envs.vectorized.make import make_vec_env

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from agents.graph_builder import GraphBuilder
-from agents.sparse_product import GROUP_COST, SparseRows, add_product, full_blocks, row_groups
+from agents.export.graph import GraphBuilder
+from agents.export.sparse_product import GROUP_COST, SparseRows, add_product, full_blocks, row_groups
 
 
 def product(matrix: SparseRows, vectors: np.ndarray) -> tuple[np.ndarray, int]:

@@ -16,11 +16,11 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.agent_building import load_agent, specification_of
 from agents.configuration import TrainingConfiguration
-from agents.onnx_policy import PolicyMetadata, load_onnx
-from agents.policy_graph import policy_model
+from agents.export.onnx_policy import PolicyMetadata, load_onnx
+from agents.export.policy_graph import policy_model
+from agents.export.torchscript_policy import load_torchscript, save_torchscript
 from agents.runs.folder import RunFolder, Which
 from agents.runs.normalization import ObservationNormalization
-from agents.torchscript_policy import load_torchscript, save_torchscript
 from envs.vectorized.make import make_vec_env, with_split
 from policies.lstm_policy import LstmPolicy
 from policies.refusal import Refusal
