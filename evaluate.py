@@ -4,9 +4,9 @@ import json
 
 from agents.command_line import OneLineParser, run
 from agents.evaluation import FRESH_SEED
-from agents.policy_evaluation import evaluate_policy
-from agents.recording import record
-from agents.trained_policy import load_trained_policy
+from agents.trained.policy import load_trained_policy
+from agents.trained.recording import record
+from agents.trained.report import evaluate_policy
 from envs.lookup import check_environment, parse_arguments
 from policies.refusal import Refusal
 

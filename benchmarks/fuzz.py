@@ -51,7 +51,7 @@ from agents.resumption.options import configuration_to_resume
 from agents.runs.folder import RunFolder
 from agents.studies.definition import read_study
 from agents.studies.planning import plan_study
-from agents.trained_policy import load_trained_policy
+from agents.trained.policy import load_trained_policy
 from agents.training import build_algorithm, plan_training, train, training_environments
 from benchmarks.harness import FOLDER, RESULTS, describe, machine, markdown_table, write_section
 from envs.lookup import environment_spaces

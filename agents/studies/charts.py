@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agents.intervals import bootstrap_interval
 from agents.studies.findings import ARCHITECTURE_NAMES, Standing, number
 from agents.studies.results import Result, by_configuration
+from agents.trained.intervals import bootstrap_interval
 
 COLOURS = {"varied": "#20639b", "uniform": "#edae49", "dense": "#d1495b", "lstm": "#6b7280"}
 MARKERS = ("circle", "triangle-up", "square", "diamond", "cross", "star")

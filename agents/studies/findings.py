@@ -6,7 +6,6 @@ from functools import cached_property
 
 import numpy as np
 
-from agents.intervals import Interval, bootstrap_interval
 from agents.studies.results import Result, by_configuration
 from agents.studies.statistics import (
     cross_validated_r2,
@@ -17,6 +16,7 @@ from agents.studies.statistics import (
     resampled_interval,
     size_features,
 )
+from agents.trained.intervals import Interval, bootstrap_interval
 from policies.network.specification import BLOCKS
 
 ARCHITECTURE_NAMES = {"varied": "varied sparsity", "uniform": "uniform sparsity", "dense": "dense", "lstm": "LSTM"}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from scipy import stats
 
-from agents.intervals import CONFIDENCE, Interval
+from agents.trained.intervals import CONFIDENCE, Interval
 
 RESAMPLES = 2_000
 """Of statistics other than a mean, which take longer."""

@@ -29,7 +29,7 @@ from agents.monitoring.episode_pictures import (
     place_names,
     play_episodes,
 )
-from agents.trained_policy import TrainedPolicy
+from agents.trained.policy import TrainedPolicy
 from agents.training import EVALUATION_ENVIRONMENTS
 from envs.random_anomaly.strip import BACKGROUND, GAP, episode_strip
 from envs.vectorized.make import make_vec_env

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.intervals import bootstrap_interval, wilson_interval
+from agents.trained.intervals import bootstrap_interval, wilson_interval
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 
 from agents.agent_building import load_agent
 from agents.export.onnx_policy import OnnxPolicy
-from agents.trained_policy import load_trained_policy
+from agents.trained.policy import load_trained_policy
 from envs.lookup import check_environment
 from envs.vectorized.make import make_vec_env
 

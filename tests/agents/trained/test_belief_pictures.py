@@ -12,7 +12,8 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
 from scipy.special import softmax
 
-from agents.belief_pictures import (
+from agents.monitoring.episode_pictures import RIGHT, WRONG
+from agents.trained.belief_pictures import (
     LAST_FRAMES,
     BelievedEpisode,
     belief_frames,
@@ -20,9 +21,8 @@ from agents.belief_pictures import (
     beliefs,
     play_with_beliefs,
 )
-from agents.monitoring.episode_pictures import RIGHT, WRONG
-from agents.policy_evaluation import evaluate_policy
-from agents.trained_policy import TrainedPolicy, load_trained_policy
+from agents.trained.policy import TrainedPolicy, load_trained_policy
+from agents.trained.report import evaluate_policy
 
 MakeRun = Callable[..., Path]
 LENGTH = 4

@@ -12,10 +12,10 @@ import imageio_ffmpeg
 import numpy as np
 import torch
 
-from agents.belief_pictures import FRAMES_PER_SECOND, belief_frames, belief_picture, play_with_beliefs
 from agents.evaluation import check_length
-from agents.policy_evaluation import check_episodes
-from agents.trained_policy import TrainedPolicy
+from agents.trained.belief_pictures import FRAMES_PER_SECOND, belief_frames, belief_picture, play_with_beliefs
+from agents.trained.policy import TrainedPolicy
+from agents.trained.report import check_episodes
 from agents.training import torch_threads
 from envs.lookup import RANDOM_ANOMALY, check_render_mode, make_environment
 from envs.rendering import prepare_off_screen_rendering
@@ -48,10 +48,10 @@ def record(
     """Record episodes seeded first_seed, first_seed + 1, … as a video, or as a still strip of Random Anomaly.
 
     The film plays at the environment's own pace. Of Random Anomaly it has a frame per image: the images so far, and the
-    agent's belief over places after each; see `agents.belief_pictures`.
+    agent's belief over places after each; see `agents.trained.belief_pictures`.
 
     :param path: .mp4 or .gif, for Random Anomaly .png too; replaces a file that exists, when all is done
-    :param deterministic: see `agents.policy_evaluation.evaluate_policy`
+    :param deterministic: see `agents.trained.report.evaluate_policy`
     :raises Refusal: before anything is played, if the path does not fit or cannot be written, the environment
         renders no pictures, or a library that it takes is missing
     """

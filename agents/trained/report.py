@@ -11,8 +11,8 @@ import torch
 
 from agents.evaluation import Evaluation, evaluate
 from agents.export.onnx_policy import OnnxPolicy
-from agents.intervals import Interval, bootstrap_interval, wilson_interval
-from agents.trained_policy import TrainedPolicy
+from agents.trained.intervals import Interval, bootstrap_interval, wilson_interval
+from agents.trained.policy import TrainedPolicy
 from agents.training import EVALUATION_ENVIRONMENTS, torch_threads
 from envs.lookup import RANDOM_ANOMALY, check_render_mode
 from envs.rendering import check_display

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from agents.evaluation import FRESH_SEED, Evaluation, evaluate
-from agents.intervals import bootstrap_interval, wilson_interval
-from agents.policy_evaluation import PolicyReport, evaluate_policy
-from agents.trained_policy import TrainedPolicy, load_trained_policy
+from agents.trained.intervals import bootstrap_interval, wilson_interval
+from agents.trained.policy import TrainedPolicy, load_trained_policy
+from agents.trained.report import PolicyReport, evaluate_policy
 from agents.training import EVALUATION_ENVIRONMENTS
 from envs.vectorized.make import make_vec_env
 from policies.refusal import Refusal
