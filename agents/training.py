@@ -12,7 +12,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from agents.agent_building import policy_recipe, specification_of
+from agents.building import policy_recipe, specification_of
 from agents.configuration import TrainingConfiguration, to_yaml
 from agents.demonstrations.phase import DemonstrationCallback, DemonstrationSplit, demonstrations_of
 from agents.evaluation import FINAL_SEED, Evaluation, evaluate

@@ -37,7 +37,7 @@ from minari import create_dataset_from_buffers
 from minari.data_collector import EpisodeBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.agent_building import load_agent
+from agents.building import load_agent
 from agents.command_line import run as run_command
 from agents.configuration import TrainingConfiguration, configure
 from agents.demonstrations.dataset import load_demonstrations

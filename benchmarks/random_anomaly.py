@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from agents.agent_building import load_agent
+from agents.building import load_agent
 from agents.configuration import configure
 from agents.evaluation import FINAL_SEED, evaluate
 from agents.training import train

@@ -17,7 +17,7 @@ from stable_baselines3.common.env_util import make_vec_env as stock_vec_env
 from stable_baselines3.common.logger import configure as configure_logger
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 
-from agents.agent_building import policy_recipe
+from agents.building import policy_recipe
 from agents.configuration import TrainingConfiguration, configure
 from agents.training import build_algorithm, plan_training, torch_threads, training_environments
 from benchmarks.harness import alternate, describe, machine, markdown_table, median_ratio, write_result, write_section

@@ -13,7 +13,7 @@ import pytest
 import safetensors.numpy
 import yaml
 
-from agents.agent_building import load_agent
+from agents.building import load_agent
 from agents.configuration import configure
 from agents.training import train
 from tests.old_runs import DATA, EPISODES, ONNX, RUNS, evaluated, results, resumed

@@ -14,7 +14,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.agent_building import load_agent, specification_of
+from agents.building import load_agent, specification_of
 from agents.configuration import TrainingConfiguration
 from agents.export.onnx_policy import PolicyMetadata, load_onnx
 from agents.export.policy_graph import policy_model

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from agents.agent_building import specification_of
+from agents.building import specification_of
 from agents.configuration import TrainingConfiguration, configure
 from agents.demonstrations.phase import demonstrations_of
 from agents.ppo.sequence_ppo import check_batch_size

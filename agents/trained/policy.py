@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Space
 
-from agents.agent_building import load_agent
+from agents.building import load_agent
 from agents.export.onnx_policy import OnnxPolicy, load_onnx
 from agents.runs.folder import RunFolder, Which
 from agents.runs.normalization import ObservationNormalization

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.agent_building import policy_recipe, specification_of
+from agents.building import policy_recipe, specification_of
 from agents.configuration import configure
 from agents.export.onnx_policy import PolicyMetadata
 from agents.export.policy_graph import policy_model

@@ -13,7 +13,7 @@ import yaml
 from stable_baselines3.common.vec_env import VecNormalize
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from agents.agent_building import load_agent
+from agents.building import load_agent
 from agents.command_line import run
 from agents.configuration import TrainingConfiguration, configure
 from agents.evaluation import FINAL_SEED, evaluate

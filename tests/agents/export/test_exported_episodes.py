@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from data_files import HAMMER_DEMONSTRATIONS
 
-from agents.agent_building import load_agent
+from agents.building import load_agent
 from agents.configuration import configure
 from agents.evaluation import Evaluation, evaluate
 from agents.export.export import export_policy

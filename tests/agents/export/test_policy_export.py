@@ -13,7 +13,7 @@ import torch
 from gymnasium import spaces
 
 from agents import policy_export
-from agents.agent_building import load_agent, policy_recipe, specification_of
+from agents.building import load_agent, policy_recipe, specification_of
 from agents.configuration import TrainingConfiguration, configure
 from agents.export.export import UnfaithfulExport, compare, export_policy, step_microseconds
 from agents.export.onnx_policy import OnnxPolicy, PolicyMetadata, load_onnx, read_policy

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from agents.agent_building import load_agent
+from agents.building import load_agent
 from agents.configuration import configure
 from agents.demonstrations.dataset import Demonstrations
 from agents.errors import TrainingStopped

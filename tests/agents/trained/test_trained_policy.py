@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 
-from agents.agent_building import load_agent
+from agents.building import load_agent
 from agents.export.onnx_policy import OnnxPolicy
 from agents.trained.policy import load_trained_policy
 from envs.lookup import check_environment
