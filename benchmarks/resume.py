@@ -26,11 +26,11 @@ from typing import Any, BinaryIO
 import numpy as np
 import safetensors.numpy
 
-from agents import durable_files
 from agents.command_line import run as run_command
 from agents.configuration import configure
 from agents.resumption.checkpoint import Checkpoint, checkpoint_files
 from agents.resumption.options import configuration_to_resume
+from agents.runs import files
 from agents.training import train
 from benchmarks.harness import RESULTS, append_line, describe, machine, markdown_table, read_lines, write_section
 
@@ -101,7 +101,7 @@ def simulate(file_system: str) -> None:
     if file_system == "slow":
         Path.open = slow_open  # type: ignore[method-assign,assignment]
     elif file_system == "failing":
-        durable_files.os.fsync = failing_fsync  # type: ignore[assignment]
+        files.os.fsync = failing_fsync  # type: ignore[assignment]
 
 
 def session(run: Path, steps: int, file_system: str) -> None:

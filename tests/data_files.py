@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(__file__).resolve().parent / "data"
 DIGITS = DATA / "digits.npz"
 HAMMER_DEMONSTRATIONS = DATA / "hammer"

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from data_files import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SHORT = ["--total-timesteps", "512", "--n-envs", "2", "--n-steps", "128", "--batch-size", "128", "--eval-episodes", "3"]
 
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from data_files import ROOT
 
 import evaluate
 from agents.command_line import run as run_command
 
 MakeRun = Callable[..., Path]
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,12 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+from data_files import ROOT
 from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.lookup import check_environment, environment_spaces, make_environment, parse_arguments
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Shaped(gymnasium.Env):

@@ -2,11 +2,11 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from data_files import ROOT
 from demonstration_data import record, write
 from gymnasium import spaces
 from minari.data_collector import EpisodeBuffer
@@ -214,7 +214,7 @@ def test_an_unknown_id_without_network_is_one_line(tmp_path):
             tmp_path,
         ],
         env={**os.environ, "MINARI_DATASETS_PATH": str(tmp_path), "HF_HUB_OFFLINE": "1"},
-        cwd=Path(__file__).resolve().parents[2],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=120,

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from data_files import ROOT
 from gymnasium import spaces
 
-from agents import policy_export
 from agents.building import load_agent, policy_recipe, specification_of
 from agents.configuration import TrainingConfiguration, configure
+from agents.export import export as policy_export
 from agents.export.export import UnfaithfulExport, compare, export_policy, step_microseconds
 from agents.export.onnx_policy import OnnxPolicy, PolicyMetadata, load_onnx, read_policy
 from agents.export.policy_graph import policy_model
@@ -30,7 +31,6 @@ from policies.refusal import Refusal
 from policies.sequence_policy import SequencePolicy
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 
-ROOT = Path(__file__).resolve().parents[2]
 BUDGETS = {"AdroitHandHammer-v1": 50_000, "RandomAnomaly-v0": 100_000, "CartPole-v1": 1_500}
 LOW_DENSITIES = {"hx": 1.0, "hh": 0.01, "hy": 0.01, "yx": 1.0, "yh": 0.01, "yy": 0.01}
 

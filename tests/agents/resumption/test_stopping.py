@@ -22,8 +22,8 @@ from envs.vectorized.finite import NotFinite
 
 sys.path.insert(0, str(Path(__file__).parent))
 import faulty  # noqa: F401 registers Faulty-v0
+from data_files import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SHORT = {
     "n_envs": 16,
     "n_steps": 40,

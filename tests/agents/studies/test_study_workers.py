@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+from data_files import ROOT
 from optuna.trial import TrialState
 from rich.console import Console
 
@@ -32,7 +33,6 @@ from agents.studies.storage import STORAGE_ERRORS, Address, StudyLock, patiently
 from agents.studies.worker import StudyAccess, Worker
 from policies.refusal import Refusal
 
-ROOT = Path(__file__).resolve().parents[2]
 POSTGRESQL = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
 
 TINY = """

@@ -2,10 +2,10 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from data_files import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,8 +18,6 @@ from policies.network.architectures import (
     specify_architecture,
 )
 from policies.network.specification import BLOCKS, specify, specify_critic
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def refusal(*args, **options):
