@@ -18,6 +18,7 @@ import safetensors
 import safetensors.numpy
 
 from agents.durable_files import write_whole
+from envs.state_tree import StateTree
 
 FOLDER = "checkpoints"
 SUFFIX = ".safetensors"
@@ -32,6 +33,10 @@ class Checkpoint:
 
     steps: int
     state: Mapping[str, Any]
+
+    def tree(self) -> StateTree:
+        """Return the state for readers that refuse what does not fit."""
+        return StateTree(self.state, "the checkpoint does not fit this run:")
 
     def to_bytes(self) -> bytes:
         """Return the content of its file."""

@@ -14,6 +14,7 @@ from agents.demonstrations import Demonstrations, load_demonstrations
 from agents.imitation import FitPoint, ImitationLoss, default_learning_rate, fit
 from agents.sequence_ppo import ImitationTerm, SequencePPO
 from envs.lookup import environment_spaces
+from envs.state_tree import StateTree
 
 EVALUATIONS = 4
 """of the policy in the simulator while it is fitted; the last one when it is"""
@@ -75,11 +76,14 @@ class DemonstrationCallback(BaseCallback):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from a state after the fit."""
+        tree = StateTree(state)
+        row = tree.row("curve")
+        points = [row.table(index) for index in row]
         self.curve = [
-            FitPoint(int(point["epoch"]), float(point["training_loss"]), float(point["held_out_loss"]))
-            for point in state["curve"]
+            FitPoint(point.whole("epoch"), point.number("training_loss"), point.number("held_out_loss"))
+            for point in points
         ]
-        self._log_std = np.array(state["log_std"], dtype=np.float32)
+        self._log_std = tree.array("log_std", None, np.float32)
 
     def _on_step(self) -> bool:
         return True

@@ -13,7 +13,8 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from agents.agent_building import policy_recipe, specification_of
-from agents.anomaly_pictures import pictures_for
+from agents.anomaly_pictures import AnomalyPicturesCallback, pictures_for
+from agents.callback_states import by_state_key
 from agents.callbacks import (
     CurvePoint,
     EpisodeFiguresCallback,
@@ -45,6 +46,15 @@ from policies.initialization import parse_initialization
 
 EVALUATION_ENVIRONMENTS = 64
 """Most environments that an evaluation steps together."""
+
+OWN_CALLBACKS = (
+    NetworkCallback,
+    DemonstrationCallback,
+    EpisodeFiguresCallback,
+    EvaluationCallback,
+    AnomalyPicturesCallback,
+)
+"""What may run beside every training and has a state: checkpoints hold it under these names, which are to stay."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +99,15 @@ def train(
     SIGINT (Ctrl-C) and SIGTERM stop it with a checkpoint; a second one ends the process at once.
 
     :param callbacks: Stable-Baselines3 callbacks to run beside the product's own; those with `get_state` and
-        `set_state` are part of checkpoints
+        `set_state` are part of checkpoints, each under a key of its own, its `state_key` or the name of its class. When
+        a run is resumed, one that the checkpoint lacks starts fresh, and a state that no callback takes is dropped
     :param resume: folder of the run to go on with; see `agents.resumption.configuration_to_resume`
     :raises UsageError: if something in the configuration does not fit; nothing is written then
     :raises TrainingStopped: if it cannot go on: a number is not finite, an environment raised, the disk is full
     :raises Interrupted: for the two signals
     """
     specification = plan_training(configuration)
+    by_state_key([*OWN_CALLBACKS, *callbacks])
     started = time.perf_counter()
     with ExitStack() as cleanup:
         signals = cleanup.enter_context(SignalWatch())
@@ -143,8 +155,7 @@ def train(
         if checkpoint is None:
             algorithm.logger.record("configuration", f"```yaml\n{to_yaml(configuration)}```", exclude=("csv", "stdout"))
         else:
-            with usage_errors():
-                checkpoints.restore(algorithm, checkpoint, changed_options(folder.read_configuration(), configuration))
+            checkpoints.restore(algorithm, checkpoint, changed_options(folder.read_configuration(), configuration))
             folder.write_configuration(configuration)
         if configuration.progress:
             own.append(cleanup.enter_context(progress_bar()))
