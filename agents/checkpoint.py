@@ -145,7 +145,8 @@ def _without_arrays(tree: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
 
 def _with_arrays(tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     if isinstance(tree, dict):
-        if tree.keys() == {_ARRAY}:
+        # A callback's own table may have this key alone too, with something else in it.
+        if tree.keys() == {_ARRAY} and isinstance(tree[_ARRAY], str) and tree[_ARRAY] in arrays:
             return arrays[tree[_ARRAY]]
         return {key: _with_arrays(value, arrays) for key, value in tree.items()}
     if isinstance(tree, list):

@@ -14,6 +14,7 @@ from agents.demonstrations import Demonstrations, load_demonstrations
 from agents.imitation import FitPoint, ImitationLoss, default_learning_rate, fit
 from agents.sequence_ppo import ImitationTerm, SequencePPO
 from envs.lookup import environment_spaces
+from envs.refusal import Refusal
 from envs.state_tree import StateTree
 
 EVALUATIONS = 4
@@ -83,7 +84,7 @@ class DemonstrationCallback(BaseCallback):
             FitPoint(point.whole("epoch"), point.number("training_loss"), point.number("held_out_loss"))
             for point in points
         ]
-        self._log_std = tree.array("log_std", None, np.float32)
+        self._log_std = tree.array("log_std", self.demonstrations[0].actions.shape[2:] or (0,), np.float32)
 
     def _on_step(self) -> bool:
         return True
@@ -95,6 +96,10 @@ class DemonstrationCallback(BaseCallback):
         training_part, held_out_part = self.demonstrations
         fitted = ImitationLoss(training_part, normalization, algorithm.action_space, algorithm.device)
         if self._log_std is None:
+            if algorithm.num_timesteps:
+                raise Refusal(
+                    "the checkpoint does not fit this run: it does not say how the demonstrations were fitted"
+                )
             held_out = ImitationLoss(
                 held_out_part, normalization, algorithm.action_space, algorithm.device, fitted.log_std
             )

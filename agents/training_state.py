@@ -16,6 +16,7 @@ from agents.sequence_ppo import SequencePPO
 from envs.environment_state import set_vec_env_state, vec_env_state
 from envs.refusal import Refusal
 from envs.state_tree import StateTree, generator_state, set_generator_state
+from policies.recurrent_layer import SparseRecurrentLayer
 
 State = dict[str, Any]
 FRESH_SEEDS = 900_000_000
@@ -101,6 +102,12 @@ def _set_policy_state(algorithm: SequencePPO, tree: StateTree) -> None:
         if name not in present:
             raise Refusal(f"{tree.place} holds {name}, which this network does not have")
     algorithm.policy.load_state_dict({name: _tensor(tree, name, tensor) for name, tensor in present.items()})
+    for name, layer in algorithm.policy.named_modules():
+        if isinstance(layer, SparseRecurrentLayer):
+            try:
+                layer.matrices()
+            except ValueError as error:  # the patterns, which the matrices check
+                raise Refusal(f"{tree.place}.{name}: {error}") from None
 
 
 def _optimizer_state(algorithm: SequencePPO) -> State:

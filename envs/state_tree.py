@@ -80,7 +80,8 @@ class StateTree(dict[str, Any]):
         """Return a whole number."""
         value = self.value(name)
         if type(value) is not int or not least <= value <= most:
-            self.refuse(name, f"a whole number from {least} to {most}")
+            limits = f"of at least {least}" if most == LARGEST else f"from {least} to {most}"
+            self.refuse(name, str(most) if least == most else f"a whole number {limits}")
         return value
 
     def number(self, name: str) -> float:

@@ -391,6 +391,8 @@ def test_an_error_of_our_own_keeps_its_traceback(
     [
         ("training optimizer actor.weights.hh exp_avg", np.zeros(3, np.float32), "(3,) of float32"),
         ("training policy actor.bias", None, "training.policy.actor.bias is None"),
+        ("training policy actor.positions_hh", "reversed", "training.policy.actor: positions of block hh"),
+        ("training policy actor.other", np.zeros(3), "training.policy holds actor.other"),
         ("training counters episodes", -1, "training.counters.episodes is -1"),
         ("training random numpy position", 625, "training.random.numpy.position is 625"),
         ("training random torch", np.zeros(5056, np.uint8), "training.random.torch is"),
@@ -410,7 +412,7 @@ def test_what_does_not_fit_is_named(path: str, value: Any, said: str, anomaly: P
     table: Any = checkpoint.state
     for each in tables:
         table = table[each]
-    table[name] = value
+    table[name] = table[name][::-1] if isinstance(value, str) and value == "reversed" else value
     checkpoint_files(run)[-1].write_bytes(checkpoint.to_bytes())
     with pytest.raises(ValueError, match=f"the checkpoint does not fit this run: .*{re.escape(said)}") as caught:
         resume(run, total_timesteps=616)
@@ -427,10 +429,12 @@ class Counter(BaseCallback):
             self.state_key = state_key
 
     def get_state(self) -> dict[str, Any]:
-        return {"steps": self.steps}
+        return {"steps": self.steps, "beside": {"array": np.arange(3)}, "more": {"array": "text"}}
 
     def set_state(self, state: dict[str, Any]) -> None:
         self.steps, self.from_checkpoint = state["steps"], True
+        assert state["beside"]["array"].tolist() == [0, 1, 2]
+        assert state["more"] == {"array": "text"}
 
     def _on_step(self) -> bool:
         self.steps += 1
