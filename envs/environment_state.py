@@ -182,7 +182,7 @@ def _set_mujoco_state(environment: Any, tree: StateTree) -> None:
     for name in arrays:
         arrays.fill(name, attributes[name])
     for name in numbers:
-        setattr(environment, name, numbers.plain(name, int, float, bool))
+        setattr(environment, name, numbers.plain(name, type(_plain(attributes[name]))))
 
 
 def _spread(tree: StateTree, name: str, fields: list[np.ndarray]) -> None:

@@ -280,6 +280,13 @@ def test_interrupted_with_demonstrations_equals_uninterrupted(tmp_path: Path, mo
     folder, configuration = configuration_to_resume(run, {})
     with pytest.raises(Interrupted, match="steps"):
         train(configuration, [SignalAt(210 * 3 + 30)], resume=folder)
+    damaged = run.with_name("damaged")
+    shutil.copytree(run, damaged)
+    checkpoint = Checkpoint.from_bytes(checkpoint_files(damaged)[-1].read_bytes())
+    del checkpoint.state["callbacks"]["DemonstrationCallback"]
+    checkpoint_files(damaged)[-1].write_bytes(checkpoint.to_bytes())
+    with pytest.raises(Refusal, match="demonstrations"):  # instead of another fit in the middle
+        resume(damaged)
     resume(run)
     assert_same_run(run, whole)
 
