@@ -24,10 +24,11 @@ from agents.monitoring.callbacks import (
     current_normalization,
     progress_bar,
 )
-from agents.monitoring.episode_pictures import pictures_for
+from agents.monitoring.episode_pictures import AnomalyPicturesCallback, pictures_for
 from agents.ppo.imitation import FitPoint
 from agents.ppo.sequence_ppo import SequencePPO, check_batch_size
 from agents.resumption.callback import CheckpointCallback
+from agents.resumption.callback_states import by_state_key
 from agents.resumption.checkpoint import checkpoint_to_resume
 from agents.resumption.logs import continued_logger
 from agents.resumption.options import changed_options
@@ -45,6 +46,15 @@ from policies.refusal import Refusal
 
 EVALUATION_ENVIRONMENTS = 64
 """Most environments that an evaluation steps together."""
+
+OWN_CALLBACKS = (
+    NetworkCallback,
+    DemonstrationCallback,
+    EpisodeFiguresCallback,
+    EvaluationCallback,
+    AnomalyPicturesCallback,
+)
+"""What may run beside every training and has a state: checkpoints hold it under these names, which are to stay."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +98,15 @@ def train(
     SIGINT (Ctrl-C) and SIGTERM stop it with a checkpoint; a second one ends the process at once.
 
     :param callbacks: Stable-Baselines3 callbacks to run beside the product's own; those with `get_state` and
-        `set_state` are part of checkpoints
-    :param resume: folder of the run to go on with; see `agents.resumption.options.configuration_to_resume`
-    :raises Refusal: if something in the configuration does not fit; nothing is written then
+        `set_state` are part of checkpoints, each under a key of its own, its `state_key` or the name of its class. When
+        a run is resumed, one that the checkpoint lacks starts fresh, and a state that no callback takes is dropped
+    :param resume: folder of the run to go on with; see `agents.resumption.configuration_to_resume`
+    :raises UsageError: if something in the configuration does not fit; nothing is written then
     :raises TrainingStopped: if it cannot go on: a number is not finite, an environment raised, the disk is full
     :raises Interrupted: for the two signals
     """
     specification = plan_training(configuration)
+    by_state_key([*OWN_CALLBACKS, *callbacks])
     started = time.perf_counter()
     with ExitStack() as cleanup:
         signals = cleanup.enter_context(SignalWatch())

@@ -152,7 +152,6 @@ class Workshop:
 
     def __init__(self, runs: Path, folder: Path) -> None:
         self.runs, self.folder = runs, folder
-        self._learners: dict[str, tuple[RunFolder, CheckpointCallback, Any]] = {}
 
     def run_with(self, name: str, file: str, content: bytes) -> Path:
         """Return a copy of a run in which one file has another content."""
@@ -167,22 +166,18 @@ class Workshop:
         return (self.runs / name / file).read_bytes()
 
     def learner(self, name: str) -> tuple[CheckpointCallback, Any]:
-        """Return a learner to restore checkpoints into."""
-        if name not in self._learners:
-            configuration = run_configuration(name, self.folder)
-            environments = training_environments(configuration)
-            algorithm = build_algorithm(configuration, plan_training(configuration), environments)
-            folder = RunFolder(self.folder / "run")
-            others: list[BaseCallback] = [
-                NetworkCallback(every=11),
-                EpisodeFiguresCallback(),
-                EvaluationCallback(environments, every=56, episodes=2, folder=folder),
-                *pictures_for(configuration, environments),
-            ]
-            callback = CheckpointCallback(folder, every=56, keep=3, others=others)
-            self._learners[name] = (folder, callback, algorithm)
-        _, callback, algorithm = self._learners[name]
-        return callback, algorithm
+        """Return a new learner to restore a checkpoint into: what an input leaves in one is not the next one's."""
+        configuration = run_configuration(name, self.folder)
+        environments = training_environments(configuration)
+        algorithm = build_algorithm(configuration, plan_training(configuration), environments)
+        folder = RunFolder(self.folder / "run")
+        others: list[BaseCallback] = [
+            NetworkCallback(every=11),
+            EpisodeFiguresCallback(),
+            EvaluationCallback(environments, every=56, episodes=2, folder=folder),
+            *pictures_for(configuration, environments),
+        ]
+        return CheckpointCallback(folder, every=56, keep=3, others=others), algorithm
 
 
 # ---- inputs
@@ -529,7 +524,7 @@ def resume_from(name: str, run: Path, workshop: Workshop) -> None:
     """Do what a resumption does before its first step."""
     checkpoint = checkpoint_to_resume(run)
     callback, algorithm = workshop.learner(name)
-    with continued_logger(run, checkpoint) as logger:
+    with contextlib.closing(algorithm.get_env()), continued_logger(run, checkpoint) as logger:
         algorithm.set_logger(logger)
         if checkpoint is not None:
             callback.restore(algorithm, checkpoint, {})

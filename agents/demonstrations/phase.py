@@ -14,6 +14,8 @@ from agents.monitoring.callbacks import EvaluationCallback, current_normalizatio
 from agents.ppo.imitation import FitPoint, ImitationLoss, default_learning_rate, fit
 from agents.ppo.sequence_ppo import ImitationTerm, SequencePPO
 from envs.lookup import environment_spaces
+from envs.vectorized.state_tree import StateTree
+from policies.refusal import Refusal
 
 EVALUATIONS = 4
 """of the policy in the simulator while it is fitted; the last one when it is"""
@@ -75,11 +77,14 @@ class DemonstrationCallback(BaseCallback):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from a state after the fit."""
+        tree = StateTree(state)
+        row = tree.row("curve")
+        points = [row.table(index) for index in row]
         self.curve = [
-            FitPoint(int(point["epoch"]), float(point["training_loss"]), float(point["held_out_loss"]))
-            for point in state["curve"]
+            FitPoint(point.whole("epoch"), point.number("training_loss"), point.number("held_out_loss"))
+            for point in points
         ]
-        self._log_std = np.array(state["log_std"], dtype=np.float32)
+        self._log_std = tree.array("log_std", self.demonstrations[0].actions.shape[2:] or (0,), np.float32)
 
     def _on_step(self) -> bool:
         return True
@@ -91,6 +96,10 @@ class DemonstrationCallback(BaseCallback):
         training_part, held_out_part = self.demonstrations
         fitted = ImitationLoss(training_part, normalization, algorithm.action_space, algorithm.device)
         if self._log_std is None:
+            if algorithm.num_timesteps:
+                raise Refusal(
+                    "the checkpoint does not fit this run: it does not say how the demonstrations were fitted"
+                )
             held_out = ImitationLoss(
                 held_out_part, normalization, algorithm.action_space, algorithm.device, fitted.log_std
             )

@@ -16,6 +16,7 @@ from agents.evaluation import EPISODE_FIGURES, EVALUATION_SEED, Evaluation, eval
 from agents.monitoring.network import block_matrix, pattern_picture, silent_units, spectral_radius
 from agents.runs.folder import RunFolder, SavedPolicy
 from agents.runs.normalization import ObservationNormalization
+from envs.vectorized.state_tree import StateTree
 from policies.network.specification import BLOCKS
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 
@@ -33,14 +34,20 @@ class CurvePoint:
 
     @classmethod
     def of_state(cls, state: dict[str, Any]) -> "CurvePoint":
-        """Return the point that `get_state` describes."""
-        returns, lengths, successes = (state[name] for name in ("returns", "lengths", "successes"))
-        if not (isinstance(returns, np.ndarray) and isinstance(lengths, np.ndarray) and returns.shape == lengths.shape):
-            raise ValueError("an evaluation holds no returns and lengths")
-        if not (successes is None or (isinstance(successes, np.ndarray) and successes.shape == returns.shape)):
-            raise ValueError("an evaluation's successes do not fit its returns")
-        figures = {str(name): np.asarray(values, dtype=np.float64) for name, values in state["figures"].items()}
-        return cls(int(state["steps"]), Evaluation(returns, lengths, successes, float(state["seconds"]), figures))
+        """Return the point that `get_state` describes.
+
+        :raises Refusal: if it is none
+        """
+        tree = StateTree(state)
+        returns, figures = tree.array("returns", (None,), np.float64), tree.table("figures")
+        evaluation = Evaluation(
+            returns,
+            tree.array("lengths", returns.shape, np.int64),
+            None if tree.value("successes") is None else tree.array("successes", returns.shape, np.bool_),
+            tree.number("seconds"),
+            {name: figures.array(name, returns.shape, np.float64) for name in figures},
+        )
+        return cls(tree.whole("steps"), evaluation)
 
 
 def current_normalization(environments: VecEnv) -> ObservationNormalization | None:
@@ -70,8 +77,9 @@ class PeriodicCallback(BaseCallback):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from a state, perhaps with another `every` from now on."""
-        self._acted_at = int(state["acted_at"])
-        self._due = int(state["due"]) if state["every"] == self.every else self._next(self._acted_at)
+        tree = StateTree(state)
+        self._acted_at = tree.whole("acted_at")
+        self._due = tree.whole("due") if tree.whole("every") == self.every else self._next(self._acted_at)
 
     @abstractmethod
     def act(self) -> None:
@@ -127,10 +135,14 @@ class EvaluationCallback(PeriodicCallback):
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from a state; best/ is written anew, since what lies there may be of steps that were lost."""
         super().set_state(state)
-        self.curve = [CurvePoint.of_state(point) for point in state["curve"]]
-        if state["best"] is not None:
-            self.best = {point.steps: point for point in self.curve}[state["best"]["steps"]]
-            self._best_policy = SavedPolicy.of_state(state["best"]["policy"])
+        tree = StateTree(state)
+        points = tree.row("curve")
+        self.curve = [CurvePoint.of_state(points.table(index)) for index in points]
+        by_steps = {point.steps: point for point in self.curve}
+        if self.curve or self._acted_at or tree.value("best") is not None:
+            best = tree.table("best")
+            self.best = by_steps.get(best.whole("steps")) or best.refuse("steps", "those of an evaluation")
+            self._best_policy = SavedPolicy.of_state(best.table("policy"))
             self.folder.write_policy("best", self._best_policy)
 
     def act(self) -> None:
@@ -189,7 +201,8 @@ class NetworkCallback(BaseCallback):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
-        self._due, self._shown = int(state["due"]), bool(state["shown"])
+        tree = StateTree(state)
+        self._due, self._shown = tree.whole("due"), tree.flag("shown")
 
     def _on_training_start(self) -> None:
         if self._shown or not isinstance(self.model.policy, VariedSparsityPolicy):
@@ -231,9 +244,11 @@ class EpisodeFiguresCallback(BaseCallback):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
+        tree = StateTree(state)
         for name, values in self.recent.items():
+            row = tree.row(name)
             values.clear()
-            values.extend(float(value) for value in state[name])
+            values.extend(row.number(index) for index in row)
 
     def _on_step(self) -> bool:
         dones: np.ndarray = self.locals["dones"]

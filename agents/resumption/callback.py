@@ -1,6 +1,5 @@
 """Taking checkpoints while a training runs, and going on from one."""
 
-import math
 import sys
 import time
 from collections.abc import Sequence
@@ -10,18 +9,15 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.monitoring.callbacks import PeriodicCallback
 from agents.ppo.sequence_ppo import SequencePPO
+from agents.resumption.callback_states import by_state_key, set_callback_states
 from agents.resumption.checkpoint import Checkpoint, write_checkpoint
 from agents.resumption.logs import log_positions
-from agents.resumption.state import (
-    callback_states,
-    fitting_checkpoint,
-    pending_log,
-    random_states,
-    set_callback_states,
-    set_training_state,
-    training_state,
-)
+from agents.resumption.state import pending_log, random_states, set_training_state, training_state
 from agents.runs.folder import RunFolder
+from envs.vectorized.state_tree import StateTree
+
+LONGEST = 10**10
+"""Seconds that a training may have taken."""
 
 
 class CheckpointCallback(PeriodicCallback):
@@ -36,6 +32,7 @@ class CheckpointCallback(PeriodicCallback):
     :param every: environment steps
     :param keep: how many checkpoints stay
     :param others: the callbacks whose states belong to the run
+    :raises Refusal: if two of them have the same key
     """
 
     def __init__(self, folder: RunFolder, *, every: int, keep: int, others: Sequence[BaseCallback]) -> None:
@@ -44,7 +41,7 @@ class CheckpointCallback(PeriodicCallback):
         self._acted_at = -1
         self.folder = folder
         self.keep = keep
-        self.others = others
+        self.others = by_state_key(others)
         self.before_others = _BeforeOthers(self)
         self.resumptions: list[dict[str, Any]] = []
         self.seconds_before = 0.0
@@ -55,17 +52,20 @@ class CheckpointCallback(PeriodicCallback):
         """Return a learner and the other callbacks to a checkpoint, before the learner goes on.
 
         :param changed: options that have another value from here on, for the record
-        :raises ValueError: if the checkpoint does not fit the run
+        :raises Refusal: if the checkpoint does not fit the run
         """
-        with fitting_checkpoint():
-            training, callbacks, earlier = (checkpoint.state[name] for name in ("training", "callbacks", "resumptions"))
-            exact = set_training_state(algorithm, training)
-            set_callback_states(self.others, callbacks)
-            self.seconds_before = float(training["counters"]["seconds"])
-            if not math.isfinite(self.seconds_before) or algorithm.num_timesteps != checkpoint.steps:
-                raise ValueError("its counters contradict each other")
-            this = {"steps": checkpoint.steps, "exact": exact, "changed": changed}
-            self.resumptions = [*earlier, this]
+        tree = checkpoint.tree()
+        counters, earlier = tree.table("training").table("counters"), tree.row("resumptions")
+        counters.whole("num_timesteps", checkpoint.steps, checkpoint.steps)
+        self.seconds_before = counters.number("seconds")
+        if not 0 <= self.seconds_before <= LONGEST:
+            counters.refuse("seconds", f"a number from 0 to {LONGEST}")
+        exact = set_training_state(algorithm, tree.table("training"))
+        set_callback_states(self.others, tree.table("callbacks"))
+        self.resumptions = [
+            *(_resumption(earlier.table(index)) for index in earlier),
+            {"steps": checkpoint.steps, "exact": exact, "changed": changed},
+        ]
         self._acted_at = self._written_at = checkpoint.steps
         self._due = self._next(checkpoint.steps)
         if not exact:
@@ -97,7 +97,8 @@ class CheckpointCallback(PeriodicCallback):
         self._written_at = checkpoint.steps
 
     def _records(self) -> dict[str, Any]:
-        return {"callbacks": callback_states(self.others), "resumptions": self.resumptions}
+        callbacks = {key: callback.get_state() for key, callback in self.others.items()}
+        return {"callbacks": callbacks, "resumptions": self.resumptions}
 
     def _on_training_start(self) -> None:
         self.model.start_time = time.time_ns() - int(self.seconds_before * 1e9)
@@ -117,6 +118,12 @@ class CheckpointCallback(PeriodicCallback):
         changed = {"log": pending_log(self.logger), "random": random_states(self.model)}
         training = self._checkpoint.state["training"] | changed
         self._checkpoint = Checkpoint(self.num_timesteps, {"training": training} | self._records())
+
+
+def _resumption(tree: StateTree) -> dict[str, Any]:
+    changed = tree.table("changed")
+    options = {name: changed.plain(name, int, float, bool, str, type(None)) for name in changed}
+    return {"steps": tree.whole("steps"), "exact": tree.flag("exact"), "changed": options}
 
 
 class _BeforeOthers(BaseCallback):

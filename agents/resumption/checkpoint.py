@@ -18,6 +18,7 @@ import safetensors
 import safetensors.numpy
 
 from agents.runs.files import write_whole
+from envs.vectorized.state_tree import StateTree
 from policies.refusal import Refusal
 
 FOLDER = "checkpoints"
@@ -33,6 +34,10 @@ class Checkpoint:
 
     steps: int
     state: Mapping[str, Any]
+
+    def tree(self) -> StateTree:
+        """Return the state for readers that refuse what does not fit."""
+        return StateTree(self.state, "the checkpoint does not fit this run:")
 
     def to_bytes(self) -> bytes:
         """Return the content of its file."""
@@ -141,7 +146,8 @@ def _without_arrays(tree: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
 
 def _with_arrays(tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     if isinstance(tree, dict):
-        if tree.keys() == {_ARRAY}:
+        # A callback's own table may have this key alone too, with something else in it.
+        if tree.keys() == {_ARRAY} and isinstance(tree[_ARRAY], str) and tree[_ARRAY] in arrays:
             return arrays[tree[_ARRAY]]
         return {key: _with_arrays(value, arrays) for key, value in tree.items()}
     if isinstance(tree, list):

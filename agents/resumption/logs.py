@@ -23,6 +23,7 @@ from stable_baselines3.common.logger import (
 
 from agents.resumption.checkpoint import Checkpoint
 from agents.runs.files import flush_file, write_whole
+from envs.vectorized.state_tree import StateTree
 from policies.refusal import Refusal
 
 CSV = "progress.csv"
@@ -73,7 +74,7 @@ def continued_logger(run: Path, checkpoint: Checkpoint | None) -> Iterator[Logge
     :param checkpoint: what was written after it is removed first; None for a start, before which all is
     :raises Refusal: if the checkpoint holds no such positions
     """
-    rows, sizes = (0, {}) if checkpoint is None else _positions(checkpoint.state.get("logs"))
+    rows, sizes = (0, {}) if checkpoint is None else _positions(checkpoint.tree().table("logs"))
     with _quiet_writer_threads():
         try:
             if checkpoint is None:
@@ -131,12 +132,9 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _positions(positions: Any) -> tuple[int, dict[str, int]]:
-    if isinstance(positions, dict):
-        rows, events = positions.get("rows", -1), positions.get("events")
-        if isinstance(events, dict) and all(isinstance(n, int) and n >= 0 for n in (rows, *events.values())):
-            return int(rows), {str(name): int(size) for name, size in events.items()}
-    raise Refusal("the checkpoint does not say where the logs ended")
+def _positions(tree: StateTree) -> tuple[int, dict[str, int]]:
+    events = tree.table("events")
+    return tree.whole("rows"), {name: events.whole(name) for name in events}
 
 
 def _cut_csv(path: Path, rows: int) -> None:

@@ -3,26 +3,26 @@
 import random
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from agents.ppo.sequence_ppo import SequencePPO
-from envs.vectorized.state import copy_array, generator_state, set_generator_state, set_vec_env_state, vec_env_state
+from envs.vectorized.state import set_vec_env_state, vec_env_state
+from envs.vectorized.state_tree import StateTree, generator_state, set_generator_state
+from policies.recurrent_layer import SparseRecurrentLayer
 from policies.refusal import Refusal
 
 State = dict[str, Any]
 FRESH_SEEDS = 900_000_000
 """Environments whose state cannot be restored are seeded anew below this number, far from all evaluations' seeds."""
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+_MERSENNE_WORDS = 624
 
 
 def training_state(algorithm: SequencePPO) -> State:
@@ -54,60 +54,37 @@ def training_state(algorithm: SequencePPO) -> State:
     }
 
 
-def set_training_state(algorithm: SequencePPO, state: State) -> bool:
+def set_training_state(algorithm: SequencePPO, tree: StateTree) -> bool:
     """Return a learner that was built from the same configuration to a state; its logger must be set.
 
     :return: whether it goes on exactly. If not, the environments cannot be restored: they begin new episodes
-    :raises ValueError: (or another of those that `fitting_checkpoint` turns into it) if the state does not fit
+    :raises Refusal: if the state does not fit
     """
     environments = algorithm.get_env()
     assert environments is not None
-    counters = {name: int(state["counters"][name]) for name in ("num_timesteps", "n_updates", "episodes")}
-    if min(counters.values()) < 0:
-        raise ValueError("a counter is negative")
-    with torch.no_grad():
-        algorithm.policy.load_state_dict(
-            {name: torch.from_numpy(np.array(array)) for name, array in state["policy"].items()}
-        )
-    _set_optimizer_state(algorithm, state["optimizer"])
-    algorithm.num_timesteps, algorithm._n_updates = counters["num_timesteps"], counters["n_updates"]
-    algorithm._episode_num = counters["episodes"]
+    counters = tree.table("counters")
+    _set_policy_state(algorithm, tree.table("policy"))
+    _set_optimizer_state(algorithm, tree.table("optimizer"))
+    algorithm.num_timesteps, algorithm._n_updates = counters.whole("num_timesteps"), counters.whole("n_updates")
+    algorithm._episode_num = counters.whole("episodes")
     algorithm.iterations_before = algorithm.num_timesteps // (algorithm.n_envs * algorithm.n_steps)
-    _set_normalization_state(environments, state["normalization"])
-    _set_episode_figures(algorithm, state["episodes"])
-    _set_pending_log(algorithm.logger, state["log"])
-    exact = state["environments"] is not None
-    _set_rollout(algorithm, environments, state, exact)
-    _set_random_states(algorithm, state["random"])
+    _set_normalization_state(environments, tree)
+    _set_episode_figures(algorithm, tree.table("episodes"))
+    _set_pending_log(algorithm.logger, tree.table("log"))
+    exact = tree.value("environments") is not None
+    _set_rollout(algorithm, environments, tree, exact)
+    _set_random_states(algorithm, tree.table("random"))
     return exact
-
-
-def callback_states(callbacks: Iterable[BaseCallback]) -> State:
-    """Return the states of those callbacks that have any, by the names of their classes."""
-    return {type(callback).__name__: callback.get_state() for callback in callbacks if hasattr(callback, "get_state")}
-
-
-def set_callback_states(callbacks: Iterable[BaseCallback], states: State) -> None:
-    """Return callbacks to their states."""
-    for callback in callbacks:
-        if hasattr(callback, "set_state"):
-            callback.set_state(states[type(callback).__name__])
-
-
-@contextmanager
-def fitting_checkpoint() -> Iterator[None]:
-    """Turn whatever the tables of a checkpoint lack or hold too much of into one ValueError: they come from a file."""
-    try:
-        yield
-    except OSError:
-        raise
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RuntimeError) as error:
-        reason = " ".join(f"{type(error).__name__} {error}".split())
-        raise Refusal(f"the checkpoint does not fit this run: {reason}") from error
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy().copy()
+
+
+def _tensor(tree: StateTree, name: str, like: torch.Tensor) -> torch.Tensor:
+    """Return a copy of an array as a tensor of another's shape and type, where that one is."""
+    dtype = torch.empty(0, dtype=like.dtype).numpy().dtype
+    return torch.from_numpy(tree.array(name, tuple(like.shape), dtype).copy()).to(like.device)
 
 
 def _policy_state(algorithm: SequencePPO) -> State:
@@ -119,6 +96,20 @@ def _policy_state(algorithm: SequencePPO) -> State:
     }
 
 
+def _set_policy_state(algorithm: SequencePPO, tree: StateTree) -> None:
+    present = algorithm.policy.state_dict()
+    for name in tree:
+        if name not in present:
+            raise Refusal(f"{tree.place} holds {name}, which this network does not have")
+    algorithm.policy.load_state_dict({name: _tensor(tree, name, tensor) for name, tensor in present.items()})
+    for name, layer in algorithm.policy.named_modules():
+        if isinstance(layer, SparseRecurrentLayer):
+            try:
+                layer.matrices()
+            except ValueError as error:  # the patterns, which the matrices check
+                raise Refusal(f"{tree.place}.{name}: {error}") from None
+
+
 def _optimizer_state(algorithm: SequencePPO) -> State:
     moments = algorithm.policy.optimizer.state
     return {
@@ -128,20 +119,16 @@ def _optimizer_state(algorithm: SequencePPO) -> State:
     }
 
 
-def _set_optimizer_state(algorithm: SequencePPO, state: State) -> None:
+def _set_optimizer_state(algorithm: SequencePPO, tree: StateTree) -> None:
     parameters = dict(algorithm.policy.named_parameters())
     moments = algorithm.policy.optimizer.state
     moments.clear()
-    for name, arrays in state.items():
-        parameter = parameters[name]
-        for key in _MOMENTS:
-            shape = () if key == "step" else tuple(parameter.shape)
-            if arrays[key].shape != shape or arrays[key].dtype.kind != "f":
-                raise ValueError(f"{key} of {name} has shape {arrays[key].shape}, {shape} is needed")
-        moments[parameter] = {
-            key: torch.tensor(arrays[key], dtype=None if key == "step" else parameter.dtype, device=parameter.device)
-            for key in _MOMENTS
-        }
+    for name in tree:
+        if name not in parameters:
+            raise Refusal(f"{tree.place} holds {name}, which this network does not have")
+        parameter, arrays = parameters[name], tree.table(name)
+        step = torch.zeros((), dtype=torch.float32, device=parameter.device)
+        moments[parameter] = {key: _tensor(arrays, key, step if key == "step" else parameter) for key in _MOMENTS}
 
 
 def random_states(algorithm: SequencePPO) -> State:
@@ -160,16 +147,32 @@ def random_states(algorithm: SequencePPO) -> State:
     return state
 
 
-def _set_random_states(algorithm: SequencePPO, state: State) -> None:
-    python, numpy = state["python"], state["numpy"]
-    random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
-    np.random.set_state(  # noqa: NPY002
-        (numpy["name"], numpy["keys"], int(numpy["position"]), int(numpy["has_gauss"]), float(numpy["cached"]))
-    )
-    torch.set_rng_state(torch.from_numpy(np.array(state["torch"])))
-    set_generator_state(algorithm.minibatch_generator, state["minibatches"])
-    if algorithm.device.type == "cuda" and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([torch.from_numpy(np.array(one)) for one in state["cuda"]])
+def _set_random_states(algorithm: SequencePPO, tree: StateTree) -> None:
+    python, numpy, cuda = tree.table("python"), tree.table("numpy"), tree.row("cuda")
+    version = random.getstate()[0]
+    words = python.array("words", (_MERSENNE_WORDS + 1,), np.uint32).tolist()  # the last one is the position
+    if words[-1] > _MERSENNE_WORDS:
+        python.refuse("words", "one with its position in the range")
+    gauss = None if python.value("gauss") is None else python.number("gauss")
+    random.setstate((python.whole("version", version, version), tuple(words), gauss))
+    if numpy.text("name") != "MT19937":
+        numpy.refuse("name", "MT19937")
+    keys, position = numpy.array("keys", (_MERSENNE_WORDS,), np.uint32), numpy.whole("position", most=_MERSENNE_WORDS)
+    cached = (numpy.whole("has_gauss", most=1), numpy.number("cached"))
+    np.random.set_state(("MT19937", keys, position, *cached))  # noqa: NPY002
+    _set_torch_generator(tree, "torch", torch.default_generator)
+    set_generator_state(algorithm.minibatch_generator, tree.table("minibatches"))
+    if algorithm.device.type == "cuda" and len(cuda) == torch.cuda.device_count():
+        for name, generator in zip(cuda, torch.cuda.default_generators, strict=True):
+            _set_torch_generator(cuda, name, generator)
+
+
+def _set_torch_generator(tree: StateTree, name: str, generator: torch.Generator) -> None:
+    state = _tensor(tree, name, generator.get_state())
+    try:
+        generator.set_state(state)
+    except RuntimeError:  # torch alone knows what these bytes may be
+        tree.refuse(name, "one of a state of torch's generator")
 
 
 def _normalization_state(environments: VecEnv) -> State | None:
@@ -182,46 +185,45 @@ def _normalization_state(environments: VecEnv) -> State | None:
     }
 
 
-def _set_normalization_state(environments: VecEnv, state: State | None) -> None:
-    if (state is not None) != isinstance(environments, VecNormalize):
-        raise ValueError("normalization does not fit")
-    if state is None:
+def _set_normalization_state(environments: VecEnv, tree: StateTree) -> None:
+    if not isinstance(environments, VecNormalize):
+        if tree.value("normalization") is not None:
+            tree.refuse("normalization", "none")
         return
+    state = tree.table("normalization")
     if environments.norm_obs:
-        _set_statistics(environments.obs_rms, state["observation"])
-    _set_statistics(environments.ret_rms, state["reward"])
-    environments.returns = environments.returns.astype(np.float64)
-    copy_array(state["returns"], environments.returns)
+        _set_statistics(environments.obs_rms, state.table("observation"))
+    _set_statistics(environments.ret_rms, state.table("reward"))
+    environments.returns = state.array("returns", environments.returns.shape, np.float64).copy()
 
 
 def _statistics(statistics: RunningMeanStd) -> State:
     return {"mean": np.array(statistics.mean), "var": np.array(statistics.var), "count": float(statistics.count)}
 
 
-def _set_statistics(statistics: RunningMeanStd, state: State) -> None:
-    mean, variance = np.empty_like(statistics.mean), np.empty_like(statistics.var)
-    copy_array(state["mean"], mean)
-    copy_array(state["var"], variance)
-    statistics.mean, statistics.var, statistics.count = mean, variance, float(state["count"])
+def _set_statistics(statistics: RunningMeanStd, tree: StateTree) -> None:
+    shape = np.shape(statistics.mean)
+    statistics.mean, statistics.var = (tree.array(name, shape, np.float64).copy() for name in ("mean", "var"))
+    statistics.count = tree.number("count")
 
 
-def _set_rollout(algorithm: SequencePPO, environments: VecEnv, state: State, exact: bool) -> None:
-    rollout = state["rollout"]
+def _set_rollout(algorithm: SequencePPO, environments: VecEnv, tree: StateTree, exact: bool) -> None:
+    rollout = tree.table("rollout")
     n = environments.num_envs
-    pairs = []
-    for old_pair, pair in zip(algorithm._last_lstm_states, rollout["states"], strict=True):
-        for old, new in zip(old_pair, pair, strict=True):
-            if tuple(old.shape) != new.shape:
-                raise ValueError(f"a recurrent state has shape {new.shape}, {tuple(old.shape)} is needed")
-        pairs.append(tuple(torch.tensor(new, dtype=old_pair[0].dtype, device=algorithm.device) for new in pair))
-    algorithm._last_lstm_states = RNNStates(*pairs)
+    old_pairs = algorithm._last_lstm_states
+    rows = rollout.row("states", len(old_pairs))
+    pairs = [rows.row(name, len(old)) for name, old in zip(rows, old_pairs, strict=True)]
+    algorithm._last_lstm_states = RNNStates(
+        *(
+            tuple(_tensor(pair, name, one) for name, one in zip(pair, old, strict=True))
+            for pair, old in zip(pairs, old_pairs, strict=True)
+        )
+    )
     if exact:
-        set_vec_env_state(environments, state["environments"])
-        observations = np.empty((n, *environments.observation_space.shape), environments.observation_space.dtype)
-        copy_array(rollout["observations"], observations)
-        starts = np.empty(n, dtype=bool)
-        copy_array(rollout["episode_starts"].astype(bool), starts)
-        algorithm._last_obs, algorithm._last_episode_starts = observations, starts
+        set_vec_env_state(environments, tree.table("environments"))
+        space = environments.observation_space
+        algorithm._last_obs = rollout.array("observations", (n, *space.shape), space.dtype).copy()
+        algorithm._last_episode_starts = rollout.array("episode_starts", (n,), np.bool_).copy()
     else:
         # Not the seeds of the first start, whose episodes have been played.
         fresh = np.random.SeedSequence([algorithm.seed or 0, algorithm.num_timesteps])
@@ -238,11 +240,12 @@ def _episode_figures(algorithm: SequencePPO) -> State:
     }
 
 
-def _set_episode_figures(algorithm: SequencePPO, state: State) -> None:
+def _set_episode_figures(algorithm: SequencePPO, tree: StateTree) -> None:
     window = algorithm._stats_window_size
-    episodes = [dict(zip("rlt", one, strict=True)) for one in zip(*(state[key] for key in "rlt"), strict=True)]
-    algorithm.ep_info_buffer = deque(episodes, maxlen=window)
-    algorithm.ep_success_buffer = deque(state["successes"], maxlen=window)
+    (episodes,) = tree.array("r", (None,)).shape
+    figures = zip(*(tree.array(key, (episodes,)) for key in "rlt"), strict=True)
+    algorithm.ep_info_buffer = deque((dict(zip("rlt", one, strict=True)) for one in figures), maxlen=window)
+    algorithm.ep_success_buffer = deque(tree.array("successes", (None,), np.bool_), maxlen=window)
 
 
 def pending_log(logger: Logger) -> State:
@@ -258,10 +261,11 @@ def pending_log(logger: Logger) -> State:
     }
 
 
-def _set_pending_log(logger: Logger, state: State) -> None:
-    for name, entry in state.items():
-        value = entry["value"]
-        logger.name_to_value[name] = value[()] if isinstance(value, np.ndarray) else value
-        logger.name_to_excluded[name] = tuple(entry["excluded"])
-        if entry["count"]:
-            logger.name_to_count[name] = int(entry["count"])
+def _set_pending_log(logger: Logger, tree: StateTree) -> None:
+    for name in tree:
+        entry = tree.table(name)
+        value, excluded = entry.value("value"), entry.row("excluded")
+        logger.name_to_value[name] = value if isinstance(value, str) else entry.array("value", ())[()]
+        logger.name_to_excluded[name] = tuple(excluded.text(index) for index in excluded)
+        if count := entry.whole("count"):
+            logger.name_to_count[name] = count

@@ -19,6 +19,7 @@ from torch import nn
 from agents.configuration import TrainingConfiguration, from_yaml, to_yaml
 from agents.runs.files import write_whole
 from agents.runs.normalization import ObservationNormalization
+from envs.vectorized.state_tree import StateTree
 from policies.network.architectures import ActorCriticSpecification
 from policies.refusal import Refusal
 from policies.sequence_policy import PolicyShapes
@@ -58,18 +59,18 @@ class SavedPolicy:
     def of_state(cls, state: dict[str, Any]) -> "SavedPolicy":
         """Return the policy that `get_state` describes.
 
-        :raises Refusal: if it holds something else than arrays
+        :raises Refusal: if it holds something else
         """
-        tensors, normalization = state["tensors"], state["normalization"]
-        if not all(isinstance(tensor, np.ndarray) for tensor in tensors.values()):
-            raise Refusal("a policy's weights are no arrays")
-        if normalization is None:
-            return cls(dict(tensors), None)
-        mean, variance = normalization["mean"], normalization["variance"]
-        if not (isinstance(mean, np.ndarray) and isinstance(variance, np.ndarray)):
-            raise Refusal("normalization statistics are no arrays")
-        clip, epsilon = float(normalization["clip"]), float(normalization["epsilon"])
-        return cls(dict(tensors), ObservationNormalization(mean, variance, clip, epsilon))
+        tree = StateTree(state)
+        arrays = tree.table("tensors")
+        tensors = {name: arrays.array(name) for name in arrays}
+        if tree.value("normalization") is None:
+            return cls(tensors, None)
+        normalization = tree.table("normalization")
+        mean = normalization.array("mean", (None,), np.float64)
+        variance = normalization.array("variance", mean.shape, np.float64)
+        clip, epsilon = normalization.number("clip"), normalization.number("epsilon")
+        return cls(tensors, ObservationNormalization(mean, variance, clip, epsilon))
 
 
 class RunFolder:

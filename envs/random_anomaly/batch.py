@@ -10,6 +10,7 @@ from gymnasium.utils.seeding import np_random
 from stable_baselines3.common.vec_env import VecEnv
 
 from envs.random_anomaly.task import AnomalyEpisode, RandomAnomalyTask
+from envs.vectorized.state_tree import StateTree
 
 
 class RandomAnomalyVecEnv(VecEnv):
@@ -118,16 +119,13 @@ class RandomAnomalyVecEnv(VecEnv):
         Seeds that were set and not yet used are forgotten.
 
         :return: (n_envs, image_size²) the images shown at that time
-        :raises ValueError: if the state is of another number of environments or a longer sequence
+        :raises Refusal: if the state is of another number of environments or a longer sequence, or damaged
         """
-        generators, steps = np.asarray(state["generators"]), int(state["time"])
-        if generators.shape != self._generator_states.shape or generators.dtype != np.uint64:
-            raise ValueError(
-                f"generators of shape {generators.shape} and type {generators.dtype} do not fit: "
-                f"{self._generator_states.shape} of uint64 is needed"
-            )
-        if not 0 <= steps <= self.task.sequence_length:
-            raise ValueError(f"time {steps} does not fit: 0 to {self.task.sequence_length} is needed")
+        tree = StateTree(state, "the state does not fit these environments:")
+        generators = tree.array("generators", self._generator_states.shape, np.uint64)
+        if (generators[:, 4:] > np.array([1, 2**32 - 1], dtype=np.uint64)).any():
+            tree.refuse("generators", "one of states of PCG64")
+        steps = tree.whole("time", most=self.task.sequence_length)
         for index, packed in enumerate(generators):
             self._generators[index] = unpack_generator_state(packed)
         self._reset_seeds()

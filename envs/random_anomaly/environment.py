@@ -12,6 +12,7 @@ import numpy as np
 
 from envs.random_anomaly.strip import episode_strip
 from envs.random_anomaly.task import AnomalyEpisode, RandomAnomalyTask
+from envs.vectorized.state_tree import StateTree, generator_state, set_generator_state
 
 if TYPE_CHECKING:
     from envs.random_anomaly.batch import RandomAnomalyVecEnv
@@ -76,7 +77,7 @@ class RandomAnomalyEnv(gymnasium.Env[np.ndarray, np.int64]):
 
     def _draw_episode(self) -> None:
         length, size = self.task.sequence_length, self.task.image_size
-        self._generator_state = dict(self.np_random.bit_generator.state)
+        self._generator_state = generator_state(self.np_random)
         self._episode = self.task.draw_episode(self.np_random, self._observations[:length].reshape(length, size, size))
         self._time = 0
 
@@ -90,12 +91,11 @@ class RandomAnomalyEnv(gymnasium.Env[np.ndarray, np.int64]):
         """Return to a state of an environment with the same arguments.
 
         :return: the image shown at that time
-        :raises ValueError: if the state is of a longer sequence
+        :raises Refusal: if the state is of a longer sequence or damaged
         """
-        steps = int(state["time"])
-        if not 0 <= steps <= self.task.sequence_length:
-            raise ValueError(f"time {steps} does not fit: 0 to {self.task.sequence_length} is needed")
-        self.np_random.bit_generator.state = state["random"]
+        tree = StateTree(state, "the state does not fit this environment:")
+        steps = tree.whole("time", most=self.task.sequence_length)
+        set_generator_state(self.np_random, tree.table("random"))
         self._draw_episode()
         self._time = steps
         return self._observations[steps].copy()

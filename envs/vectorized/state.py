@@ -2,6 +2,11 @@
 
 A state is a tree of dictionaries and lists with NumPy arrays and plain values as leaves. What cannot be captured
 exactly has no state at all (None): then only fresh episodes are honest.
+
+An environment of another origin has a state too if it has `get_state()`, which returns such a tree, and
+`set_state(state)`, which takes it back. What comes back may have lain in a file: tuples are lists then, and NumPy
+numbers arrays. If it does not fit, `set_state` may raise a `Refusal`, which a user sees as one line; whatever else it
+raises is taken for a bug of its own and keeps its traceback.
 """
 
 from collections.abc import Mapping
@@ -15,6 +20,8 @@ from gymnasium.wrappers import OrderEnforcing, TimeLimit
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor
 
 from envs.adroit.success import FinalSuccess, SuccessCount
+from envs.refusal import Refusal
+from envs.vectorized.state_tree import StateTree, generator_state, set_generator_state
 
 State = dict[str, Any]
 
@@ -72,14 +79,17 @@ def vec_env_state(environments: VecEnv) -> State | None:
 def set_vec_env_state(environments: VecEnv, state: State) -> None:
     """Return to a state that `vec_env_state` took of environments made with the same arguments.
 
-    :raises ValueError: if the state is of other environments
+    :raises Refusal: if the state is of other environments or damaged
     """
+    tree = StateTree(state, "the state does not fit these environments:")
     while isinstance(environments, VecEnvWrapper):
         if isinstance(environments, VecMonitor):
-            copy_array(state["monitor"]["returns"], environments.episode_returns)
-            copy_array(state["monitor"]["lengths"], environments.episode_lengths)
+            tree.table("monitor").fill("returns", environments.episode_returns)
+            tree.table("monitor").fill("lengths", environments.episode_lengths)
         environments = environments.venv
-    environments.set_state(state["environments"])
+    if not hasattr(environments, "set_state"):
+        raise Refusal(f"{tree.place} is of others, whose state can be restored")
+    environments.set_state(tree.value("environments"))
 
 
 def environment_state(environment: gymnasium.Env) -> State | None:
@@ -107,44 +117,27 @@ def environment_state(environment: gymnasium.Env) -> State | None:
 def set_environment_state(environment: gymnasium.Env, state: State) -> None:
     """Return to a state that `environment_state` took of an environment made with the same arguments.
 
-    :raises ValueError: if the state is of another environment
+    :raises Refusal: if the state is of another environment or damaged
     """
+    tree = StateTree(state, "the state does not fit this environment:")
     wrappers = []
     while isinstance(environment, gymnasium.Wrapper):
         wrappers.append(environment)
         environment = environment.env
-    if len(state["wrappers"]) != len(wrappers):
-        raise ValueError(f"the state of {len(state['wrappers'])} wrappers does not fit {len(wrappers)}")
-    for wrapper, values in zip(wrappers, state["wrappers"], strict=True):
-        for name, value in zip(WRAPPER_COUNTERS[type(wrapper)], values, strict=True):
-            if type(value) not in (int, bool):
-                raise ValueError(f"{name} {value!r} does not fit: a count is needed")
-            setattr(wrapper, name, value)
+    rows = tree.row("wrappers", len(wrappers))
+    for index, wrapper in enumerate(wrappers):
+        names = WRAPPER_COUNTERS.get(type(wrapper))
+        if names is None:
+            raise Refusal(f"{tree.place} the state of {type(wrapper).__name__} cannot be restored")
+        counts = rows.row(str(index), len(names))
+        for place, name in zip(counts, names, strict=True):
+            setattr(wrapper, name, counts.plain(place, int, bool))
     if _is_known_mujoco(environment):
-        _set_mujoco_state(environment, state["inner"])
+        _set_mujoco_state(environment, tree.table("inner"))
+    elif _has_own_state(environment):
+        environment.set_state(tree.value("inner"))  # type: ignore[attr-defined]
     else:
-        environment.set_state(state["inner"])  # type: ignore[attr-defined]
-
-
-def generator_state(generator: np.random.Generator) -> State:
-    """Return the state of a random generator as plain values (PCG64, as Gymnasium's and numpy's default are)."""
-    return dict(generator.bit_generator.state)
-
-
-def set_generator_state(generator: np.random.Generator, state: State) -> None:
-    """Return a generator to a state; raises ValueError, TypeError or KeyError if it is none of its kind."""
-    generator.bit_generator.state = state
-
-
-def copy_array(source: Any, target: np.ndarray) -> None:
-    """Copy into an array in place.
-
-    :raises ValueError: if `source` is no array of the target's shape and type
-    """
-    if not isinstance(source, np.ndarray) or source.shape != target.shape or source.dtype != target.dtype:
-        found = f"{source.shape} of {source.dtype}" if isinstance(source, np.ndarray) else repr(source)
-        raise ValueError(f"{found} does not fit: an array of shape {target.shape} of {target.dtype} is needed")
-    target[...] = source
+        raise Refusal(f"{tree.place} is of another environment, whose state can be restored")
 
 
 def _is_known_mujoco(environment: gymnasium.Env) -> bool:
@@ -173,28 +166,27 @@ def _mujoco_state(environment: Any) -> State:
     }
 
 
-def _set_mujoco_state(environment: Any, state: State) -> None:
+def _set_mujoco_state(environment: Any, tree: StateTree) -> None:
     environment.reset()  # some attributes exist from the first episode on
     model, data = environment.model, environment.data
     attributes = vars(environment)
-    numbers, arrays = state["numbers"], state["arrays"]
+    numbers, arrays = tree.table("numbers"), tree.table("arrays")
     kept = ({n for n, v in attributes.items() if _is_number(v)}, {n for n, v in attributes.items() if _is_own_array(v)})
-    if (set(numbers), set(arrays)) != kept or not all(_is_number(value) for value in numbers.values()):
-        raise ValueError("the attributes of the environment do not fit: it is another one, or of another version")
-    integration = state["integration"]
-    copy_array(integration, np.empty(mujoco.mj_stateSize(model, _INTEGRATION)))
-    _spread(state["model"], [getattr(model, name) for name in MODEL_FIELDS])
+    if (set(numbers), set(arrays)) != kept:
+        raise Refusal(f"{tree.place} has other attributes: it is of another environment, or of another version")
+    integration = tree.array("integration", (mujoco.mj_stateSize(model, _INTEGRATION),), np.float64)
+    _spread(tree, "model", [getattr(model, name) for name in MODEL_FIELDS])
     mujoco.mj_setState(model, data, integration, _INTEGRATION)
-    _spread(state["poses"], [getattr(data, name) for name in POSE_FIELDS])
-    set_generator_state(environment.np_random, state["random"])
-    for name, array in arrays.items():
-        copy_array(array, attributes[name])
-    for name, value in numbers.items():
-        setattr(environment, name, value)
+    _spread(tree, "poses", [getattr(data, name) for name in POSE_FIELDS])
+    set_generator_state(environment.np_random, tree.table("random"))
+    for name in arrays:
+        arrays.fill(name, attributes[name])
+    for name in numbers:
+        setattr(environment, name, numbers.plain(name, type(_plain(attributes[name]))))
 
 
-def _spread(values: np.ndarray, fields: list[np.ndarray]) -> None:
-    copy_array(values, np.empty(sum(field.size for field in fields)))
+def _spread(tree: StateTree, name: str, fields: list[np.ndarray]) -> None:
+    values = tree.array(name, (sum(field.size for field in fields),), np.float64)
     start = 0
     for field in fields:
         field[...] = values[start : start + field.size].reshape(field.shape)

@@ -15,7 +15,8 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from envs.lookup import float32_space
-from envs.vectorized.state import copy_array, environment_state, set_environment_state
+from envs.vectorized.state import environment_state, set_environment_state
+from envs.vectorized.state_tree import StateTree
 
 _Work = Callable[[], None]
 
@@ -144,19 +145,20 @@ class ThreadVecEnv(DummyVecEnv):
         Seeds that were set and not yet used are forgotten.
 
         :return: (n_envs, *shape) the observations of that time
-        :raises ValueError: if the state is of other environments
+        :raises Refusal: if the state is of other environments or damaged
         """
         self._settle()
-        returns = [float(value) for value in state["returns"]]
-        lengths, episodes = ([int(value) for value in state[name]] for name in ("lengths", "episodes"))
-        seeds = [None if value is None else int(value) for value in state["seeds"]]
-        for per_environment in (state["environments"], returns, lengths, episodes, seeds):
-            if len(per_environment) != self.num_envs:
-                raise ValueError(f"the state of {len(per_environment)} environments does not fit {self.num_envs}")
-        for environment, one in zip(self.envs, state["environments"], strict=True):
-            set_environment_state(environment, one)
-        copy_array(state["observations"], self._observations)
-        self._returns, self._lengths, self._episodes, self._last_seeds = returns, lengths, episodes, seeds
+        tree = StateTree(state, "the state does not fit these environments:")
+        environments, returns, lengths, episodes, seeds = (
+            tree.row(name, self.num_envs) for name in ("environments", "returns", "lengths", "episodes", "seeds")
+        )
+        for index, environment in enumerate(self.envs):
+            set_environment_state(environment, environments.table(str(index)))
+        tree.fill("observations", self._observations)
+        self._returns = [returns.number(index) for index in returns]
+        self._lengths = [lengths.whole(index) for index in lengths]
+        self._episodes = [episodes.whole(index) for index in episodes]
+        self._last_seeds = [None if seeds[index] is None else seeds.whole(index) for index in seeds]
         self._reset_seeds()
         self._reset_options()
         return self._observations.copy()

@@ -3,9 +3,9 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,23 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
+from demonstration_data import write
 from minari.data_collector import EpisodeBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agents.configuration import TrainingConfiguration, configure
-from agents.resumption.checkpoint import checkpoint_files
+from agents.demonstrations.phase import DemonstrationCallback
+from agents.monitoring.callbacks import NetworkCallback
+from agents.resumption.callback_states import state_key
+from agents.resumption.checkpoint import Checkpoint, checkpoint_files
 from agents.resumption.options import configuration_to_resume
 from agents.resumption.signals import Interrupted
 from agents.runs.lock import run_lock
 from agents.training import TrainingResult, train
 from envs.lookup import make_environment
 from policies.refusal import Refusal
-
-sys.path.insert(0, str(Path(__file__).parent))
-from demonstration_data import write
 
 HAMMER = {
     "env": "AdroitHandHammer-v1",
@@ -275,6 +276,13 @@ def test_interrupted_with_demonstrations_equals_uninterrupted(tmp_path: Path, mo
     folder, configuration = configuration_to_resume(run, {})
     with pytest.raises(Interrupted, match="steps"):
         train(configuration, [SignalAt(210 * 3 + 30)], resume=folder)
+    damaged = run.with_name("damaged")
+    shutil.copytree(run, damaged)
+    checkpoint = Checkpoint.from_bytes(checkpoint_files(damaged)[-1].read_bytes())
+    del checkpoint.state["callbacks"]["DemonstrationCallback"]
+    checkpoint_files(damaged)[-1].write_bytes(checkpoint.to_bytes())
+    with pytest.raises(Refusal, match="demonstrations"):  # instead of another fit in the middle
+        resume(damaged)
     resume(run)
     assert_same_run(run, whole)
 
@@ -364,3 +372,118 @@ def test_foreign_checkpoint_is_refused(anomaly: Path, tmp_path: Path) -> None:
         resume(run, total_timesteps=616)
     assert "\n" not in str(caught.value)
     assert len(checkpoint_files(run)) == 3
+
+
+@pytest.mark.parametrize("error", [KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError])
+def test_an_error_of_our_own_keeps_its_traceback(
+    error: type[Exception], anomaly: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise error("a bug")
+
+    run = tmp_path / "run"
+    shutil.copytree(anomaly, run)
+    monkeypatch.setattr(NetworkCallback, "set_state", broken)
+    with pytest.raises(error, match="a bug") as caught:
+        resume(run, total_timesteps=616)
+    assert type(caught.value) is error
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("training optimizer actor.weights.hh exp_avg", np.zeros(3, np.float32), "(3,) of float32"),
+        ("training policy actor.bias", None, "training.policy.actor.bias is None"),
+        ("training policy actor.positions_hh", "reversed", "training.policy.actor: positions of block hh"),
+        ("training policy actor.other", np.zeros(3), "training.policy holds actor.other"),
+        ("training counters episodes", -1, "training.counters.episodes is -1"),
+        ("training random numpy position", 625, "training.random.numpy.position is 625"),
+        ("training random torch", np.zeros(5056, np.uint8), "training.random.torch is"),
+        ("training environments environments generators", "x", "training.environments.environments.generators is 'x'"),
+        ("training log", [], "training.log is a list"),
+        ("callbacks EvaluationCallback best steps", 1, "callbacks.EvaluationCallback.best.steps is 1"),
+        ("callbacks EpisodeFiguresCallback", {}, "callbacks.EpisodeFiguresCallback."),
+        ("resumptions", [{"steps": 1, "exact": 2, "changed": {}}], "resumptions.0.exact is 2"),
+        ("logs rows", True, "logs.rows is True"),
+    ],
+)
+def test_what_does_not_fit_is_named(path: str, value: Any, said: str, anomaly: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(anomaly, run)
+    checkpoint = Checkpoint.from_bytes(checkpoint_files(run)[-1].read_bytes())
+    *tables, name = path.split()
+    table: Any = checkpoint.state
+    for each in tables:
+        table = table[each]
+    table[name] = table[name][::-1] if isinstance(value, str) and value == "reversed" else value
+    checkpoint_files(run)[-1].write_bytes(checkpoint.to_bytes())
+    with pytest.raises(ValueError, match=f"the checkpoint does not fit this run: .*{re.escape(said)}") as caught:
+        resume(run, total_timesteps=616)
+    assert "\n" not in str(caught.value)
+
+
+class Counter(BaseCallback):
+    """Counts steps, over interruptions too."""
+
+    def __init__(self, state_key: str | None = None) -> None:
+        super().__init__()
+        self.steps, self.from_checkpoint = 0, False
+        if state_key is not None:
+            self.state_key = state_key
+
+    def get_state(self) -> dict[str, Any]:
+        return {"steps": self.steps, "beside": {"array": np.arange(3)}, "more": {"array": "text"}}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.steps, self.from_checkpoint = state["steps"], True
+        assert state["beside"]["array"].tolist() == [0, 1, 2]
+        assert state["more"] == {"array": "text"}
+
+    def _on_step(self) -> bool:
+        self.steps += 1
+        return True
+
+
+def test_callbacks_of_one_class_with_keys_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain, first, second = Counter(), Counter("first"), Counter("second")
+    first.steps = 1_000
+    with pytest.raises(Interrupted):
+        train(configured(ANOMALY, tmp_path, "run"), [plain, first, second, SignalAt(8 * 16)])
+    folder, configuration = configuration_to_resume(tmp_path / "RandomAnomaly-v0" / "run", {"total_timesteps": 168})
+    capsys.readouterr()
+
+    plain, first, new = Counter(), Counter("first"), Counter("new")
+    train(configuration, [first, plain, new], resume=folder)
+    assert (plain.steps, first.steps, new.steps) == (21, 1_021, 7)
+    assert [callback.from_checkpoint for callback in (plain, first, new)] == [True, True, False]
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 2
+    assert "Counter ('new')" in notes[0]
+    assert "starts fresh" in notes[0]
+    assert "'second'" in notes[1]
+    assert "dropped" in notes[1]
+
+
+@pytest.mark.parametrize(
+    "callbacks",
+    [[Counter(), Counter()], [Counter("one"), Counter("one")], [Counter("NetworkCallback")]],
+    ids=["class", "key", "own"],
+)
+def test_callbacks_with_one_key_are_refused(callbacks: list[BaseCallback], tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match=r"Counter and .*|NetworkCallback and .*Counter") as caught:
+        train(configured(ANOMALY, tmp_path, "run"), callbacks)
+    assert "state_key" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_keys_of_the_own_callbacks_stay(anomaly: Path) -> None:
+    """Checkpoints of earlier versions hold these."""
+    callbacks = Checkpoint.from_bytes(checkpoint_files(anomaly)[-1].read_bytes()).state["callbacks"]
+    assert callbacks.keys() == {
+        "NetworkCallback",
+        "EpisodeFiguresCallback",
+        "EvaluationCallback",
+        "AnomalyPicturesCallback",
+    }
+    assert state_key(DemonstrationCallback) == "DemonstrationCallback"

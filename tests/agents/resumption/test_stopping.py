@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import faulty  # noqa: F401 registers Faulty-v0
 import numpy as np
 import pytest
 import torch
+from data_files import ROOT
 
 from agents.configuration import configure
 from agents.errors import TrainingStopped
@@ -19,10 +21,6 @@ from agents.ppo.finite import check_gradient
 from agents.resumption.checkpoint import Checkpoint, checkpoint_files, checkpoint_to_resume
 from agents.training import train
 from envs.vectorized.finite import NotFinite
-
-sys.path.insert(0, str(Path(__file__).parent))
-import faulty  # noqa: F401 registers Faulty-v0
-from data_files import ROOT
 
 SHORT = {
     "n_envs": 16,
@@ -123,7 +121,7 @@ def call(*options: str, cwd: Path, **settings: Any) -> "subprocess.CompletedProc
         text=True,
         timeout=300,
         check=False,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        env=os.environ | {"PYTHONPATH": str(ROOT / "tests")},
         **settings,
     )
 

@@ -124,7 +124,7 @@ def test_unfit_states() -> None:
     state = environments.get_state()
     with pytest.raises(ValueError, match=r"\(3, 6\) of uint64"):
         make_batched(3, 0, **ARGUMENTS).set_state(state)
-    with pytest.raises(ValueError, match="time 6 does not fit: 0 to 5"):
+    with pytest.raises(ValueError, match="time is 6, a whole number from 0 to 5 is needed"):
         environments.set_state(state | {"time": 6})
 
 

@@ -9,8 +9,10 @@ import pytest
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 
 from envs.lookup import make_environment
+from envs.refusal import Refusal
 from envs.vectorized.make import make_vec_env
 from envs.vectorized.state import MODEL_FIELDS, set_vec_env_state, vec_env_state
+from envs.vectorized.threads import ThreadVecEnv
 
 EXACT = [
     ("AdroitHandHammer-v1", "threads"),
@@ -131,6 +133,46 @@ def test_a_foreign_state_is_refused() -> None:
         set_vec_env_state(hammer, state)
     hammer.close()
     door.close()
+
+
+class OwnState(gymnasium.Env):
+    """An environment of another origin whose set_state takes nothing."""
+
+    observation_space = gymnasium.spaces.Box(0, 1, (2,))
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, **options: Any) -> tuple[np.ndarray, dict[str, Any]]:
+        return np.zeros(2, np.float32), {}
+
+    def get_state(self) -> dict[str, Any]:
+        return {"own": 3}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        assert state == {"own": 3}
+        raise KeyError("a bug of its own")
+
+
+def test_what_the_set_state_of_another_origin_raises_is_left_alone() -> None:
+    environments = ThreadVecEnv([OwnState])
+    environments.reset()
+    state = environments.get_state()
+    assert state is not None
+    with pytest.raises(KeyError, match="a bug of its own"):
+        environments.set_state(state)
+    environments.close()
+
+
+def test_a_state_for_environments_without_one_is_refused() -> None:
+    environments = make_vec_env("CartPole-v1", n_envs=1, seed=0, training=True)
+    environments.reset()
+    hammer = make_vec_env("AdroitHandHammer-v1", n_envs=1, seed=0, vectorization="serial", training=True)
+    hammer.reset()
+    state = vec_env_state(hammer)
+    assert state is not None
+    with pytest.raises(Refusal, match="does not fit these environments"):
+        set_vec_env_state(environments, state)
+    environments.close()
+    hammer.close()
 
 
 def test_plain_values_beside_arrays_are_json() -> None:
