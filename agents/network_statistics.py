@@ -51,7 +51,7 @@ def silent_units(layer: SparseRecurrentLayer, buffer: SequenceRolloutBuffer) -> 
     n_hidden = layer.specification.n_hidden
     device = layer.bias.device
     with torch.no_grad():
-        states = layer(
+        states, _ = layer(
             torch.as_tensor(buffer.observations, device=device).float(),
             buffer.initial_states.pi[0][0, :, : layer.state_size],
             torch.as_tensor(buffer.episode_starts, device=device),

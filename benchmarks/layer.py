@@ -51,7 +51,7 @@ def ours(layer: SparseRecurrentLayer) -> Network:
     """Return our layer, with torch's threads as train.py sets them."""
 
     def outputs(inputs: Tensor) -> Tensor:
-        return layer.outputs(layer(inputs, torch.zeros(inputs.shape[1], layer.state_size)))
+        return layer(inputs, torch.zeros(inputs.shape[1], layer.state_size)).outputs
 
     return Network(list(layer.parameters()), outputs, OUR_THREADS)
 

@@ -1,7 +1,7 @@
 """The sparse recurrent layer: six weight blocks, iterated over time."""
 
 from collections.abc import Sequence
-from typing import Self, cast
+from typing import NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,18 @@ from policies.single_step import Stepper
 from policies.specification import BLOCKS, NetworkSpecification
 
 ACTIVATIONS = ("relu", "tanh")
+
+
+class LayerStates(NamedTuple):
+    """What a layer computed over whole sequences.
+
+    :param states: z = [h; y] after each step, (T, B, n_h + n_y)
+    :param outputs: y, a copy of the last n_y entries of the states, (T, B, n_y); gradients that come through it alone
+        need not be spread over all units
+    """
+
+    states: Tensor
+    outputs: Tensor
 
 
 class SparseRecurrentLayer(nn.Module):
@@ -87,8 +99,7 @@ class SparseRecurrentLayer(nn.Module):
 
     def outputs(self, states: Tensor) -> Tensor:
         """Return the outputs y, the last n_y entries of states (..., n_h + n_y)."""
-        # The scan hands out the outputs beside the states, so that their gradient is not spread over all units.
-        return getattr(states, "outputs", states[..., self.n_hidden :])
+        return states[..., self.n_hidden :]
 
     def tensors(self) -> list[Tensor]:
         """Return the bias, the weights of U's blocks and the weights of R's blocks, as the scans take them."""
@@ -112,11 +123,11 @@ class SparseRecurrentLayer(nn.Module):
             return SparseScan(*self.matrices(), self.n_hidden, relu)
         return DenseScan(*self.matrices(), self.n_hidden, relu, dense_inputs=input_backend == "dense")
 
-    def scan_in_torch(self, inputs: Tensor, state: Tensor, starts: Tensor | None) -> Tensor:
+    def scan_in_torch(self, inputs: Tensor, state: Tensor, starts: Tensor | None) -> LayerStates:
         """Run over whole sequences in torch operations, on any device; arguments as in `forward`."""
         U, R = self.matrices()
         bias, *weights = self.tensors()
-        return TorchScan.apply(
+        states = TorchScan.apply(
             inputs,
             state,
             bias,
@@ -128,14 +139,15 @@ class SparseRecurrentLayer(nn.Module):
             self.activation,
             self.n_hidden,
         )
+        return LayerStates(states, self.outputs(states).clone())
 
-    def forward(self, inputs: Tensor, state: Tensor, episode_starts: Tensor | None = None) -> Tensor:
+    def forward(self, inputs: Tensor, state: Tensor, episode_starts: Tensor | None = None) -> LayerStates:
         """Run over whole sequences.
 
         :param inputs: (T, B, n_x), of the weights' dtype
         :param state: (B, n_h + n_y), before the first step
         :param episode_starts: (T, B), nonzero where the state is zeroed before the step
-        :return: states after each step, (T, B, n_h + n_y)
+        :return: states (T, B, n_h + n_y) and outputs (T, B, n_y) after each step
         :raises ValueError: for other shapes or dtypes
         """
         return forward_together([self], inputs, [state], episode_starts)[0]
@@ -153,7 +165,7 @@ class SparseRecurrentLayer(nn.Module):
         if inputs.device.type != "cpu":
             with torch.no_grad():
                 starts = None if episode_starts is None else episode_starts.bool()[None]
-                return self.scan_in_torch(inputs[None], state, starts)[0]
+                return self.scan_in_torch(inputs[None], state, starts).states[0]
         return self._stepper.step(self, inputs, state, episode_starts)
 
 
@@ -164,7 +176,7 @@ def forward_together(
     episode_starts: Tensor | None = None,
     *,
     n_threads: int | None = None,
-) -> list[Tensor]:
+) -> list[LayerStates]:
     """Run several layers over the same sequences, on the CPU at the same time.
 
     :param layers: layers of equal input size
@@ -172,7 +184,7 @@ def forward_together(
     :param states: one state (B, n_h + n_y) per layer, before the first step
     :param episode_starts: (T, B), nonzero where the state is zeroed before the step
     :param n_threads: threads to use on the CPU, all available cores by default; results do not depend on it
-    :return: per layer its states after each step, (T, B, n_h + n_y)
+    :return: per layer its states (T, B, n_h + n_y) and outputs (T, B, n_y) after each step
     :raises ValueError: for other shapes or dtypes
     """
     for layer, state in zip(layers, states, strict=True):
@@ -185,9 +197,7 @@ def forward_together(
     tensors = [tensor for layer, state in zip(layers, states, strict=True) for tensor in (state, *layer.tensors())]
     scans = [layer.compiled_scan(*inputs.shape[:2]) for layer in layers]
     results = CompiledScan.apply(scans, inputs, starts, n_threads, *tensors)
-    for together, outputs in zip(results[::2], results[1::2], strict=True):
-        together.outputs = outputs
-    return list(results[::2])
+    return [LayerStates(*pair) for pair in zip(results[::2], results[1::2], strict=True)]
 
 
 def _check(
