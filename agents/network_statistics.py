@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigs
 
 from agents.sequence_buffer import SequenceRolloutBuffer
-from policies.recurrent_layer import SparseRecurrentLayer
+from policies.recurrent.layer import SparseRecurrentLayer
 from policies.specification import BLOCKS
 
 _DENSE_EIGENVALUES = 300

@@ -20,9 +20,9 @@ from agents.graph_builder import GraphBuilder
 from agents.normalization import ObservationNormalization
 from agents.onnx_policy import IR_VERSION, OPSET, PolicyMetadata, state_size
 from agents.sparse_product import SparseRows, add_product, full_blocks
-from policies.block_matrix import BlockMatrix
 from policies.lstm_policy import LstmPolicy
-from policies.recurrent_layer import SparseRecurrentLayer
+from policies.recurrent.block_matrix import BlockMatrix
+from policies.recurrent.layer import SparseRecurrentLayer
 from policies.sequence_policy import SequencePolicy
 from policies.specification import BLOCKS
 from policies.varied_sparsity_policy import VariedSparsityPolicy

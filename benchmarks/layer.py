@@ -18,7 +18,7 @@ from torch.nn.functional import linear
 from agents.training import torch_threads
 from benchmarks.harness import alternate, describe, machine, markdown_table, median_ratio, write_result, write_section
 from policies.architectures import specify_architecture
-from policies.recurrent_layer import SparseRecurrentLayer
+from policies.recurrent.layer import SparseRecurrentLayer
 from policies.specification import BLOCKS, NetworkSpecification, specify
 
 N_INPUTS, N_OUTPUTS, N_STEPS = 46, 26, 200

@@ -11,7 +11,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from policies.architectures import specify_architecture
-from policies.recurrent_layer import SparseRecurrentLayer, forward_together
+from policies.recurrent.layer import SparseRecurrentLayer, forward_together
 from policies.sequence_policy import Pair, SequencePolicy, network_sizes, widened
 from policies.specification import NetworkSpecification
 

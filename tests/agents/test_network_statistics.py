@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse
 
 from agents.network_statistics import pattern_picture, spectral_radius
-from policies.recurrent_layer import SparseRecurrentLayer
+from policies.recurrent.layer import SparseRecurrentLayer
 from policies.specification import specify
 
 

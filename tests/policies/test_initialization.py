@@ -6,7 +6,7 @@ import torch
 
 from policies.initialization import Initialization, parse_initialization
 from policies.patterns import draw_patterns
-from policies.recurrent_layer import SparseRecurrentLayer
+from policies.recurrent.layer import SparseRecurrentLayer
 from policies.specification import BLOCKS, NetworkSpecification, specify
 
 

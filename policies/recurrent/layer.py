@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from policies.backends import choose_backends
-from policies.block_matrix import BlockMatrix
-from policies.compiled_scan import CompiledScan, DenseScan, LayerScan, SparseScan
 from policies.initialization import parse_initialization
 from policies.patterns import draw_patterns
-from policies.scan import TorchScan
-from policies.single_step import Stepper
+from policies.recurrent.backends import choose_backends
+from policies.recurrent.block_matrix import BlockMatrix
+from policies.recurrent.compiled_scan import CompiledScan, DenseScan, LayerScan, SparseScan
+from policies.recurrent.single_step import Stepper
+from policies.recurrent.torch_scan import TorchScan
 from policies.specification import BLOCKS, NetworkSpecification
 
 ACTIVATIONS = ("relu", "tanh")

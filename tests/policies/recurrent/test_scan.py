@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from policies import kernels
-from policies.backends import choose_backends
-from policies.block_matrix import BlockMatrix, DenseValues, SparseValues
-from policies.compiled_scan import lane_groups, to_columns, to_rows
-from policies.threads import run_chains
+from policies.recurrent import kernels
+from policies.recurrent.backends import choose_backends
+from policies.recurrent.block_matrix import BlockMatrix, DenseValues, SparseValues
+from policies.recurrent.compiled_scan import lane_groups, to_columns, to_rows
+from policies.recurrent.threads import run_chains
 
 
 def random_matrix(n_rows: int = 37, n_columns: int = 29, density: float = 0.2) -> tuple[BlockMatrix, torch.Tensor]:

@@ -7,12 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from policies import kernels
-from policies.block_matrix import BlockMatrix
-from policies.compiled_scan import lane_groups
+from policies.recurrent import kernels
+from policies.recurrent.block_matrix import BlockMatrix
+from policies.recurrent.compiled_scan import lane_groups
 
 if TYPE_CHECKING:
-    from policies.recurrent_layer import SparseRecurrentLayer
+    from policies.recurrent.layer import SparseRecurrentLayer
 
 
 class Stepper:

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
-from policies import kernels
-from policies.block_matrix import BlockMatrix
-from policies.threads import Job, run_chains
+from policies.recurrent import kernels
+from policies.recurrent.block_matrix import BlockMatrix
+from policies.recurrent.threads import Job, run_chains
 
 _SPLIT_ABOVE = 1_000_000
 """Products of more multiplications than this are cut into two jobs."""

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from policies.recurrent_layer import SparseRecurrentLayer, forward_together
+from policies.recurrent.layer import SparseRecurrentLayer, forward_together
 from policies.specification import BLOCKS, NetworkSpecification, specify
 
 MIXED = {"hx": 1.0, "hh": 0.15, "hy": 0.6, "yx": 0.5, "yh": 0.9, "yy": 0.4}
