@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from policies.recurrent import kernels
-from policies.recurrent.backends import choose_backends
 from policies.recurrent.block_matrix import BlockMatrix, DenseValues, SparseValues
 from policies.recurrent.compiled_scan import lane_groups, to_columns, to_rows
+from policies.recurrent.layer import choose_backends
 from policies.recurrent.threads import run_chains
 
 
