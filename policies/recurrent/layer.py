@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from policies.initialization import parse_initialization
 from policies.patterns import draw_patterns
 from policies.recurrent import kernels
+from policies.recurrent.arrangement import Recurrence
 from policies.recurrent.block_matrix import BlockMatrix
-from policies.recurrent.compiled_scan import CompiledScan, DenseScan, LayerScan, SparseScan, lane_groups
+from policies.recurrent.compiled_scan import CompiledScan
+from policies.recurrent.sparse import lane_groups
 from policies.recurrent.torch_scan import TorchScan
 from policies.specification import BLOCKS, NetworkSpecification
 
@@ -115,13 +117,10 @@ class SparseRecurrentLayer(nn.Module):
         U, R = self.matrices()
         return choose_backends(U.density, R.density, n_steps, batch_size, self.activation == "relu")
 
-    def compiled_scan(self, n_steps: int, batch_size: int) -> LayerScan:
-        """Return a scan for one call of `CompiledScan`."""
-        input_backend, recurrent_backend = self.backends(n_steps, batch_size)
-        relu = self.activation == "relu"
-        if recurrent_backend == "csr":
-            return SparseScan(*self.matrices(), self.n_hidden, relu)
-        return DenseScan(*self.matrices(), self.n_hidden, relu, dense_inputs=input_backend == "dense")
+    def recurrence(self, n_steps: int, batch_size: int) -> Recurrence:
+        """Return what one call of `CompiledScan` is to compute."""
+        backends = self.backends(n_steps, batch_size)
+        return Recurrence(*self.matrices(), self.n_hidden, self.activation == "relu", backends)
 
     def scan_in_torch(self, inputs: Tensor, state: Tensor, starts: Tensor | None) -> LayerStates:
         """Run over whole sequences in torch operations, on any device; arguments as in `forward`."""
@@ -195,8 +194,8 @@ def forward_together(
     if starts is None:
         starts = torch.zeros(inputs.shape[:2], dtype=torch.bool)
     tensors = [tensor for layer, state in zip(layers, states, strict=True) for tensor in (state, *layer.tensors())]
-    scans = [layer.compiled_scan(*inputs.shape[:2]) for layer in layers]
-    results = CompiledScan.apply(scans, inputs, starts, n_threads, *tensors)
+    recurrences = [layer.recurrence(*inputs.shape[:2]) for layer in layers]
+    results = CompiledScan.apply(recurrences, inputs, starts, n_threads, *tensors)
     return [LayerStates(*pair) for pair in zip(results[::2], results[1::2], strict=True)]
 
 
