@@ -15,7 +15,7 @@ from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 
 from benchmarks.harness import alternate, describe, machine, markdown_table, median_ratio, write_result, write_section
 from policies.network.architectures import specify_architecture
-from policies.recurrent_layer import SparseRecurrentLayer
+from policies.recurrent.layer import SparseRecurrentLayer
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 
 N_INPUTS, N_OUTPUTS, BUDGET, PROPORTION = 46, 26, 50_000, 0.5

@@ -19,7 +19,7 @@ from agents.training import torch_threads
 from benchmarks.harness import alternate, describe, machine, markdown_table, median_ratio, write_result, write_section
 from policies.network.architectures import specify_architecture
 from policies.network.specification import BLOCKS, NetworkSpecification, specify
-from policies.recurrent_layer import SparseRecurrentLayer
+from policies.recurrent.layer import SparseRecurrentLayer
 
 N_INPUTS, N_OUTPUTS, N_STEPS = 46, 26, 200
 BATCH_SIZES = (4, 16, 64)
@@ -51,7 +51,7 @@ def ours(layer: SparseRecurrentLayer) -> Network:
     """Return our layer, with torch's threads as train.py sets them."""
 
     def outputs(inputs: Tensor) -> Tensor:
-        return layer.outputs(layer(inputs, torch.zeros(inputs.shape[1], layer.state_size)))
+        return layer(inputs, torch.zeros(inputs.shape[1], layer.state_size)).outputs
 
     return Network(list(layer.parameters()), outputs, OUR_THREADS)
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from benchmarks.harness import FOLDER, alternate, describe, machine, markdown_table, write_result, write_section
 from benchmarks.layer import N_INPUTS, N_OUTPUTS, N_STEPS, milliseconds, one_pass, ours
 from policies.network.specification import BLOCKS, DEFAULT_HIDDEN_PROPORTION, NetworkSpecification, specify
-from policies.recurrent_layer import SparseRecurrentLayer
+from policies.recurrent.layer import SparseRecurrentLayer
 
 BUDGET = 400_000
 BATCH_SIZE = 16

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from policies.network.architectures import specify_architecture
 from policies.network.specification import NetworkSpecification
-from policies.recurrent_layer import SparseRecurrentLayer, forward_together
+from policies.recurrent.layer import SparseRecurrentLayer, forward_together
 from policies.sequence_policy import Pair, SequencePolicy, network_sizes, widened
 
 
@@ -150,12 +150,12 @@ class VariedSparsityPolicy(SequencePolicy):
         """Run both networks over whole sequences, side by side; see `SequencePolicy.run_sequences`."""
         before = [states.pi[0][0, :, : self.actor.state_size], states.vf[0][0, :, : self.critic.state_size]]
         actor, critic = forward_together([self.actor, self.critic], observations.float(), before, episode_starts)
-        return self.actor.outputs(actor), self.critic.outputs(critic).squeeze(-1)
+        return actor.outputs, critic.outputs.squeeze(-1)
 
     def run_actor(self, observations: Tensor, episode_starts: Tensor) -> Tensor:
         """Run the actor alone over whole sequences; see `SequencePolicy.run_actor`."""
         state = observations.new_zeros(observations.shape[1], self.actor.state_size, dtype=torch.float32)
-        return self.actor.outputs(self.actor(observations.float(), state, episode_starts))
+        return self.actor(observations.float(), state, episode_starts).outputs
 
     def critic_parameters(self) -> list[nn.Parameter]:
         """Return the critic's weights and biases."""

@@ -20,10 +20,10 @@ from agents.export.graph import GraphBuilder
 from agents.export.onnx_policy import IR_VERSION, OPSET, PolicyMetadata, state_size
 from agents.export.sparse_product import SparseRows, add_product, full_blocks
 from agents.runs.normalization import ObservationNormalization
-from policies.block_matrix import BlockMatrix
 from policies.lstm_policy import LstmPolicy
 from policies.network.specification import BLOCKS
-from policies.recurrent_layer import SparseRecurrentLayer
+from policies.recurrent.block_matrix import BlockMatrix
+from policies.recurrent.layer import SparseRecurrentLayer
 from policies.sequence_policy import SequencePolicy
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 

@@ -20,7 +20,7 @@ from agents.export.policy_graph import SOURCES, TARGETS, weights_of
 from agents.export.sparse_product import full_blocks
 from agents.runs.normalization import ObservationNormalization
 from policies.lstm_policy import LstmPolicy
-from policies.recurrent_layer import SparseRecurrentLayer
+from policies.recurrent.layer import SparseRecurrentLayer
 from policies.sequence_policy import SequencePolicy
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 

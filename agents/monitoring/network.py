@@ -10,7 +10,7 @@ from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigs
 
 from agents.ppo.sequence_buffer import SequenceRolloutBuffer
 from policies.network.specification import BLOCKS
-from policies.recurrent_layer import SparseRecurrentLayer
+from policies.recurrent.layer import SparseRecurrentLayer
 
 _DENSE_EIGENVALUES = 300
 """Up to this size all eigenvalues of a matrix take less time than the iteration for one."""
@@ -51,7 +51,7 @@ def silent_units(layer: SparseRecurrentLayer, buffer: SequenceRolloutBuffer) -> 
     n_hidden = layer.specification.n_hidden
     device = layer.bias.device
     with torch.no_grad():
-        states = layer(
+        states, _ = layer(
             torch.as_tensor(buffer.observations, device=device).float(),
             buffer.initial_states.pi[0][0, :, : layer.state_size],
             torch.as_tensor(buffer.episode_starts, device=device),

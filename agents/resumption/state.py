@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from agents.ppo.sequence_ppo import SequencePPO
 from envs.vectorized.state import set_vec_env_state, vec_env_state
 from envs.vectorized.state_tree import StateTree, generator_state, set_generator_state
-from policies.recurrent_layer import SparseRecurrentLayer
+from policies.recurrent.layer import SparseRecurrentLayer
 from policies.refusal import Refusal
 
 State = dict[str, Any]

@@ -6,7 +6,7 @@ import scipy.sparse
 
 from agents.monitoring.network import pattern_picture, spectral_radius
 from policies.network.specification import specify
-from policies.recurrent_layer import SparseRecurrentLayer
+from policies.recurrent.layer import SparseRecurrentLayer
 
 
 @pytest.mark.parametrize("size", [1, 5, 200, 400, 600])

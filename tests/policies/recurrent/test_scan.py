@@ -1,16 +1,18 @@
 """The parts below the layer: sparse kernels against matrices, chains of jobs."""
 
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from policies import kernels
-from policies.backends import choose_backends
-from policies.block_matrix import BlockMatrix, DenseValues, SparseValues
-from policies.compiled_scan import lane_groups, to_columns, to_rows
-from policies.threads import run_chains
+from policies.recurrent import kernels
+from policies.recurrent.arrangement import from_columns, from_rows, to_columns, to_rows
+from policies.recurrent.block_matrix import BlockMatrix, DenseValues, SparseValues
+from policies.recurrent.layer import choose_backends
+from policies.recurrent.sparse import lane_groups
+from policies.recurrent.threads import run_chains
 
 
 def random_matrix(n_rows: int = 37, n_columns: int = 29, density: float = 0.2) -> tuple[BlockMatrix, torch.Tensor]:
@@ -42,9 +44,9 @@ def test_sparse_products_equal_dense_ones(dtype: torch.dtype) -> None:
     N = 150
     x, left = torch.randn(N, 29, dtype=dtype), torch.randn(N, 37, dtype=dtype)
     bias = torch.randn(37, dtype=dtype)
-    columns, deltas = to_columns(x), to_columns(left)
+    columns, deltas = to_columns(x).contiguous(), to_columns(left).contiguous()
     assert columns.shape == (3, 29, kernels.CHUNK)
-    torch.testing.assert_close(to_rows(columns, N), x)
+    torch.testing.assert_close(from_columns(columns, N), x)
     form = matrix.by_row
     product = torch.zeros(3, 37, kernels.CHUNK, dtype=dtype)
     gradient = torch.zeros_like(weights)
@@ -56,8 +58,17 @@ def test_sparse_products_equal_dense_ones(dtype: torch.dtype) -> None:
         kernels.gradient_sparse(
             form.starts, form.columns, deltas.numpy(), columns.numpy(), gradient.numpy(), first, last
         )
-    torch.testing.assert_close(to_rows(product, N), x @ dense.matrix.t() + bias)
+    torch.testing.assert_close(from_columns(product, N), x @ dense.matrix.t() + bias)
     torch.testing.assert_close(gradient, dense.gradient(left.t(), x.t())[form.order], rtol=1e-4, atol=1e-4)
+
+
+def test_rows_lead_back_to_sequences() -> None:
+    for B, groups, lanes in ((5, 1, 5), (5, 2, 4), (16, 2, 8), (17, 3, 8)):
+        sequences = torch.randn(7, B, 3)
+        rows = to_rows(sequences, groups, lanes)
+        assert rows.shape == (7 * groups * lanes, 3)
+        assert torch.equal(rows.view(groups, 7, lanes, 3)[0, :, 0], sequences[:, 0])
+        assert torch.equal(from_rows(rows, groups, lanes, B), sequences)
 
 
 def test_lanes_cover_the_batch() -> None:
@@ -81,26 +92,41 @@ def test_stages_of_a_chain_follow_each_other(n_threads: int) -> None:
     done: list[tuple[int, int, int]] = []
 
     def chain(index: int):  # type: ignore[no-untyped-def]
-        def stage(number: int):  # type: ignore[no-untyped-def]
-            def jobs():  # type: ignore[no-untyped-def]
-                assert sum(d[:2] == (index, number - 1) for d in done) == (3 if number else 0)
-                return [lambda job=job: done.append((index, number, job)) for job in range(3)]
+        for number in range(4):
+            assert sum(d[:2] == (index, number - 1) for d in done) == (3 if number else 0)
+            yield [partial(done.append, (index, number, job)) for job in range(3)]
+        yield []
+        return index
 
-            return jobs
-
-        return [stage(number) for number in range(4)]
-
-    run_chains([chain(index) for index in range(5)], n_threads)
+    assert run_chains([chain(index) for index in range(5)], range(5), n_threads) == list(range(5))
     assert sorted(done) == [(i, s, j) for i in range(5) for s in range(4) for j in range(3)]
+
+
+def test_the_costliest_chain_goes_first() -> None:
+    done: list[int] = []
+
+    def chain(index: int):  # type: ignore[no-untyped-def]
+        yield [partial(done.append, index)]
+
+    run_chains([chain(index) for index in range(3)], [2, 3, 1], 1)
+    assert done == [1, 0, 2]
 
 
 def test_a_failing_job_is_reported_and_blocks_nobody() -> None:
     def fail() -> None:
         raise RuntimeError("a job failed")
 
+    def stages(*jobs):  # type: ignore[no-untyped-def]
+        yield from jobs
+
+    def failing_stage():  # type: ignore[no-untyped-def]
+        yield [lambda: None]
+        fail()
+
     for n_threads in (1, 3):
-        with pytest.raises(RuntimeError, match="a job failed"):
-            run_chains([[lambda: [fail]], [lambda: [lambda: None] * 5, lambda: [lambda: None]]], n_threads)
+        for failing in (stages([fail]), failing_stage()):
+            with pytest.raises(RuntimeError, match="a job failed"):
+                run_chains([failing, stages([lambda: None] * 5, [lambda: None])], [1, 1], n_threads)
     ran = threading.Event()
-    run_chains([[lambda: [ran.set]]], 3)
+    run_chains([stages([ran.set])], [1], 3)
     assert ran.is_set()

@@ -1,22 +1,36 @@
 """The sparse recurrent layer: six weight blocks, iterated over time."""
 
 from collections.abc import Sequence
-from typing import Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from policies.backends import choose_backends
-from policies.block_matrix import BlockMatrix
-from policies.compiled_scan import CompiledScan, DenseScan, LayerScan, SparseScan
 from policies.network.initialization import parse_initialization
 from policies.network.patterns import draw_patterns
 from policies.network.specification import BLOCKS, NetworkSpecification
-from policies.scan import TorchScan
-from policies.single_step import Stepper
+from policies.recurrent import kernels
+from policies.recurrent.arrangement import Recurrence
+from policies.recurrent.block_matrix import BlockMatrix
+from policies.recurrent.compiled_scan import CompiledScan
+from policies.recurrent.sparse import lane_groups
+from policies.recurrent.torch_scan import TorchScan
 
 ACTIVATIONS = ("relu", "tanh")
+
+
+class LayerStates(NamedTuple):
+    """What a layer computed over whole sequences.
+
+    :param states: z = [h; y] after each step, (T, B, n_h + n_y)
+    :param outputs: y, a copy of the last n_y entries of the states, (T, B, n_y); gradients that come through it alone
+        need not be spread over all units
+    """
+
+    states: Tensor
+    outputs: Tensor
 
 
 class SparseRecurrentLayer(nn.Module):
@@ -61,13 +75,13 @@ class SparseRecurrentLayer(nn.Module):
         for block in BLOCKS:
             self.register_buffer(f"positions_{block}", torch.from_numpy(patterns[block]))
         self._matrices: tuple[BlockMatrix, BlockMatrix] | None = None
-        self._stepper = Stepper()
+        self._stepper = _Stepper()
         self.register_load_state_dict_post_hook(_forget_patterns)
 
     def train(self, mode: bool = True) -> Self:
         """Set the training mode. In evaluation mode `step` keeps the matrices it has laid out, in training mode not."""
         if mode != self.training:
-            self._stepper = Stepper()
+            self._stepper = _Stepper()
         return super().train(mode)
 
     def positions(self, block: str) -> Tensor:
@@ -87,8 +101,7 @@ class SparseRecurrentLayer(nn.Module):
 
     def outputs(self, states: Tensor) -> Tensor:
         """Return the outputs y, the last n_y entries of states (..., n_h + n_y)."""
-        # The scan hands out the outputs beside the states, so that their gradient is not spread over all units.
-        return getattr(states, "outputs", states[..., self.n_hidden :])
+        return states[..., self.n_hidden :]
 
     def tensors(self) -> list[Tensor]:
         """Return the bias, the weights of U's blocks and the weights of R's blocks, as the scans take them."""
@@ -104,19 +117,16 @@ class SparseRecurrentLayer(nn.Module):
         U, R = self.matrices()
         return choose_backends(U.density, R.density, n_steps, batch_size, self.activation == "relu")
 
-    def compiled_scan(self, n_steps: int, batch_size: int) -> LayerScan:
-        """Return a scan for one call of `CompiledScan`."""
-        input_backend, recurrent_backend = self.backends(n_steps, batch_size)
-        relu = self.activation == "relu"
-        if recurrent_backend == "csr":
-            return SparseScan(*self.matrices(), self.n_hidden, relu)
-        return DenseScan(*self.matrices(), self.n_hidden, relu, dense_inputs=input_backend == "dense")
+    def recurrence(self, n_steps: int, batch_size: int) -> Recurrence:
+        """Return what one call of `CompiledScan` is to compute."""
+        backends = self.backends(n_steps, batch_size)
+        return Recurrence(*self.matrices(), self.n_hidden, self.activation == "relu", backends)
 
-    def scan_in_torch(self, inputs: Tensor, state: Tensor, starts: Tensor | None) -> Tensor:
+    def scan_in_torch(self, inputs: Tensor, state: Tensor, starts: Tensor | None) -> LayerStates:
         """Run over whole sequences in torch operations, on any device; arguments as in `forward`."""
         U, R = self.matrices()
         bias, *weights = self.tensors()
-        return TorchScan.apply(
+        states = TorchScan.apply(
             inputs,
             state,
             bias,
@@ -128,14 +138,15 @@ class SparseRecurrentLayer(nn.Module):
             self.activation,
             self.n_hidden,
         )
+        return LayerStates(states, self.outputs(states).clone())
 
-    def forward(self, inputs: Tensor, state: Tensor, episode_starts: Tensor | None = None) -> Tensor:
+    def forward(self, inputs: Tensor, state: Tensor, episode_starts: Tensor | None = None) -> LayerStates:
         """Run over whole sequences.
 
         :param inputs: (T, B, n_x), of the weights' dtype
         :param state: (B, n_h + n_y), before the first step
         :param episode_starts: (T, B), nonzero where the state is zeroed before the step
-        :return: states after each step, (T, B, n_h + n_y)
+        :return: states (T, B, n_h + n_y) and outputs (T, B, n_y) after each step
         :raises ValueError: for other shapes or dtypes
         """
         return forward_together([self], inputs, [state], episode_starts)[0]
@@ -153,7 +164,7 @@ class SparseRecurrentLayer(nn.Module):
         if inputs.device.type != "cpu":
             with torch.no_grad():
                 starts = None if episode_starts is None else episode_starts.bool()[None]
-                return self.scan_in_torch(inputs[None], state, starts)[0]
+                return self.scan_in_torch(inputs[None], state, starts).states[0]
         return self._stepper.step(self, inputs, state, episode_starts)
 
 
@@ -164,7 +175,7 @@ def forward_together(
     episode_starts: Tensor | None = None,
     *,
     n_threads: int | None = None,
-) -> list[Tensor]:
+) -> list[LayerStates]:
     """Run several layers over the same sequences, on the CPU at the same time.
 
     :param layers: layers of equal input size
@@ -172,7 +183,7 @@ def forward_together(
     :param states: one state (B, n_h + n_y) per layer, before the first step
     :param episode_starts: (T, B), nonzero where the state is zeroed before the step
     :param n_threads: threads to use on the CPU, all available cores by default; results do not depend on it
-    :return: per layer its states after each step, (T, B, n_h + n_y)
+    :return: per layer its states (T, B, n_h + n_y) and outputs (T, B, n_y) after each step
     :raises ValueError: for other shapes or dtypes
     """
     for layer, state in zip(layers, states, strict=True):
@@ -183,11 +194,106 @@ def forward_together(
     if starts is None:
         starts = torch.zeros(inputs.shape[:2], dtype=torch.bool)
     tensors = [tensor for layer, state in zip(layers, states, strict=True) for tensor in (state, *layer.tensors())]
-    scans = [layer.compiled_scan(*inputs.shape[:2]) for layer in layers]
-    results = CompiledScan.apply(scans, inputs, starts, n_threads, *tensors)
-    for together, outputs in zip(results[::2], results[1::2], strict=True):
-        together.outputs = outputs
-    return list(results[::2])
+    recurrences = [layer.recurrence(*inputs.shape[:2]) for layer in layers]
+    results = CompiledScan.apply(recurrences, inputs, starts, n_threads, *tensors)
+    return [LayerStates(*pair) for pair in zip(results[::2], results[1::2], strict=True)]
+
+
+def choose_backends(
+    input_density: float, recurrent_density: float, n_steps: int, batch_size: int, relu: bool = True
+) -> tuple[str, str]:
+    """Return the backends, "dense" or "csr", of the input matrix U and the recurrent matrix R.
+
+    Cost of the compressed recurrent matrix relative to the full one, forward and backward of a whole layer (20 inputs,
+    4 outputs), processor time of one thread on an AVX-512 x86-64 machine; beside it the density at which both cost the
+    same:
+
+        ReLU     batch   density 0.1   0.2   0.3   0.45  0.6   1.0    equal at     tanh: equal at
+        n 260     1              1.15  1.50  1.99  2.64  3.43  5.27     0.08            0.13
+        n 260     4              0.65  0.75  1.03  1.29  1.72  2.57     0.29            0.50
+        n 260    16              0.34  0.46  0.75  0.74  0.92  1.34     0.66            1.0
+        n 260    64              0.42  0.53  0.64  0.90  1.11  1.81     0.52            1.0
+        n 600     1              0.84  1.99  2.01  2.86  3.73  5.99     0.11            0.21
+        n 600     4              0.38  0.60  0.85  1.19  1.56  2.66     0.37            0.60
+        n 600    16              0.23  0.36  0.55  0.71  0.89  1.60     0.67            1.0
+        n 600    64              0.37  0.41  0.52  0.74  1.33  1.57     0.53            1.0
+
+    A weight of the compressed matrix is one vector operation for up to 16 columns, hence the rise with the batch size.
+    The full matrix skips silent units, half of all with ReLU and none with tanh.
+
+    :param n_steps: steps of the sequence; U multiplies all of them at once, R one at a time
+    """
+    recurrent = "csr" if recurrent_density < _limit(batch_size, 0.55 if relu else 0.95, relu) else "dense"
+    # The loop over a compressed R takes columns, in which the kernels for compressed inputs match dense products even
+    # for a full U (n 261, 46 inputs, 800 columns, both directions: 0.54 ms against 0.65 ms).
+    inputs = "csr" if recurrent == "csr" or input_density < _limit(n_steps * batch_size, 0.5, relu) else "dense"
+    return inputs, recurrent
+
+
+def _limit(n_columns: int, highest: float, relu: bool) -> float:
+    return min(highest, (0.1 if relu else 0.17) * n_columns**0.85)
+
+
+class _Stepper:
+    """Makes steps with matrices that are laid out once and, in evaluation mode, kept until a parameter changes.
+
+    In training mode they are laid out for every step: a fused optimizer changes parameters without telling their
+    version counters, so nothing would show that the matrices are out of date.
+    """
+
+    def __init__(self) -> None:
+        self._versions: list[tuple[int, int]] = []
+        self._tensors: list[Tensor] = []
+        self._products: dict[int, tuple[tuple[Any, ...], tuple[Any, ...]]] = {}
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "_Stepper":
+        return _Stepper()
+
+    def __reduce__(self) -> tuple[type["_Stepper"], tuple[()]]:
+        return _Stepper, ()
+
+    def step(self, layer: SparseRecurrentLayer, inputs: Tensor, state: Tensor, episode_starts: Tensor | None) -> Tensor:
+        """Make the step; see `SparseRecurrentLayer.step`."""
+        tensors = layer.tensors()
+        versions = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
+        if layer.training or versions != self._versions:
+            # The old tensors were held until here, so that no new one could have taken their place in memory.
+            self._versions, self._tensors, self._products = versions, [tensor.detach() for tensor in tensors], {}
+        B = len(inputs)
+        products = self._products.get(B)
+        if products is None:
+            products = self._products[B] = self._lay_out(layer, B)
+        everywhere = np.zeros(B, np.bool_)
+        starts = everywhere if episode_starts is None else episode_starts.numpy().astype(np.bool_)
+        out = np.empty((B, layer.state_size), inputs.detach().numpy().dtype)
+        out[:] = self._tensors[0].numpy()
+        (multiply_inputs, *input_matrix), (multiply_state, *recurrent_matrix) = products
+        x, z = (np.ascontiguousarray(tensor.detach().numpy()) for tensor in (inputs, state))
+        multiply_inputs(out, x, *input_matrix, everywhere, 0, True)
+        multiply_state(out, z, *recurrent_matrix, starts, layer.n_hidden, layer.activation == "relu")
+        return torch.from_numpy(out)
+
+    def _lay_out(self, layer: SparseRecurrentLayer, batch_size: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        U, R = layer.matrices()
+        weights = [tensor.numpy() for tensor in self._tensors[1:]]
+        U_backend, R_backend = layer.backends(1, batch_size)
+        n_blocks = len(U.blocks)
+        return (
+            _product(U, np.concatenate(weights[:n_blocks]), U_backend, batch_size),
+            _product(R, np.concatenate(weights[n_blocks:]), R_backend, batch_size),
+        )
+
+
+def _product(matrix: BlockMatrix, weights: NDArray[Any], backend: str, batch_size: int) -> tuple[Any, ...]:
+    """Return a kernel and the matrix as it takes it."""
+    n_rows, n_columns = matrix.shape
+    if backend == "csr":
+        form = matrix.by_row
+        lanes, _ = lane_groups(batch_size, n_columns)
+        return kernels.step_sparse, weights[form.order], form.starts, form.columns, (0,) * lanes
+    transposed = np.zeros((n_columns, n_rows), weights.dtype)
+    kernels.fill_dense(weights, *matrix.by_column, transposed, 0, n_columns)
+    return kernels.step_dense, transposed
 
 
 def _check(
@@ -210,4 +316,4 @@ def _check(
 def _forget_patterns(layer: nn.Module, _: object) -> None:
     assert isinstance(layer, SparseRecurrentLayer)
     layer._matrices = None
-    layer._stepper = Stepper()
+    layer._stepper = _Stepper()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from policies.network.specification import BLOCKS, NetworkSpecification, specify
-from policies.recurrent_layer import SparseRecurrentLayer, forward_together
+from policies.recurrent.layer import SparseRecurrentLayer, forward_together
 
 MIXED = {"hx": 1.0, "hh": 0.15, "hy": 0.6, "yx": 0.5, "yh": 0.9, "yy": 0.4}
 
@@ -72,8 +72,9 @@ def test_equals_the_plain_equations(backend: str, activation: str, device_path: 
     state.requires_grad_()
     run = layer.scan_in_torch if device_path == "torch" else layer
     for resets in (None, starts):
-        states, expected = run(inputs, state, resets), step_by_step(layer, inputs, state, resets)
+        (states, outputs), expected = run(inputs, state, resets), step_by_step(layer, inputs, state, resets)
         torch.testing.assert_close(states, expected, rtol=1e-10, atol=1e-10)
+        assert torch.equal(outputs, layer.outputs(states))
         for ours, plain in zip(
             gradients(layer, states, inputs, state), gradients(layer, expected, inputs, state), strict=True
         ):
@@ -89,7 +90,7 @@ def test_many_units_and_inputs_in_single_precision(backend: str) -> None:
     inputs = torch.randn(40, 21, 70, generator=generator)
     state = torch.randn(21, layer.state_size, generator=generator)
     starts = torch.rand(40, 21, generator=generator) < 0.05
-    states, expected = layer(inputs, state, starts), step_by_step(layer, inputs, state, starts)
+    states, expected = layer(inputs, state, starts).states, step_by_step(layer, inputs, state, starts)
     torch.testing.assert_close(states, expected, rtol=1e-4, atol=1e-5)
     for ours, plain in zip(gradients(layer, states), gradients(layer, expected), strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-3, atol=2e-3)
@@ -105,7 +106,7 @@ def test_gradcheck_with_resets_inside(path: str, backend: str, activation: str) 
     run = layer.scan_in_torch if path == "torch" else layer
     parameters = list(layer.parameters())
 
-    def function(inputs: Tensor, state: Tensor, *_: Tensor) -> Tensor:
+    def function(inputs: Tensor, state: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
         return run(inputs, state, starts)
 
     assert torch.autograd.gradcheck(function, (inputs.requires_grad_(), state.requires_grad_(), *parameters))
@@ -116,13 +117,31 @@ def test_gradients_through_outputs_alone_and_through_both() -> None:
         layer = make_layer(backend)
         inputs, state, starts = sequences(layer, B=19)
         results = []
-        for states in (layer(inputs, state, starts), step_by_step(layer, inputs, state, starts)):
-            outputs = layer.outputs(states)
+        plain_states = step_by_step(layer, inputs, state, starts)
+        for states, outputs in (layer(inputs, state, starts), (plain_states, plain_states[..., layer.n_hidden :])):
             assert torch.equal(outputs, states[..., layer.n_hidden :])
             losses = outputs.square().sum(), outputs.sum() + states.square().sum(), states[-1].sum()
             results += [torch.autograd.grad(loss, list(layer.parameters()), retain_graph=True) for loss in losses]
         for ours, plain in zip(results[:3], results[3:], strict=True):
             torch.testing.assert_close(ours, plain)
+
+
+@pytest.mark.parametrize("backend", ["dense", "csr"])
+def test_outputs_belong_to_the_states_as_they_are(backend: str) -> None:
+    """Outputs used to hang on the tensor of states, and stayed the old ones when the states were written to."""
+    layer = make_layer(backend)
+    arguments = sequences(layer)
+    with torch.no_grad():
+        states, outputs = layer(*arguments)
+        before = outputs.clone()
+        states.mul_(2.0)
+        assert torch.equal(layer.outputs(states), 2 * before)
+        assert torch.equal(outputs, before)
+    states, outputs = layer(*arguments)
+    with torch.no_grad():
+        states.mul_(2.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        outputs.sum().backward()
 
 
 def test_layers_together_equal_layers_alone_for_any_number_of_threads() -> None:
@@ -134,11 +153,11 @@ def test_layers_together_equal_layers_alone_for_any_number_of_threads() -> None:
     runs = []
     for n_threads in (1, 2, 3):
         together = forward_together([actor, critic], inputs, states, starts, n_threads=n_threads)
-        loss = together[0].square().mean() + critic.outputs(together[1]).square().mean()
-        runs.append([*together, *torch.autograd.grad(loss, parameters)])
+        loss = together[0].states.square().mean() + together[1].outputs.square().mean()
+        runs.append([*together[0], *together[1], *torch.autograd.grad(loss, parameters)])
     alone = [layer(inputs, state, starts) for layer, state in zip((actor, critic), states, strict=True)]
-    loss = alone[0].square().mean() + critic.outputs(alone[1]).square().mean()
-    runs.append([*alone, *torch.autograd.grad(loss, parameters)])
+    loss = alone[0].states.square().mean() + alone[1].outputs.square().mean()
+    runs.append([*alone[0], *alone[1], *torch.autograd.grad(loss, parameters)])
     for run in runs[1:]:
         assert all(torch.equal(a, b) for a, b in zip(runs[0], run, strict=True))
 
@@ -147,7 +166,7 @@ def test_unused_layer_gets_no_gradient() -> None:
     layers = [make_layer("dense"), make_layer("csr")]
     inputs, state, starts = sequences(layers[0])
     used, _ = forward_together(layers, inputs, [state, state], starts)
-    used.sum().backward()
+    used.states.sum().backward()
     assert all(p.grad is not None for p in layers[0].parameters())
     assert all(p.grad is None for p in layers[1].parameters())
 
@@ -158,7 +177,7 @@ def test_parameters_are_one_dimensional_and_as_many_as_weights() -> None:
     assert {b: tuple(w.shape) for b, w in layer.weights.items()} == {b: (n,) for b, n in specification.weights.items()}
     assert sum(p.numel() for p in layer.parameters()) == specification.total_weights + layer.state_size
     assert not layer.bias.any()
-    layer(torch.randn(3, 2, 4), torch.zeros(2, 12)).sum().backward()
+    layer(torch.randn(3, 2, 4), torch.zeros(2, 12)).states.sum().backward()
     assert all(p.grad is not None and p.grad.shape == p.shape for p in layer.parameters())
 
 
@@ -169,7 +188,7 @@ def test_step_equals_a_sequence_of_length_one(backend: str, activation: str) -> 
     for B in (1, 2, 5, 16, 19):
         inputs, state, starts = sequences(layer, T=1, B=B)
         for resets in (None, starts):
-            expected = layer(inputs, state, resets)[0]
+            expected = layer(inputs, state, resets).states[0]
             torch.testing.assert_close(layer.step(inputs[0], state, None if resets is None else resets[0]), expected)
             floats = None if resets is None else resets[0].float()
             torch.testing.assert_close(layer.step(inputs[0], state, floats), expected)
@@ -184,16 +203,16 @@ def test_step_notices_changed_parameters(backend: str) -> None:
         torch.testing.assert_close(layer.step(inputs[0], state), step_by_step(layer, inputs, state, None)[0])
 
     check()
-    layer(inputs, state).sum().backward()
+    layer(inputs, state).states.sum().backward()
     torch.optim.Adam(layer.parameters(), lr=0.1).step()
     check()
     # A fused optimizer changes parameters behind the back of their version counters.
     for _ in range(2):
         layer.train()
-        layer(inputs, state).sum().backward()
+        layer(inputs, state).states.sum().backward()
         torch.optim.Adam(layer.parameters(), lr=0.1, fused=True).step()
         check()
-        layer(inputs, state).sum().backward()
+        layer(inputs, state).states.sum().backward()
         torch.optim.Adam(layer.parameters(), lr=0.1, fused=True).step()
         layer.eval()
         check()
@@ -224,7 +243,7 @@ def test_saved_layer_is_the_same_layer() -> None:
     torch.save(layer.state_dict(), file)
     file.seek(0)
     other.load_state_dict(torch.load(file, weights_only=True))
-    assert torch.equal(layer(inputs, state, starts), other(inputs, state, starts))
+    assert torch.equal(layer(inputs, state, starts).states, other(inputs, state, starts).states)
 
 
 def test_forged_positions_are_refused() -> None:
@@ -243,8 +262,8 @@ def test_memory_grows_with_weights_only() -> None:
     specification = specify(10, 2, 40_000, hidden_size=20_000, hidden_proportion=0.01)
     layer = SparseRecurrentLayer(specification)
     inputs, state = torch.randn(3, 2, 10), torch.zeros(2, layer.state_size)
-    states = layer(inputs, state)
-    layer.outputs(states).sum().backward()
+    states, outputs = layer(inputs, state)
+    outputs.sum().backward()
     held = sum(t.numel() for t in (*layer.parameters(), *layer.buffers()))
     assert held < 3 * specification.total_weights
     torch.testing.assert_close(layer.step(inputs[0], state), states[0])
@@ -255,7 +274,7 @@ def test_nan_is_not_hidden() -> None:
         layer = make_layer(backend)
         inputs, state, _ = sequences(layer)
         inputs[2, 1] = float("nan")
-        states = layer(inputs, state)
+        states, _ = layer(inputs, state)
         assert states[:2].isfinite().all()
         assert states[2:, 1, layer.n_hidden :].isnan().all()
         assert states[:, [0, 2, 3, 4]].isfinite().all()

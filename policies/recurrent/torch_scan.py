@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from policies.block_matrix import BlockMatrix, DenseValues, SparseValues
+from policies.recurrent.block_matrix import BlockMatrix, DenseValues, SparseValues
 
 BACKENDS: dict[str, type[DenseValues] | type[SparseValues]] = {"dense": DenseValues, "csr": SparseValues}
 

@@ -54,6 +54,7 @@ class BlockMatrix:
                 left += n_columns
             top += n_rows
         self.shape = (top, left)
+        self.sizes = tuple(len(patterns[block]) for block in self.blocks)
         self.rows = np.concatenate(rows)
         self.columns = np.concatenate(columns)
 
