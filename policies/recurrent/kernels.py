@@ -107,18 +107,10 @@ def _add_dense_product(out, x, transposed, places, values):  # type: ignore[no-u
     for k in range(0, whole, 8):
         a0, a1, a2, a3 = values[k], values[k + 1], values[k + 2], values[k + 3]
         a4, a5, a6, a7 = values[k + 4], values[k + 5], values[k + 6], values[k + 7]
-        r0, r1, r2, r3 = (
-            transposed[places[k]],
-            transposed[places[k + 1]],
-            transposed[places[k + 2]],
-            transposed[places[k + 3]],
-        )
-        r4, r5, r6, r7 = (
-            transposed[places[k + 4]],
-            transposed[places[k + 5]],
-            transposed[places[k + 6]],
-            transposed[places[k + 7]],
-        )
+        r0, r1 = transposed[places[k]], transposed[places[k + 1]]
+        r2, r3 = transposed[places[k + 2]], transposed[places[k + 3]]
+        r4, r5 = transposed[places[k + 4]], transposed[places[k + 5]]
+        r6, r7 = transposed[places[k + 6]], transposed[places[k + 7]]
         for i in range(n):
             out[i] += ((a0 * r0[i] + a1 * r1[i]) + (a2 * r2[i] + a3 * r3[i])) + (
                 (a4 * r4[i] + a5 * r5[i]) + (a6 * r6[i] + a7 * r7[i])
@@ -225,18 +217,8 @@ def scan_sparse(values, row_starts, columns, projected, state, states, previous,
         for i in range(n):
             for lane in range(L):
                 previous[block, i, at + lane] = source[i * L + lane]
-            _row_product(
-                values,
-                columns,
-                row_starts[i],
-                row_starts[i + 1],
-                source,
-                projected[block, i],
-                at,
-                out,
-                i * P + left,
-                lanes,
-            )
+            first, last = row_starts[i], row_starts[i + 1]
+            _row_product(values, columns, first, last, source, projected[block, i], at, out, i * P + left, lanes)
         if P == L:
             _activate(out, n_hidden * L, relu)
         else:
@@ -267,9 +249,8 @@ def backpropagate_sparse(values, row_starts, columns, deltas, grad_state, states
     for t in range(T - 1, -1, -1):
         block, at = divmod((group * T + t) * L, CHUNK)
         for i in range(n):
-            _row_product(
-                values, columns, row_starts[i], row_starts[i + 1], source, deltas[block, i], at, out, i * L, lanes
-            )
+            first, last = row_starts[i], row_starts[i + 1]
+            _row_product(values, columns, first, last, source, deltas[block, i], at, out, i * L, lanes)
         if P == L:
             z = states[t].reshape(-1)
         else:

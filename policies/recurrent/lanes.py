@@ -72,21 +72,13 @@ def broadcast(typing: Any, scalar: Any, lanes: Any) -> Any:
 @_intrinsic
 def add(typing: Any, left: Any, right: Any) -> Any:
     """Return left + right."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fadd(*args, flags=_FLAGS)
-
-    return left(left, right), generate
+    return left(left, right), lambda context, builder, signature, args: builder.fadd(*args, flags=_FLAGS)
 
 
 @_intrinsic
 def multiply(typing: Any, left: Any, right: Any) -> Any:
     """Return left * right, lane by lane."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fmul(*args, flags=_FLAGS)
-
-    return left(left, right), generate
+    return left(left, right), lambda context, builder, signature, args: builder.fmul(*args, flags=_FLAGS)
 
 
 @_intrinsic
