@@ -1,8 +1,16 @@
+import hashlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numba import njit
 
+from policies.recurrent import kernels, lanes
 from policies.recurrent.lanes import add, add_lanes, broadcast, load, multiply, multiply_add, store
+
+
+def test_kernels_are_compiled_anew_when_lanes_change():
+    assert hashlib.sha256(Path(lanes.__file__).read_bytes()).hexdigest()[:16] == kernels.LANES_VERSION
 
 
 @njit
