@@ -22,7 +22,7 @@ _kernel: Callable[..., Any] = njit(nogil=True, cache=True, fastmath=_FAST, error
 # Parts of kernels, put in place before anything is compiled: as functions of their own they were up to 6 % slower.
 _part: Callable[..., Any] = njit(nogil=True, fastmath=_FAST, error_model="numpy", inline="always")
 
-LANES_VERSION = "da95645462f228fb"
+LANES_VERSION = "1b1dc44944dae741"
 """Digest of lanes.py. A change there has to change this file as well, or numba goes on with what it compiled before."""
 
 CHUNK = 64

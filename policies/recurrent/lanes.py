@@ -1,8 +1,8 @@
 """Vectors of a compile-time number of lanes as values in compiled functions, with the few operations the kernels need.
 
 How many lanes is said by the length of a tuple, which is part of its type. Indices are not checked and never count
-from the end. Sums may be reordered. Numba's cache of compiled functions watches the file of a kernel alone, so `kernels`
-names the version of this file, which a test compares.
+from the end. Sums may be reordered. Numba's cache of compiled functions watches the file of a kernel alone, so that
+`kernels` names the version of this file, which a test compares.
 """
 
 from collections.abc import Callable
