@@ -20,11 +20,11 @@ from agents.monitoring.callbacks import (
     CurvePoint,
     EpisodeFiguresCallback,
     EvaluationCallback,
-    NetworkCallback,
     current_normalization,
     progress_bar,
 )
 from agents.monitoring.episode_pictures import AnomalyPicturesCallback, pictures_for
+from agents.monitoring.network import NetworkCallback
 from agents.ppo.imitation import FitPoint
 from agents.ppo.sequence_ppo import SequencePPO, check_batch_size
 from agents.resumption.callback import CheckpointCallback

@@ -42,8 +42,9 @@ from agents.command_line import run as run_command
 from agents.configuration import TrainingConfiguration, configure
 from agents.demonstrations.dataset import load_demonstrations
 from agents.export.export import export_policy
-from agents.monitoring.callbacks import EpisodeFiguresCallback, EvaluationCallback, NetworkCallback
+from agents.monitoring.callbacks import EpisodeFiguresCallback, EvaluationCallback
 from agents.monitoring.episode_pictures import pictures_for
+from agents.monitoring.network import NetworkCallback
 from agents.resumption.callback import CheckpointCallback
 from agents.resumption.checkpoint import Checkpoint, checkpoint_files, checkpoint_to_resume
 from agents.resumption.logs import continued_logger

@@ -15,7 +15,8 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from agents.configuration import TrainingConfiguration
 from agents.evaluation import RecurrentPolicy, evaluate
-from agents.monitoring.callbacks import PeriodicCallback, current_normalization
+from agents.monitoring.callbacks import current_normalization
+from agents.monitoring.periodic import PeriodicCallback
 from agents.runs.normalization import ObservationNormalization
 from envs.lookup import RANDOM_ANOMALY
 from envs.random_anomaly.strip import GAP, episode_strip

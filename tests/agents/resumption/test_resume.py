@@ -22,7 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from agents.configuration import TrainingConfiguration, configure
 from agents.demonstrations.phase import DemonstrationCallback
-from agents.monitoring.callbacks import NetworkCallback
+from agents.monitoring.network import NetworkCallback
 from agents.resumption.callback_states import state_key
 from agents.resumption.checkpoint import Checkpoint, checkpoint_files
 from agents.resumption.options import configuration_to_resume
