@@ -57,6 +57,7 @@ from agents.training import build_algorithm, plan_training, train, training_envi
 from benchmarks.harness import FOLDER, RESULTS, describe, machine, markdown_table, write_section
 from envs.lookup import environment_spaces
 from envs.random_anomaly.digits import load_digit_images
+from envs.task import task_of
 from policies.refusal import Refusal
 
 LIMIT_SECONDS = 60
@@ -174,7 +175,7 @@ class Workshop:
         folder = RunFolder(self.folder / "run")
         others: list[BaseCallback] = [
             NetworkCallback(every=11),
-            EpisodeFiguresCallback(),
+            EpisodeFiguresCallback(task_of(configuration.env).figures),
             EvaluationCallback(environments, every=56, episodes=2, folder=folder),
             *pictures_for(configuration, environments),
         ]

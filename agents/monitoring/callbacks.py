@@ -1,7 +1,7 @@
 """What happens beside the learning: evaluations, episode figures, a progress bar."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback, ProgressBarCallback
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from agents.evaluation import EPISODE_FIGURES, EVALUATION_SEED, Evaluation, evaluate
+from agents.evaluation import EVALUATION_SEED, Evaluation, evaluate
 from agents.monitoring.periodic import PeriodicCallback
 from agents.runs.folder import RunFolder, SavedPolicy
 from agents.runs.normalization import ObservationNormalization
@@ -60,13 +60,17 @@ class EvaluationCallback(PeriodicCallback):
     :param every: environment steps between evaluations
     :param episodes: episodes of an evaluation, the same seeds each time
     :param folder: where best/ is written
+    :param figures: see `agents.evaluation.evaluate`; logged as eval/<name>
     """
 
-    def __init__(self, environments: VecEnv, *, every: int, episodes: int, folder: RunFolder) -> None:
+    def __init__(
+        self, environments: VecEnv, *, every: int, episodes: int, folder: RunFolder, figures: Sequence[str] = ()
+    ) -> None:
         super().__init__(every)
         self.environments = environments
         self.episodes = episodes
         self.folder = folder
+        self.figures = figures
         self.curve: list[CurvePoint] = []
         self.best: CurvePoint | None = None
         self._best_policy: SavedPolicy | None = None
@@ -103,6 +107,7 @@ class EvaluationCallback(PeriodicCallback):
             episodes=self.episodes,
             first_seed=EVALUATION_SEED,
             normalization=current_normalization(self.training_env),
+            figures=self.figures,
         )
 
     def keep(self, evaluation: Evaluation) -> None:
@@ -135,7 +140,7 @@ class EpisodeFiguresCallback(BaseCallback):
     :param names: entries of the final step's info; logged as rollout/<name> where present
     """
 
-    def __init__(self, names: tuple[str, ...] = EPISODE_FIGURES, window: int = 100) -> None:
+    def __init__(self, names: Sequence[str] = (), window: int = 100) -> None:
         super().__init__()
         self.recent: dict[str, deque[float]] = {name: deque(maxlen=window) for name in names}
 

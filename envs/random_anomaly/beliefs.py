@@ -13,26 +13,23 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from scipy.special import softmax
 
-from agents.monitoring.episode_pictures import (
+from envs.episode import Outputs, PlayedEpisode
+from envs.random_anomaly.pictures import (
     DASHED,
     FAINT,
     RIGHT,
     SOLID,
     WRONG,
-    PlayedEpisode,
+    AnsweredEpisode,
     describe,
     place_names,
-    play_episodes,
 )
-from agents.trained.policy import TrainedPolicy
-from agents.training import EVALUATION_ENVIRONMENTS
 from envs.random_anomaly.strip import BACKGROUND, GAP, episode_strip
-from envs.vectorized.make import make_vec_env
+from envs.rendering import figure_pixels
 
 CONTINUATIONS = 64
 """Ways in which an episode goes on that a belief is averaged over."""
@@ -48,39 +45,28 @@ _TOP, _ROW = 1.2, 0.32
 class BelievedEpisode:
     """An episode and what the agent believed while it went on."""
 
-    played: PlayedEpisode
+    played: AnsweredEpisode
     beliefs: np.ndarray
     """(T, n_y) probabilities of the answers after each of the T images; the last row's are those of the answer"""
 
 
-def play_with_beliefs(
-    policy: TrainedPolicy, *, episodes: int, first_seed: int, deterministic: bool = True
-) -> list[BelievedEpisode]:
-    """Play RandomAnomaly-v0 and ask for the beliefs; the episodes are those of an evaluation with the same seeds."""
-    environments = make_vec_env(
-        policy.env,
-        arguments=policy.env_arguments,
-        n_envs=min(episodes, EVALUATION_ENVIRONMENTS),
-        seed=0,
-        vectorization=policy.vectorization,
-        training=False,
-    )
-    try:
-        played = play_episodes(
-            policy.policy,
-            environments,
-            episodes=episodes,
-            first_seed=first_seed,
-            normalization=policy.normalization,
-            deterministic=deterministic,
-            keep=episodes,
-        )
-    finally:
-        environments.close()
-    return [BelievedEpisode(episode, beliefs(policy, episode)) for episode in played]
+def still(episodes: Sequence[PlayedEpisode], outputs: Outputs) -> Figure:
+    """Draw whole episodes with the beliefs in them; see `envs.task.Task`."""
+    return belief_picture(with_beliefs(episodes, outputs))
 
 
-def beliefs(policy: TrainedPolicy, episode: PlayedEpisode) -> np.ndarray:
+def film(episodes: Sequence[PlayedEpisode], outputs: Outputs) -> tuple[Iterator[np.ndarray], float]:
+    """Draw a frame per image: the images so far, and the belief after them; see `envs.task.Task`."""
+    return belief_frames(with_beliefs(episodes, outputs)), FRAMES_PER_SECOND
+
+
+def with_beliefs(episodes: Sequence[PlayedEpisode], outputs: Outputs) -> list[BelievedEpisode]:
+    """Ask for the beliefs in episodes that hold their observations."""
+    answered = [AnsweredEpisode.of(episode) for episode in episodes]
+    return [BelievedEpisode(episode, beliefs(outputs, episode)) for episode in answered]
+
+
+def beliefs(outputs: Outputs, episode: AnsweredEpisode) -> np.ndarray:
     """Return what the agent would answer after each image if nothing odd followed.
 
     After image t the episode goes on with images drawn from those of it that are not odd, and ends with the blank one;
@@ -95,7 +81,7 @@ def beliefs(policy: TrainedPolicy, episode: PlayedEpisode) -> np.ndarray:
     for seen in range(1, length + 1):
         images = np.tile(np.arange(length + 1)[:, None], CONTINUATIONS)
         images[seen:length] = generator.choice(even, (length - seen, CONTINUATIONS))
-        answers = softmax(policy.parameters(observations[images])[-1].astype(np.float64), axis=-1)
+        answers = softmax(outputs(observations[images])[-1].astype(np.float64), axis=-1)
         rows.append(answers.mean(axis=0))
     return np.stack(rows)
 
@@ -132,16 +118,10 @@ def belief_frames(episodes: Sequence[BelievedEpisode]) -> Iterator[np.ndarray]:
     """Draw the frames of a film: one per image, and the answer for a while; (height, width, 3) uint8."""
     for episode in episodes:
         for seen in range(1, len(episode.beliefs) + 1):
-            yield _pixels(belief_picture([episode], seen))
-        answer = _pixels(belief_picture([episode]))
+            yield figure_pixels(belief_picture([episode], seen))
+        answer = figure_pixels(belief_picture([episode]))
         for _ in range(LAST_FRAMES):
             yield answer
-
-
-def _pixels(figure: Figure) -> np.ndarray:
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
 
 
 def _draw(axes: Axes, episode: BelievedEpisode, seen: int, answered: bool) -> None:
