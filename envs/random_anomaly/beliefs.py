@@ -8,26 +8,15 @@ for by going on: what the agent would answer, on average, if nothing odd followe
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from scipy.special import softmax
 
 from envs.episode import Outputs, PlayedEpisode
-from envs.random_anomaly.pictures import (
-    DASHED,
-    FAINT,
-    RIGHT,
-    SOLID,
-    WRONG,
-    AnsweredEpisode,
-    describe,
-    place_names,
-)
+from envs.random_anomaly.pictures import FAINT, AnsweredEpisode, add_legend, describe, frame, marks, place_names
 from envs.random_anomaly.strip import BACKGROUND, GAP, episode_strip
 from envs.rendering import figure_pixels
 
@@ -104,13 +93,7 @@ def belief_picture(episodes: Sequence[BelievedEpisode], seen: int | None = None)
             bottom = height - legend - index * (picture_height + below) - picture_height
             box = (left / width, bottom / height, image * columns / width, picture_height / height)
             _draw(figure.add_axes(box), episode, rows if seen is None else seen, answered=seen is None)
-        frames = [
-            Rectangle((0, 0), 1, 1, fill=False, edgecolor=RIGHT, linewidth=2.5),
-            Rectangle((0, 0), 1, 1, fill=False, edgecolor=WRONG, linewidth=2.5, linestyle=DASHED),
-        ]
-        figure.legend(
-            frames, ["true place", "wrong answer"], loc="upper right", ncols=2, frameon=False, borderaxespad=0
-        )
+        add_legend(figure, loc="upper right", borderaxespad=0)
     return figure
 
 
@@ -151,17 +134,10 @@ def _draw(axes: Axes, episode: BelievedEpisode, seen: int, answered: bool) -> No
     axes.hlines(_TOP + _ROW * np.arange(rows + 1), 0, columns, color="#dddddd", linewidth=0.6)
     axes.vlines(np.arange(columns + 1), _TOP, bottom, color="#dddddd", linewidth=0.6)
 
-    marks: list[tuple[int, str, Any]] = (
-        [(played.anomaly_index, RIGHT, SOLID)] if answered or played.anomaly_index < seen else []
-    )
-    if answered and not played.is_right:
-        marks.append((played.answer, WRONG, DASHED))
-    for place, colour, style in marks:
+    shown_marks = marks(played) if answered else [mark for mark in marks(played)[:1] if mark[0] < seen]
+    for place, mark in shown_marks:
         for top, size in ((gap / 2, 1), (_TOP, bottom - _TOP)):
-            frame = Rectangle(
-                (place, top), 1, size, fill=False, edgecolor=colour, lw=2.5, ls=style, clip_on=False, zorder=3
-            )
-            axes.add_patch(frame)
+            axes.add_patch(frame((place, top), 1, size, mark, linewidth=2.5, clip_on=False, zorder=3))
 
     names = place_names(played)
     labels = [f"{names[row]} image{'s' * (row > 0)} seen" for row in range(rows)]

@@ -17,7 +17,8 @@ from envs.random_anomaly.task import AnomalyEpisode
 from envs.random_anomaly.transformations import TRANSFORMATIONS
 
 RIGHT, WRONG, FAINT = "#1a9641", "#d7191c", "#777777"
-SOLID, DASHED = "-", (0, (2, 1))
+TRUE_PLACE, WRONG_ANSWER = (RIGHT, "-"), (WRONG, (0, (2, 1)))
+"""The marks: colour and style of a frame."""
 
 
 @dataclass(frozen=True)
@@ -92,16 +93,8 @@ def accuracy_picture(episodes: Sequence[AnsweredEpisode], choices: int) -> Figur
                 (f"{accuracy[row, column]:.2f}", 5, 11),
                 (f"of {played[row, column]}", -10, 7),
             ):
-                axes.annotate(
-                    words,
-                    (column, row),
-                    (0, height),
-                    textcoords="offset points",
-                    ha="center",
-                    va="center",
-                    color=colour,
-                    size=text_size,
-                )
+                above: dict[str, Any] = {"xytext": (0, height), "textcoords": "offset points"}
+                axes.annotate(words, (column, row), **above, ha="center", va="center", color=colour, size=text_size)
         axes.set_xticks(range(len(kinds)), kinds, rotation=35, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(kinds)), kinds)
         axes.set_xticks(np.arange(1, len(kinds)) - 0.5, minor=True)
@@ -139,12 +132,26 @@ def episodes_picture(episodes: Sequence[AnsweredEpisode], choices: int) -> Figur
                 height = 0.86 - 0.24 * line
                 text.text(0.0, height, words, color=colour, weight=weight, va="center", transform=text.transAxes)
             _draw_strip(strip, episode, choices)
-        frames = [
-            Rectangle((0, 0), 1, 1, fill=False, edgecolor=RIGHT, linewidth=2.5),
-            Rectangle((0, 0), 1, 1, fill=False, edgecolor=WRONG, linewidth=2.5, linestyle=DASHED),
-        ]
-        figure.legend(frames, ["true place", "wrong answer"], loc="outside upper right", ncols=2, frameon=False)
+        add_legend(figure, loc="outside upper right")
     return figure
+
+
+def frame(corner: tuple[float, float], width: float, height: float, mark: tuple[str, Any], **options: Any) -> Rectangle:
+    """Return the frame of a place, in the colour and the style of a mark."""
+    colour, style = mark
+    return Rectangle(corner, width, height, fill=False, edgecolor=colour, linestyle=style, **options)
+
+
+def add_legend(figure: Figure, **options: Any) -> None:
+    """Say what the two marks mean."""
+    frames = [frame((0, 0), 1, 1, mark, linewidth=2.5) for mark in (TRUE_PLACE, WRONG_ANSWER)]
+    figure.legend(frames, ["true place", "wrong answer"], ncols=2, frameon=False, **options)
+
+
+def marks(episode: AnsweredEpisode) -> list[tuple[int, tuple[str, Any]]]:
+    """Return the places that are framed, and by which mark: the true one, and a wrong answer."""
+    wrong = [] if episode.is_right else [(episode.answer, WRONG_ANSWER)]
+    return [(episode.anomaly_index, TRUE_PLACE), *wrong]
 
 
 def describe(episode: AnsweredEpisode) -> list[tuple[str, str, str]]:
@@ -166,23 +173,9 @@ def _draw_strip(axes: Axes, episode: AnsweredEpisode, choices: int) -> None:
     size = strip.shape[0] - 2 * GAP
     left_edges = GAP + np.arange(len(shown)) * (size + GAP)
     axes.imshow(strip, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    marks: list[tuple[int, str, Any]] = [(episode.anomaly_index, RIGHT, SOLID)]
-    if not episode.is_right:
-        marks.append((episode.answer, WRONG, DASHED))
-    for place, colour, style in marks:
+    for place, mark in marks(episode):
         corner = (left_edges[place] - GAP / 2 - 0.5, GAP / 2 - 0.5)
-        axes.add_patch(
-            Rectangle(
-                corner,
-                size + GAP,
-                size + GAP,
-                fill=False,
-                edgecolor=colour,
-                linewidth=3,
-                linestyle=style,
-                clip_on=False,
-            )
-        )
+        axes.add_patch(frame(corner, size + GAP, size + GAP, mark, linewidth=3, clip_on=False))
     axes.set_xticks(left_edges + (size - 1) / 2, place_names(episode)[: len(shown)], color=FAINT, size=8)
     axes.set_yticks([])
     axes.tick_params(length=0, pad=2)
