@@ -56,6 +56,7 @@ from agents.training import build_algorithm, plan_training, train, training_envi
 from benchmarks.harness import FOLDER, RESULTS, describe, machine, markdown_table, write_section
 from envs.lookup import environment_spaces
 from envs.random_anomaly.digits import load_digit_images
+from policies.network.architectures import ARCHITECTURES
 from policies.refusal import Refusal
 
 LIMIT_SECONDS = 60
@@ -350,7 +351,7 @@ def npz_input(generator: random.Random, workshop: Workshop) -> bytes:
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "--env": ("CartPole-v1", "Pendulum-v1", "Taxi-v4", "RandomAnomaly-v0", "nowhere:CartPole-v1", "Blackjack-v1"),
     "--env-arg": ("max_episode_steps=5", "colour=red", "image_size=12", "sequence_length=3", "kinds=none", "a=[[[["),
-    "--architecture": ("varied", "uniform", "dense", "lstm", "sparse"),
+    "--architecture": (*ARCHITECTURES, "sparse"),
     "--hidden-proportion": ("0.5", "0", "1", "0.999999", "1e-9"),
     "--budget": ("300", "1", "5000", "100000000000"),
     "--hidden-size": ("5", "0", "100000000"),

@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch.distributions import Categorical, Normal
 from torch.nn import Parameter
 from torch.nn.functional import pad
 
+from policies.network.architectures import ActorCriticSpecification
 from policies.refusal import Refusal
 
 Pair = tuple[Tensor, Tensor]
@@ -70,6 +72,16 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         """Tell sb3-contrib how wide the tensors of a state pair are."""
         self.lstm_actor = StateShape(num_layers=1, hidden_size=width)
         self.lstm_hidden_state_shape = (1, 1, width)
+
+    @classmethod
+    @abstractmethod
+    def options_of(cls, specification: ActorCriticSpecification, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the constructor's options that build two networks.
+
+        :param specification: of the networks
+        :param settings: what it was found from, as `specify_architecture` calls it, and `activation`,
+            `initialization` and `network_seed` as `VariedSparsityPolicy` does; what a network has no use for is left
+        """
 
     @abstractmethod
     def step_actor(self, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:

@@ -10,7 +10,7 @@ from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from policies.network.architectures import specify_architecture
+from policies.network.architectures import ActorCriticSpecification, specify_architecture
 from policies.network.specification import NetworkSpecification
 from policies.recurrent.layer import SparseRecurrentLayer, forward_together
 from policies.sequence_policy import Pair, SequencePolicy, network_sizes, widened
@@ -119,6 +119,11 @@ class VariedSparsityPolicy(SequencePolicy):
         self.state_width = max(self.actor.state_size, self.critic.state_size)
         self.set_state_width(self.state_width)
         self.optimizer = optimizer_class(self.parameters(), **({"lr": lr_schedule(1)} | self.optimizer_kwargs))
+
+    @classmethod
+    def options_of(cls, specification: ActorCriticSpecification, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings, from which the constructor finds the networks again; see `SequencePolicy.options_of`."""
+        return dict(settings)
 
     def _build(self, lr_schedule: Schedule) -> None:
         """Make the only parameter besides the networks: there is no feature extractor and no head to build."""

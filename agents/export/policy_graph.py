@@ -17,7 +17,7 @@ from onnx import helper
 from torch import Tensor
 
 from agents.export.graph import GraphBuilder
-from agents.export.onnx_policy import IR_VERSION, OPSET, PolicyMetadata, state_size
+from agents.export.onnx_policy import IR_VERSION, OPSET, PolicyMetadata
 from agents.export.sparse_product import SparseRows, add_product, full_blocks
 from agents.runs.normalization import ObservationNormalization
 from policies.lstm_policy import LstmPolicy
@@ -59,7 +59,7 @@ def policy_model(
     else:
         _sparse_network(graph, cast(VariedSparsityPolicy, policy).actor, inputs, carried, parameters, gather)
     actor = metadata.specification.actor
-    n_x, n_y, n = actor.n_inputs, actor.n_outputs, state_size(metadata.specification)
+    n_x, n_y, n = actor.n_inputs, actor.n_outputs, actor.state_size
     if discrete:
         action = helper.make_tensor_value_info("action", INT64, ["batch"])
         graph.add("ArgMax", [parameters], "action", axis=1, keepdims=0)

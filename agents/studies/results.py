@@ -11,7 +11,7 @@ import numpy as np
 from optuna.trial import TrialState
 
 from agents.studies.ledger import CellState
-from policies.network.architectures import LstmSpecification
+from policies.lstm_policy import LstmSpecification
 from policies.network.specification import BLOCKS
 
 _BLOCKS = (*BLOCKS, *LstmSpecification.blocks)

@@ -66,9 +66,18 @@ class BlockSpecification:
     def _floors(self) -> Mapping[str, int]:
         raise NotImplementedError
 
+    def ends(self, block: str) -> tuple[str, str]:
+        """Return what a block reads and what it feeds, in a word each."""
+        raise NotImplementedError
+
     @property
     def n_biases(self) -> int:
         """Number of trainable biases, which the budget does not count."""
+        raise NotImplementedError
+
+    @property
+    def state_size(self) -> int:
+        """Length of what the network carries from step to step."""
         raise NotImplementedError
 
     @property
@@ -145,9 +154,19 @@ class NetworkSpecification(BlockSpecification):
         sizes = {"x": self.n_inputs, "h": self.n_hidden, "y": self.n_outputs}
         return sizes[block[0]], sizes[block[1]]
 
+    def ends(self, block: str) -> tuple[str, str]:
+        """Return what a block reads and what it feeds, in a word each."""
+        names = {"x": "input", "h": "hidden", "y": "output"}
+        return names[block[1]], names[block[0]]
+
     @property
     def n_biases(self) -> int:
         """Number of trainable biases, one for each hidden unit and output."""
+        return self.n_hidden + self.n_outputs
+
+    @property
+    def state_size(self) -> int:
+        """Length of the state [h; y]."""
         return self.n_hidden + self.n_outputs
 
     def _floors(self) -> Mapping[str, int]:
@@ -231,6 +250,54 @@ def specify_critic(n_inputs: int, budget: int, *, hidden_proportion: float) -> N
     n_inputs, budget = positive_integer("n_inputs", n_inputs), positive_integer("budget", budget)
     request = Request(n_inputs, 1, budget, _check_proportion(hidden_proportion), dense, is_critic=True)
     return _specified(request, request.solve())
+
+
+def specify_varied(
+    n_inputs: int,
+    n_outputs: int,
+    budget: int,
+    *,
+    hidden_proportion: float | None = None,
+    hidden_size: int | None = None,
+    densities: Mapping[str, float] | None = None,
+) -> tuple[NetworkSpecification, NetworkSpecification]:
+    """Find an actor by `specify`, and a critic of its hidden proportion, whatever decided that, by `specify_critic`.
+
+    :raises Refusal: as these do
+    """
+    actor = specify(
+        n_inputs,
+        n_outputs,
+        budget,
+        hidden_proportion=hidden_proportion,
+        hidden_size=hidden_size,
+        densities=densities,
+    )
+    return actor, specify_critic(n_inputs, budget, hidden_proportion=actor.hidden_proportion)
+
+
+def specify_uniform(
+    n_inputs: int, n_outputs: int, budget: int, *, uniform_density: float = 0.2
+) -> tuple[NetworkSpecification, NetworkSpecification]:
+    """Find an actor and a critic of one density for all blocks; but the critic's yx, yh and yy are dense.
+
+    :raises Refusal: one line that names what cannot be met (budget or uniform_density) and what would fit
+    """
+    if not (_is_real(uniform_density) and 0 < uniform_density <= 1):
+        raise Refusal(
+            f"`uniform_density` {_show(uniform_density)} does not fit: a number above 0, at most 1, is needed"
+        )
+    equal = dict.fromkeys(BLOCKS, uniform_density)
+    actor = specify(n_inputs, n_outputs, budget, densities=equal)
+    return actor, specify(n_inputs, 1, budget, densities=equal | dict.fromkeys(("yx", "yh", "yy"), 1.0))
+
+
+def specify_dense(n_inputs: int, n_outputs: int, budget: int) -> tuple[NetworkSpecification, NetworkSpecification]:
+    """Find an actor and a critic without an empty position.
+
+    :raises Refusal: one line that names what cannot be met and what would fit
+    """
+    return specify_uniform(n_inputs, n_outputs, budget, uniform_density=1.0)
 
 
 def _specify_from_densities(

@@ -9,7 +9,8 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agents.ppo.sequence_ppo import SequencePPO
-from policies.lstm_policy import LstmPolicy, run_lstm
+from policies.gated_policy import run_cell
+from policies.lstm_policy import LstmPolicy
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 
 N_STEPS, N_ENVS, TIME_LIMIT = 40, 4, 17
@@ -130,4 +131,4 @@ def test_lstm_with_resets_equals_stepping() -> None:
         keep = (1 - start).view(1, 4, 1)
         out, (h, c) = lstm(x[None], (h * keep, c * keep))
         expected.append(out)
-    torch.testing.assert_close(run_lstm(lstm, inputs, first, episode_starts), torch.cat(expected))
+    torch.testing.assert_close(run_cell(lstm, inputs, first, episode_starts), torch.cat(expected))

@@ -9,10 +9,10 @@ from data_files import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from policies.lstm_policy import LstmSpecification
 from policies.network.architectures import (
     ARCHITECTURES,
     ActorCriticSpecification,
-    LstmSpecification,
     format_table,
     oversize_warning,
     specify_architecture,
