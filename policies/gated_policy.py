@@ -15,6 +15,7 @@ from policies.network.architectures import ActorCriticSpecification
 from policies.network.specification import BlockSpecification, positive_integer
 from policies.refusal import Refusal
 from policies.sequence_policy import Pair, SequencePolicy, widened
+from policies.step_graph import StepGraph, array
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,11 @@ class GatedPolicy(SequencePolicy):
     def with_noise(self, pair: Pair, noise: Tensor) -> Pair:
         """Return the pair with another last deviation; see `SequencePolicy`."""
         return torch.cat([pair[0][..., : self.actor.hidden_size], noise[None]], dim=-1), pair[1]
+
+    def export_head(self, graph: StepGraph, hidden: str, outputs: str) -> None:
+        """Add the actor's linear head to an exported step."""
+        head = {"head weights": array(self.action_net.weight).T, "head bias": array(self.action_net.bias)}
+        graph.add("Gemm", [hidden, *(graph.constant(name, values) for name, values in head.items())], outputs)
 
     def _outputs(self, latent: Tensor) -> Tensor:
         return self.action_net(self.mlp_extractor.forward_actor(latent))

@@ -3,9 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
 
 from policies.gated_policy import GatedPolicy, GatedSpecification
+from policies.sequence_policy import Pair
+from policies.step_graph import StepGraph, array
 
 
 @dataclass(frozen=True)
@@ -26,3 +30,29 @@ class LstmPolicy(GatedPolicy):
 
     actor: nn.LSTM
     critic: nn.LSTM
+
+    def exported_state(self, pair: Pair) -> Tensor:
+        """Return the state [h; c], (B, 2 n_h); see `SequencePolicy.exported_state`."""
+        return torch.cat(self.cell_state(pair), dim=2)[0]
+
+    def export_step(self, graph: StepGraph, inputs: str, carried: str, outputs: str) -> None:
+        """Add one step of PyTorch's LSTM and the linear head; see `SequencePolicy.export_step`."""
+        size = self.actor.hidden_size
+        tensors = {name: array(tensor) for name, tensor in self.actor.named_parameters()}
+        # PyTorch has the gates in the order input, forget, cell, output; here the three sigmoids lie side by side.
+        order = np.arange(4 * size).reshape(4, size)[[0, 1, 3, 2]].ravel()
+        h, c = graph.split(carried, [size, size], ["h", "c"])
+        everything = graph.add("Concat", [inputs, h], "inputs and h", axis=1)
+        weights = np.concatenate([tensors["weight_ih_l0"], tensors["weight_hh_l0"]], axis=1)[order]
+        biases = (tensors["bias_ih_l0"] + tensors["bias_hh_l0"])[order]
+        constants = [graph.constant("weights", weights.T), graph.constant("biases", biases)]
+        sums = graph.add("Gemm", [everything, *constants], "gate sums")
+        gates, cell = graph.split(sums, [3 * size, size], ["sigmoid sums", "cell sums"])
+        gates = graph.add("Sigmoid", [gates], "gates")
+        cell = graph.add("Tanh", [cell], "cell")
+        i, f, o = graph.split(gates, [size] * 3, ["input gate", "forget gate", "output gate"])
+        kept, added = graph.add("Mul", [f, c], "kept"), graph.add("Mul", [i, cell], "added")
+        c = graph.add("Add", [kept, added], "next c")
+        h = graph.add("Mul", [o, graph.add("Tanh", [c], "bounded c")], "next h")
+        graph.add("Concat", [h, c], "next_state", axis=1)
+        self.export_head(graph, h, outputs)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -16,15 +15,13 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.building import load_agent, specification_of
 from agents.configuration import TrainingConfiguration
+from agents.export.graph import policy_model
 from agents.export.onnx_policy import PolicyMetadata, load_onnx
-from agents.export.policy_graph import policy_model
 from agents.runs.folder import RunFolder, Which
 from agents.runs.normalization import ObservationNormalization
 from envs.vectorized.make import make_vec_env, with_split
-from policies.lstm_policy import LstmPolicy
 from policies.refusal import Refusal
-from policies.sequence_policy import Pair, SequencePolicy
-from policies.varied_sparsity_policy import VariedSparsityPolicy
+from policies.sequence_policy import SequencePolicy
 
 SUFFIX = ".onnx"
 
@@ -120,7 +117,7 @@ def compare(
         assert isinstance(observations, np.ndarray)
         seen = observations if normalization is None else normalization(observations)
         actions, _ = policy.predict(seen, (pair[0].numpy(), pair[1].numpy()), starts, deterministic=True)
-        from_policy_state = step(observations, _state_in_file(policy, pair), starts)
+        from_policy_state = step(observations, policy.exported_state(pair).numpy(), starts)
         from_own_state = step(observations, running_state, starts)
         with torch.no_grad():
             outputs, pair = policy.step_actor(torch.from_numpy(seen), pair, torch.from_numpy(starts))
@@ -129,18 +126,11 @@ def compare(
         one_step = _worst(
             one_step,
             _difference(from_policy_state[compared], expected),
-            _difference(from_policy_state[2], _state_in_file(policy, pair)),
+            _difference(from_policy_state[2], policy.exported_state(pair).numpy()),
         )
         running = _worst(running, _difference(from_own_state[compared], expected))
         observations, _, starts, _ = environments.step(actions)
     return Differences(one_step, running)
-
-
-def _state_in_file(policy: SequencePolicy, pair: Pair) -> np.ndarray:
-    """Return the actor's state as an exported policy carries it."""
-    if isinstance(policy, LstmPolicy):
-        return torch.cat([part[0, :, : policy.actor.hidden_size] for part in pair], dim=1).numpy()
-    return pair[0][0, :, : cast(VariedSparsityPolicy, policy).actor.state_size].numpy()
 
 
 def _worst(*differences: float) -> float:

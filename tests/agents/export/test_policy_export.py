@@ -17,8 +17,8 @@ from agents.building import load_agent, policy_recipe, specification_of
 from agents.configuration import TrainingConfiguration, configure
 from agents.export import export as policy_export
 from agents.export.export import UnfaithfulExport, compare, export_policy, step_microseconds
+from agents.export.graph import policy_model
 from agents.export.onnx_policy import OnnxPolicy, PolicyMetadata, load_onnx, read_policy
-from agents.export.policy_graph import policy_model
 from agents.monitoring.callbacks import current_normalization
 from agents.runs.folder import RunFolder
 from agents.runs.normalization import ObservationNormalization
