@@ -18,7 +18,7 @@ from agents.runs.folder import RunFolder, SavedPolicy
 from agents.runs.normalization import ObservationNormalization
 from envs.vectorized.state_tree import StateTree
 from policies.network.specification import BLOCKS
-from policies.varied_sparsity_policy import VariedSparsityPolicy
+from policies.recurrent.layer import SparseRecurrentLayer
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def _rank(evaluation: Evaluation) -> float:
 
 
 class NetworkCallback(BaseCallback):
-    """Logs what the sparse actor looks like and how alive it is; does nothing for an LSTM.
+    """Logs what a sparse actor looks like and how alive it is; does nothing for networks of another kind.
 
     :param every: environment steps between the figures that take time, spectral radius and silent units
     """
@@ -205,15 +205,16 @@ class NetworkCallback(BaseCallback):
         self._due, self._shown = tree.whole("due"), tree.flag("shown")
 
     def _on_training_start(self) -> None:
-        if self._shown or not isinstance(self.model.policy, VariedSparsityPolicy):
+        policy = self.model.policy
+        if self._shown or not isinstance(policy.actor, SparseRecurrentLayer):
             return
         self._shown = True
-        specification = self.model.policy.specification.actor
+        specification = policy.actor.specification
         self.logger.record("network/hidden_proportion", specification.hidden_proportion)
         for block in BLOCKS:
             self.logger.record(f"network/weights/{block}", specification.weights[block])
         for name in ("actor", "critic"):
-            picture = pattern_picture(getattr(self.model.policy, name), name)
+            picture = pattern_picture(getattr(policy, name), name)
             self.logger.record(f"network/pattern/{name}", Figure(picture, close=False), exclude=("csv", "stdout"))
         self.logger.dump(self.num_timesteps)
 
@@ -221,10 +222,10 @@ class NetworkCallback(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
-        policy = self.model.policy
-        if isinstance(policy, VariedSparsityPolicy) and self.num_timesteps >= self._due:
-            self.logger.record("network/silent_units", silent_units(policy.actor, self.locals["rollout_buffer"]))
-            self.logger.record("network/spectral_radius", spectral_radius(block_matrix(policy.actor, "hh")))
+        actor = self.model.policy.actor
+        if isinstance(actor, SparseRecurrentLayer) and self.num_timesteps >= self._due:
+            self.logger.record("network/silent_units", silent_units(actor, self.locals["rollout_buffer"]))
+            self.logger.record("network/spectral_radius", spectral_radius(block_matrix(actor, "hh")))
             self._due = self.num_timesteps + self.every
 
 
