@@ -120,8 +120,9 @@ def rows(run: Path) -> list[dict[str, str]]:
 def scalars(run: Path) -> dict[str, list[tuple[int, str]]]:
     events = EventAccumulator(str(run), size_guidance={"scalars": 0})
     events.Reload()
+    # Of the files that one process began within a second, TensorBoard reads the tenth before the ninth.
     return {
-        tag: [(event.step, repr(event.value)) for event in events.Scalars(tag)]
+        tag: [(event.step, repr(event.value)) for event in sorted(events.Scalars(tag), key=lambda e: e.wall_time)]
         for tag in events.Tags()["scalars"]
         if tag not in TIMING
     }
