@@ -93,6 +93,17 @@ _ALL = (
         is_baseline=True,
         note="The critic has the actor's hidden size, as sb3-contrib builds it.",
     ),
+    Architecture(
+        name="gru",
+        title="GRU",
+        summary="PyTorch's GRU of the largest hidden size that fits",
+        colour="#3a8f6b",
+        policy="policies.gru_policy:GruPolicy",
+        specification="policies.gru_policy:GruSpecification",
+        specify="policies.gru_policy:GruSpecification.largest",
+        is_baseline=True,
+        note="The critic has the actor's hidden size, as with lstm.",
+    ),
 )
 ARCHITECTURES: Mapping[str, Architecture] = {architecture.name: architecture for architecture in _ALL}
 """Name -> architecture, in the order of help and reports."""

@@ -41,7 +41,7 @@ def make_run(folder: Path, env: str, architecture: str = "varied", **options: ob
     )
     run = RunFolder.create(configuration, architecture)
     run.write_configuration(configuration)
-    policy = stirred(untrained(configuration), 0.1 if architecture == "lstm" else 0.03)
+    policy = stirred(untrained(configuration), 0.1 if architecture in ("lstm", "gru") else 0.03)
     network = specification_of(configuration, policy.observation_space, policy.action_space)
     run.write_json("network.json", network.to_dict())
     for which in ("best", "final"):
@@ -153,7 +153,7 @@ def test_rows_of_a_batch_are_independent() -> None:
             np.testing.assert_allclose(a[0], b[row], atol=1e-6)
 
 
-@pytest.mark.parametrize("architecture", ["varied", "lstm"])
+@pytest.mark.parametrize("architecture", ["varied", "lstm", "gru"])
 def test_an_episode_starts_from_zeros_whatever_the_state_held(architecture: str, tmp_path: Path) -> None:
     run = make_run(tmp_path, "CartPole-v1", architecture)
     exported = load_onnx(export_policy(run).path)

@@ -174,8 +174,9 @@ def test_interrupted_equals_uninterrupted(task: dict[str, Any], anomaly: Path, t
 
 
 @pytest.mark.slow
-def test_lstm_and_several_interruptions(tmp_path: Path) -> None:
-    task = ANOMALY | {"architecture": "lstm"}
+@pytest.mark.parametrize("architecture", ["lstm", "gru"])
+def test_gated_cells_and_several_interruptions(architecture: str, tmp_path: Path) -> None:
+    task = ANOMALY | {"architecture": architecture}
     whole = train(configured(task, tmp_path, "whole"))
     run = whole.path.with_name("stopped")
     with pytest.raises(Interrupted):
