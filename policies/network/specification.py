@@ -253,26 +253,14 @@ def specify_critic(n_inputs: int, budget: int, *, hidden_proportion: float) -> N
 
 
 def specify_varied(
-    n_inputs: int,
-    n_outputs: int,
-    budget: int,
-    *,
-    hidden_proportion: float | None = None,
-    hidden_size: int | None = None,
-    densities: Mapping[str, float] | None = None,
+    n_inputs: int, n_outputs: int, budget: int, **options: Any
 ) -> tuple[NetworkSpecification, NetworkSpecification]:
     """Find an actor by `specify`, and a critic of its hidden proportion, whatever decided that, by `specify_critic`.
 
+    :param options: of `specify`
     :raises Refusal: as these do
     """
-    actor = specify(
-        n_inputs,
-        n_outputs,
-        budget,
-        hidden_proportion=hidden_proportion,
-        hidden_size=hidden_size,
-        densities=densities,
-    )
+    actor = specify(n_inputs, n_outputs, budget, **options)
     return actor, specify_critic(n_inputs, budget, hidden_proportion=actor.hidden_proportion)
 
 
