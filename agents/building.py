@@ -10,11 +10,9 @@ from agents.configuration import TrainingConfiguration
 from agents.runs.folder import RunFolder, Which
 from agents.runs.normalization import ObservationNormalization
 from envs.lookup import environment_spaces
-from policies.lstm_policy import LstmPolicy
-from policies.network.architectures import ActorCriticSpecification, LstmSpecification, specify_architecture
+from policies.network.architectures import ARCHITECTURES, ActorCriticSpecification, specify_architecture
 from policies.refusal import Refusal
 from policies.sequence_policy import SequencePolicy, network_sizes
-from policies.varied_sparsity_policy import VariedSparsityPolicy
 
 
 def specification_of(
@@ -25,16 +23,7 @@ def specification_of(
     :raises Refusal: if the spaces are not supported or the specification cannot be met
     """
     n_inputs, n_outputs = network_sizes(observation_space, action_space)
-    return specify_architecture(
-        configuration.architecture,
-        n_inputs,
-        n_outputs,
-        configuration.budget,
-        hidden_proportion=configuration.hidden_proportion,
-        hidden_size=configuration.hidden_size,
-        densities=configuration.densities or None,
-        uniform_density=configuration.uniform_density,
-    )
+    return specify_architecture(n_inputs=n_inputs, n_outputs=n_outputs, **_network(configuration))
 
 
 def policy_recipe(
@@ -47,19 +36,25 @@ def policy_recipe(
         "noise_correlation": configuration.noise_correlation,
         "optimizer_kwargs": {"eps": 1e-5, "fused": True},
     }
-    if isinstance(specification.actor, LstmSpecification):
-        return LstmPolicy, {"net_arch": [], "lstm_hidden_size": specification.actor.n_hidden, **common}
-    return VariedSparsityPolicy, {
+    settings = {
+        **_network(configuration),
+        "activation": configuration.activation,
+        "initialization": configuration.init,
+        "network_seed": configuration.seed,
+    }
+    policy_class = ARCHITECTURES[specification.architecture].policy_class
+    return policy_class, policy_class.options_of(specification, settings) | common
+
+
+def _network(configuration: TrainingConfiguration) -> dict[str, Any]:
+    """Return what a configuration says of its networks, as `specify_architecture` calls it."""
+    return {
         "architecture": configuration.architecture,
         "budget": configuration.budget,
         "hidden_proportion": configuration.hidden_proportion,
         "hidden_size": configuration.hidden_size,
         "densities": configuration.densities or None,
         "uniform_density": configuration.uniform_density,
-        "activation": configuration.activation,
-        "initialization": configuration.init,
-        "network_seed": configuration.seed,
-        **common,
     }
 
 

@@ -12,11 +12,9 @@ import yaml
 
 from envs.presets import Preset, preset_for
 from envs.task import with_reward
+from policies.network.architectures import ARCHITECTURES
 from policies.network.specification import BLOCKS
 from policies.refusal import Refusal
-
-Architecture = Literal["varied", "uniform", "dense", "lstm"]
-ARCHITECTURES: tuple[str, ...] = typing.get_args(Architecture)
 
 
 def _option(help_text: str, **metadata: Any) -> Any:
@@ -38,7 +36,11 @@ class TrainingConfiguration:
     env_arguments: Mapping[str, Any] = _option(
         "argument of the environment; repeatable", flag="--env-arg", metavar="NAME=VALUE", default_factory=dict
     )
-    architecture: Architecture = _option("kind of network", choices=ARCHITECTURES, default="varied")
+    architecture: str = _option(
+        "kind of network: " + "; ".join(f"{entry.name}: {entry.summary}" for entry in ARCHITECTURES.values()),
+        choices=tuple(ARCHITECTURES),
+        default="varied",
+    )
     hidden_proportion: float | None = _option(
         "share of the weights that lie in the hidden-to-hidden block, between 0 and 1 (default 0.5)", default=None
     )
@@ -51,8 +53,8 @@ class TrainingConfiguration:
         default_factory=dict,
     )
     uniform_density: float | None = _option("density of every block under uniform (default 0.2)", default=None)
-    init: str = _option("initial weights: scaled, scaled:GAIN or normal:STD; not for lstm")
-    activation: str = _option("activation of the hidden units; not for lstm", choices=("relu", "tanh"))
+    init: str = _option("initial weights of a network of six blocks: scaled, scaled:GAIN or normal:STD")
+    activation: str = _option("activation of the hidden units of a network of six blocks", choices=("relu", "tanh"))
     reward: str = _option(
         "reward trained on; evaluation reports the registered one", choices=("registered", "corrected")
     )

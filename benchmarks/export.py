@@ -16,8 +16,8 @@ from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 
 from agents.export.export import step_microseconds
+from agents.export.graph import policy_model
 from agents.export.onnx_policy import OnnxPolicy, PolicyMetadata, read_policy
-from agents.export.policy_graph import policy_model
 from agents.runs.normalization import ObservationNormalization
 from benchmarks.harness import alternate, describe, machine, markdown_table, median_ratio, write_result, write_section
 from benchmarks.inference import BUDGET, LSTM, N_INPUTS, N_OUTPUTS, PROPORTION, predictions

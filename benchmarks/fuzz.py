@@ -58,6 +58,7 @@ from benchmarks.harness import FOLDER, RESULTS, describe, machine, markdown_tabl
 from envs.lookup import environment_spaces
 from envs.random_anomaly.digits import load_digit_images
 from envs.task import task_of
+from policies.network.architectures import ARCHITECTURES
 from policies.refusal import Refusal
 
 LIMIT_SECONDS = 60
@@ -352,7 +353,7 @@ def npz_input(generator: random.Random, workshop: Workshop) -> bytes:
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "--env": ("CartPole-v1", "Pendulum-v1", "Taxi-v4", "RandomAnomaly-v0", "nowhere:CartPole-v1", "Blackjack-v1"),
     "--env-arg": ("max_episode_steps=5", "colour=red", "image_size=12", "sequence_length=3", "kinds=none", "a=[[[["),
-    "--architecture": ("varied", "uniform", "dense", "lstm", "sparse"),
+    "--architecture": (*ARCHITECTURES, "sparse"),
     "--hidden-proportion": ("0.5", "0", "1", "0.999999", "1e-9"),
     "--budget": ("300", "1", "5000", "100000000000"),
     "--hidden-size": ("5", "0", "100000000"),
@@ -422,7 +423,6 @@ EVALUATE_OPTIONS: Mapping[str, tuple[str, ...]] = {
 EXPORT_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "--output": ("policy.onnx", "/proc/nowhere/policy.onnx", "file/policy.onnx", "."),
     "--which": ("best", "final", "worst"),
-    "--format": ("onnx", "torchscript", "pickle"),
     "--bogus": ("1",),
 }
 
@@ -795,7 +795,7 @@ def make_runs(folder: Path) -> Path:
     runs.mkdir()
     for name in RUNS:
         train(run_configuration(name, folder / "logs")).path.rename(runs / name)
-    export_policy(runs / "cartpole", str(runs / "policy.onnx"), "best", "onnx")
+    export_policy(runs / "cartpole", runs / "policy.onnx", "best")
     make_dataset(runs)
     return runs
 

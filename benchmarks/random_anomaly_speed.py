@@ -15,9 +15,9 @@ from agents.training import build_algorithm, plan_training, torch_threads, train
 from benchmarks.harness import alternate, describe, machine, markdown_table, write_result, write_section
 from benchmarks.training import steps_per_second
 from envs.vectorized.make import make_vec_env
+from policies.network.architectures import ARCHITECTURES
 
 ENV = "RandomAnomaly-v0"
-ARCHITECTURES = ("varied", "uniform", "dense", "lstm")
 
 
 def environment_alone(n_envs: int, episodes: int) -> Callable[[], float]:

@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +16,9 @@ from torch.distributions import Categorical, Normal
 from torch.nn import Parameter
 from torch.nn.functional import pad
 
+from policies.network.architectures import ActorCriticSpecification
 from policies.refusal import Refusal
+from policies.step_graph import StepGraph
 
 Pair = tuple[Tensor, Tensor]
 """A network's state as sb3-contrib carries it: h and c, each (1, B, state width)."""
@@ -71,6 +74,16 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         self.lstm_actor = StateShape(num_layers=1, hidden_size=width)
         self.lstm_hidden_state_shape = (1, 1, width)
 
+    @classmethod
+    @abstractmethod
+    def options_of(cls, specification: ActorCriticSpecification, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the constructor's options that build two networks.
+
+        :param specification: of the networks
+        :param settings: what it was found from, as `specify_architecture` calls it, and `activation`,
+            `initialization` and `network_seed` as `VariedSparsityPolicy` does; what a network has no use for is left
+        """
+
     @abstractmethod
     def step_actor(self, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
         """Run the actor over one step.
@@ -115,6 +128,22 @@ class SequencePolicy(RecurrentActorCriticPolicy):
     @abstractmethod
     def with_noise(self, pair: Pair, noise: Tensor) -> Pair:
         """Return the actor's state pair with another last deviation."""
+
+    @abstractmethod
+    def exported_state(self, pair: Pair) -> Tensor:
+        """Return the actor's state as an exported policy carries it, (B, `state_size` of the specification).
+
+        The deviation of exploration noise is no part of it: exported actions are the deterministic ones.
+        """
+
+    @abstractmethod
+    def export_step(self, graph: StepGraph, inputs: str, carried: str, outputs: str) -> None:
+        """Add one step of the actor to a graph, with a value "next_state" laid out as `exported_state`.
+
+        :param inputs: what the network reads, (B, n_x) float32
+        :param carried: the state before the step, zeroed where an episode starts
+        :param outputs: name to give the parameters of the action distribution, (B, n_y)
+        """
 
     def evaluate_sequences(
         self, observations: Tensor, actions: Tensor, states: RNNStates, episode_starts: Tensor

@@ -1,8 +1,10 @@
 """The actor-critic policy whose actor and critic are sparse recurrent networks, for sb3-contrib's RecurrentPPO."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
@@ -10,10 +12,14 @@ from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from policies.network.architectures import specify_architecture
-from policies.network.specification import NetworkSpecification
+from policies.network.architectures import ActorCriticSpecification, specify_architecture
+from policies.network.specification import BLOCKS, NetworkSpecification
+from policies.recurrent.block_matrix import BlockMatrix
 from policies.recurrent.layer import SparseRecurrentLayer, forward_together
 from policies.sequence_policy import Pair, SequencePolicy, network_sizes, widened
+from policies.step_graph import SparseRows, StepGraph, array
+
+_SOURCES, _TARGETS = "xhy", "hy"
 
 
 class VariedSparsityPolicy(SequencePolicy):
@@ -120,6 +126,11 @@ class VariedSparsityPolicy(SequencePolicy):
         self.set_state_width(self.state_width)
         self.optimizer = optimizer_class(self.parameters(), **({"lr": lr_schedule(1)} | self.optimizer_kwargs))
 
+    @classmethod
+    def options_of(cls, specification: ActorCriticSpecification, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings, from which the constructor finds the networks again; see `SequencePolicy.options_of`."""
+        return dict(settings)
+
     def _build(self, lr_schedule: Schedule) -> None:
         """Make the only parameter besides the networks: there is no feature extractor and no head to build."""
         if isinstance(self.action_dist, DiagGaussianDistribution):
@@ -174,3 +185,65 @@ class VariedSparsityPolicy(SequencePolicy):
     ) -> tuple[Tensor, Pair]:
         state = layer.step(observations.float(), pair[0][0, :, : layer.state_size], episode_starts)
         return layer.outputs(state), (widened(state, self.state_width), pair[1])
+
+    def exported_state(self, pair: Pair) -> Tensor:
+        """Return the state [h; y], (B, n_h + n_y); see `SequencePolicy.exported_state`."""
+        return pair[0][0, :, : self.actor.state_size]
+
+    def export_step(self, graph: StepGraph, inputs: str, carried: str, outputs: str) -> None:
+        """Add one step of the block map: h' = act(W_hx x + W_hh h + W_hy y + b_h), y' = W_yx x + W_yh h + W_yy y + b_y.
+
+        Blocks that are full matrices in the file are multiplied in one Gemm, both targets together if their full blocks
+        read the same sources; the weights of the other blocks are gathered.
+        """
+        layer = self.actor
+        shapes = {block: layer.specification.shape(block) for block in BLOCKS}
+        full = {}
+        for target in _TARGETS:
+            row = {source: target + source for source in _SOURCES}
+            blocks = {source: (math.prod(shapes[block]), len(layer.weights[block])) for source, block in row.items()}
+            full[target] = "".join(graph.full_blocks(blocks))
+        sources = {"xhy": graph.add("Concat", [inputs, carried], "x, h, y", axis=1), "x": inputs}
+        if set(full.values()) != {"xhy"}:
+            sources["h"], sources["y"] = graph.split(carried, [shapes["hh"][1], shapes["hy"][1]], ["h", "y"])
+        if full["h"] == full["y"]:
+            sums = _sums(graph, layer, _TARGETS, full["h"], sources, "sums")
+            graph.split(sums, [shapes["hh"][0], shapes["yh"][0]], ["sums of h", outputs])
+        else:
+            _sums(graph, layer, "h", full["h"], sources, "sums of h")
+            _sums(graph, layer, "y", full["y"], sources, outputs)
+        hidden = graph.add({"relu": "Relu", "tanh": "Tanh"}[layer.activation], ["sums of h"], "next h")
+        graph.add("Concat", [hidden, outputs], "next_state", axis=1)
+
+
+def _sums(
+    graph: StepGraph, layer: SparseRecurrentLayer, targets: str, full: str, sources: dict[str, str], name: str
+) -> str:
+    """Add the weighted sums of x, h and y and the bias, for the rows of some targets; returns `name`.
+
+    :param full: the sources whose blocks are full matrices in the file
+    """
+    weights = _weights_of(layer, targets)
+    widths = [layer.specification.shape("h" + source)[1] for source in _SOURCES]
+    in_full = np.repeat([source in full for source in _SOURCES], widths)
+    first_row = 0 if "h" in targets else layer.n_hidden
+    sums = graph.constant(f"{name}: bias", array(layer.bias)[first_row : first_row + weights.n_rows])
+    if full:
+        if full not in sources:
+            sources[full] = graph.add("Concat", [sources[source] for source in full], ", ".join(full), axis=1)
+        matrix = graph.constant(f"{name}: weights", weights.dense(in_full).T)
+        output = name if in_full.all() else f"{name}: full blocks"
+        sums = graph.add("Gemm", [sources[full], matrix, sums], output)
+    if not in_full.all():
+        gathered = graph.sparse_product(f"{name}: other blocks", weights.select(~in_full), sources["xhy"])
+        sums = graph.add("Add", [sums, gathered], name)
+    return sums
+
+
+def _weights_of(layer: SparseRecurrentLayer, targets: str) -> SparseRows:
+    """Return the weights that lead to some targets, "h", "y" or "hy"; the columns are those of [x, h, y]."""
+    shapes = {block: layer.specification.shape(block) for block in BLOCKS}
+    patterns = {block: layer.positions(block).cpu().numpy() for block in BLOCKS}
+    pattern = BlockMatrix([[target + source for source in _SOURCES] for target in targets], shapes, patterns)
+    values = np.concatenate([array(layer.weights[block]) for block in pattern.blocks])
+    return SparseRows(pattern.shape[0], pattern.rows, pattern.columns, values)

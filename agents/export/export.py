@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -16,20 +15,16 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.building import load_agent, specification_of
 from agents.configuration import TrainingConfiguration
+from agents.export.graph import policy_model
 from agents.export.onnx_policy import PolicyMetadata, load_onnx
-from agents.export.policy_graph import policy_model
-from agents.export.torchscript_policy import load_torchscript, save_torchscript
 from agents.runs.folder import RunFolder, Which
 from agents.runs.normalization import ObservationNormalization
 from envs.task import with_split
 from envs.vectorized.make import make_vec_env
-from policies.lstm_policy import LstmPolicy
 from policies.refusal import Refusal
-from policies.sequence_policy import Pair, SequencePolicy
-from policies.varied_sparsity_policy import VariedSparsityPolicy
+from policies.sequence_policy import SequencePolicy
 
-Format = Literal["onnx", "torchscript"]
-SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt"}
+SUFFIX = ".onnx"
 
 Step = Callable[[np.ndarray, np.ndarray | None, np.ndarray | None], tuple[np.ndarray, np.ndarray, np.ndarray]]
 """observations, state, episode starts -> actions, means or logits, next state; see `OnnxPolicy.step`."""
@@ -73,19 +68,16 @@ class Export:
     """of a step of one environment, median"""
 
 
-def export_policy(
-    run: str | Path, output: str | Path | None = None, which: Which = "best", form: Format = "onnx"
-) -> Export:
+def export_policy(run: str | Path, output: str | Path | None = None, which: Which = "best") -> Export:
     """Write a run's policy as one self-contained file, check it against the policy, and time it.
 
-    :param output: the file; by default `policy.onnx` or `policy.pt` in the run folder
+    :param output: the file; by default `policy.onnx` in the run folder
     :param which: best/ or final/ of the run folder
-    :param form: "onnx", or "torchscript" for libtorch, which PyTorch has deprecated
     :raises Refusal: if the folder is no run, a file in it is damaged, or the output cannot be written
     :raises UnfaithfulExport: if the file does not act as the policy does; it is not kept then
     """
     policy, normalization, configuration = load_agent(run, which)
-    output = _check_output(Path(run) / f"policy{SUFFIXES[form]}" if output is None else Path(output), form)
+    output = _check_output(Path(run) / f"policy{SUFFIX}" if output is None else Path(output))
     metadata = PolicyMetadata(
         env=configuration.env,
         env_arguments=configuration.env_arguments,
@@ -93,16 +85,11 @@ def export_policy(
         versions={name: version(name) for name in PACKAGES},
         evaluation=RunFolder.open(run).read_figures(which),
     )
-    properties = metadata.to_properties()
     environments = _environments(configuration)
     temporary = output.with_name(f".{output.name}.tmp")
     try:
-        if form == "onnx":
-            temporary.write_bytes(policy_model(policy, normalization, metadata).SerializeToString())
-            step: Step = load_onnx(temporary).step
-        else:
-            save_torchscript(policy, normalization, properties, temporary)
-            step = load_torchscript(temporary)
+        temporary.write_bytes(policy_model(policy, normalization, metadata).SerializeToString())
+        step = load_onnx(temporary).step
         differences = compare(step, policy, normalization, environments)
         if not differences.one_step <= TOLERANCE:
             raise UnfaithfulExport(
@@ -131,7 +118,7 @@ def compare(
         assert isinstance(observations, np.ndarray)
         seen = observations if normalization is None else normalization(observations)
         actions, _ = policy.predict(seen, (pair[0].numpy(), pair[1].numpy()), starts, deterministic=True)
-        from_policy_state = step(observations, _state_in_file(policy, pair), starts)
+        from_policy_state = step(observations, policy.exported_state(pair).numpy(), starts)
         from_own_state = step(observations, running_state, starts)
         with torch.no_grad():
             outputs, pair = policy.step_actor(torch.from_numpy(seen), pair, torch.from_numpy(starts))
@@ -140,18 +127,11 @@ def compare(
         one_step = _worst(
             one_step,
             _difference(from_policy_state[compared], expected),
-            _difference(from_policy_state[2], _state_in_file(policy, pair)),
+            _difference(from_policy_state[2], policy.exported_state(pair).numpy()),
         )
         running = _worst(running, _difference(from_own_state[compared], expected))
         observations, _, starts, _ = environments.step(actions)
     return Differences(one_step, running)
-
-
-def _state_in_file(policy: SequencePolicy, pair: Pair) -> np.ndarray:
-    """Return the actor's state as an exported policy carries it."""
-    if isinstance(policy, LstmPolicy):
-        return torch.cat([part[0, :, : policy.actor.hidden_size] for part in pair], dim=1).numpy()
-    return pair[0][0, :, : cast(VariedSparsityPolicy, policy).actor.state_size].numpy()
 
 
 def _worst(*differences: float) -> float:
@@ -185,13 +165,13 @@ def _environments(configuration: TrainingConfiguration) -> VecEnv:
     )
 
 
-def _check_output(output: Path, form: Format) -> Path:
+def _check_output(output: Path) -> Path:
     """Refuse a file that cannot be written, before anything is computed.
 
     :raises Refusal: one line that names the output
     """
-    if output.suffix != SUFFIXES[form]:
-        raise Refusal(f"`output` {output} does not fit: a name that ends in {SUFFIXES[form]} is needed")
+    if output.suffix != SUFFIX:
+        raise Refusal(f"`output` {output} does not fit: a name that ends in {SUFFIX} is needed")
     if not output.parent.is_dir():
         raise Refusal(f"`output` {output} does not fit: {output.parent} is no folder")
     if output.is_dir():

@@ -1,17 +1,39 @@
-"""An ONNX graph while it is being put together."""
+"""A policy as an ONNX graph, built node by node with onnx's own helpers.
 
-from typing import Any
+    observation (B, n_x), state (B, n), episode_start (B,)  →  action, mean or logits (B, n_y), next_state (B, n)
+
+What lies between, one step of the network, is added by the policy itself.
+"""
+
+from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 import onnx
+from gymnasium import spaces
 from numpy.typing import ArrayLike
 from onnx import helper, numpy_helper
 
+from agents.export.onnx_policy import IR_VERSION, OPSET, PolicyMetadata
+from agents.export.sparse_product import add_product, full_blocks
+from agents.runs.normalization import ObservationNormalization
+from policies.sequence_policy import SequencePolicy
+from policies.step_graph import SparseRows
+
+START_COLUMN = "start of row"
+"""Name of the episode starts as a column (B, 1)."""
+
+FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
+
 
 class GraphBuilder:
-    """Collects nodes and constants; every method returns the name of what it adds."""
+    """Collects nodes and constants; see `StepGraph`.
 
-    def __init__(self) -> None:
+    :param gather: False makes every block a full matrix, however few weights it has
+    """
+
+    def __init__(self, gather: bool = True) -> None:
+        self.gather = gather
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
@@ -30,3 +52,98 @@ class GraphBuilder:
         lengths = self.constant(f"sizes in {value}", np.array(sizes, np.int64))
         self.nodes.append(helper.make_node("Split", [value, lengths], outputs, name=f"split {value}", axis=1))
         return outputs
+
+    def full_blocks(self, blocks: Mapping[str, tuple[int, int]]) -> list[str]:
+        """Return which blocks are full matrices."""
+        return full_blocks(blocks) if self.gather else list(blocks)
+
+    def sparse_product(self, name: str, matrix: SparseRows, vectors: str) -> str:
+        """Add a matrix times every row of `vectors`."""
+        batch = self.add("Shape", [START_COLUMN], f"{name}: shape of the batch")
+        return add_product(self, name, matrix, vectors, batch)
+
+
+def policy_model(
+    policy: SequencePolicy,
+    normalization: ObservationNormalization | None,
+    metadata: PolicyMetadata,
+    *,
+    gather: bool = True,
+) -> onnx.ModelProto:
+    """Build the graph of a policy's actor, observation normalization inside, action bounds applied.
+
+    :param normalization: of the observations; None where the policy sees them as they are
+    :param metadata: written into the model
+    :param gather: False stores every block as a full matrix, however few weights it has
+    """
+    graph = GraphBuilder(gather)
+    inputs = "observation"
+    if normalization is not None:
+        inputs = _normalized(graph, inputs, normalization)
+    carried = _carried(graph)
+    discrete = isinstance(policy.action_space, spaces.Discrete)
+    parameters = "logits" if discrete else "mean"
+    policy.export_step(graph, inputs, carried, parameters)
+    actor = metadata.specification.actor
+    n_x, n_y, n = actor.n_inputs, actor.n_outputs, actor.state_size
+    if discrete:
+        action = helper.make_tensor_value_info("action", INT64, ["batch"])
+        graph.add("ArgMax", [parameters], "action", axis=1, keepdims=0)
+    else:
+        action = helper.make_tensor_value_info("action", FLOAT, ["batch", n_y])
+        _clipped(graph, parameters, cast(spaces.Box, policy.action_space))
+    model = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            "policy",
+            [
+                helper.make_tensor_value_info("observation", FLOAT, ["batch", n_x]),
+                helper.make_tensor_value_info("state", FLOAT, ["batch", n]),
+                helper.make_tensor_value_info("episode_start", FLOAT, ["batch"]),
+            ],
+            [
+                action,
+                helper.make_tensor_value_info(parameters, FLOAT, ["batch", n_y]),
+                helper.make_tensor_value_info("next_state", FLOAT, ["batch", n]),
+            ],
+            initializer=graph.constants,
+        ),
+        producer_name="varied-sparsity-rl",
+        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+    )
+    helper.set_model_props(model, metadata.to_properties())
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _normalized(graph: GraphBuilder, observation: str, normalization: ObservationNormalization) -> str:
+    scale = 1 / np.sqrt(normalization.variance + normalization.epsilon)
+    mean = normalization.mean.astype(np.float32)
+    # In float32 the subtraction is exact near the mean; what the mean lost in rounding is subtracted after it.
+    rest = (normalization.mean - mean) * scale
+    value = graph.add("Sub", [observation, graph.constant("mean of observations", mean)], "centred")
+    value = graph.add("Mul", [value, graph.constant("scale of observations", scale.astype(np.float32))], "scaled")
+    value = graph.add("Sub", [value, graph.constant("rest of the mean", rest.astype(np.float32))], "normalized")
+    limits = [
+        graph.constant(f"{name} of observations", np.float32(limit))
+        for name, limit in (("lowest", -normalization.clip), ("highest", normalization.clip))
+    ]
+    return graph.add("Clip", [value, *limits], "inputs")
+
+
+def _carried(graph: GraphBuilder) -> str:
+    """Zero the state where an episode starts, whatever it holds."""
+    starts = graph.add("Cast", ["episode_start"], "starts", to=onnx.TensorProto.BOOL)
+    column = graph.add("Unsqueeze", [starts, graph.constant("second axis", np.array([1], np.int64))], START_COLUMN)
+    return graph.add("Where", [column, graph.constant("zero", np.float32(0)), "state"], "carried")
+
+
+def _clipped(graph: GraphBuilder, outputs: str, space: spaces.Box) -> None:
+    low, high = space.low.astype(np.float32), space.high.astype(np.float32)
+    if (low == low[0]).all() and (high == high[0]).all():
+        bounds = [graph.constant("lowest action", low[0]), graph.constant("highest action", high[0])]
+        graph.add("Clip", [outputs, *bounds], "action")
+    else:
+        bounded = graph.add("Max", [outputs, graph.constant("lowest actions", low)], "bounded below")
+        graph.add("Min", [bounded, graph.constant("highest actions", high)], "action")

@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError
 
-from policies.network.architectures import ActorCriticSpecification, LstmSpecification
+from policies.network.architectures import ActorCriticSpecification
 from policies.refusal import Refusal
 
 FORMAT = "varied-sparsity-rl policy 1"
@@ -86,7 +86,7 @@ class PolicyMetadata:
 class OnnxPolicy:
     """An exported policy, ready to act. Make one with `load_onnx`.
 
-    Its state is one array (B, state_size): hidden units and outputs [h; y], or [h; c] of an LSTM.
+    Its state is one array (B, state_size), what its network carries from step to step: [h; y] of six blocks.
 
     :param model: a policy's graph, as `load_onnx` has checked it
     :param metadata: what the file says about itself
@@ -98,7 +98,7 @@ class OnnxPolicy:
         self.env_arguments = dict(metadata.env_arguments)
         actor = metadata.specification.actor
         self.n_inputs, self.n_outputs = actor.n_inputs, actor.n_outputs
-        self.state_size = state_size(metadata.specification)
+        self.state_size = actor.state_size
         self.session = onnxruntime.InferenceSession(model, session_options(), providers=["CPUExecutionProvider"])
         self.parameters = next(o.name for o in self.session.get_outputs() if o.name in ("mean", "logits"))
         self.discrete = self.parameters == "logits"
@@ -158,12 +158,6 @@ def session_options() -> onnxruntime.SessionOptions:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 4
     return options
-
-
-def state_size(specification: ActorCriticSpecification) -> int:
-    """Return the width of an exported policy's state: n_h + n_y, for an LSTM 2 n_h."""
-    actor = specification.actor
-    return 2 * actor.n_hidden if isinstance(actor, LstmSpecification) else actor.n_hidden + actor.n_outputs
 
 
 def load_onnx(path: str | Path) -> OnnxPolicy:
@@ -247,7 +241,7 @@ def _check_interface(graph: onnx.GraphProto, specification: ActorCriticSpecifica
     actor = specification.actor
     discrete = any(output.name == "logits" for output in graph.output)
     float32, int64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
-    state = (float32, (state_size(specification),))
+    state = (float32, (actor.state_size,))
     expected = {
         "observation": (float32, (actor.n_inputs,)),
         "state": state,

@@ -16,13 +16,12 @@ longest row.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from agents.export.graph import GraphBuilder
+from policies.step_graph import SparseRows, StepGraph
 
 GATHER_COST = 16
 """A gathered weight costs as much time as so many entries of a full matrix; in the file, as one and a half."""
@@ -43,29 +42,7 @@ def full_blocks(blocks: Mapping[str, tuple[int, int]]) -> list[str]:
     return [name for name, saving in savings.items() if saving <= 0]
 
 
-@dataclass(frozen=True)
-class SparseRows:
-    """Weights of a matrix in any order: rows and columns int64, values float32, all of one length."""
-
-    n_rows: int
-    rows: NDArray[np.int64]
-    columns: NDArray[np.int64]
-    values: NDArray[np.float32]
-
-    def dense(self, columns: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Return the chosen columns as a full matrix (n_rows, number of chosen columns)."""
-        chosen = self.select(columns)
-        matrix = np.zeros((self.n_rows, columns.sum()), np.float32)
-        matrix[chosen.rows, (np.cumsum(columns) - 1)[chosen.columns]] = chosen.values
-        return matrix
-
-    def select(self, columns: NDArray[np.bool_]) -> "SparseRows":
-        """Return the weights in the chosen columns; columns keep their numbers."""
-        kept = columns[self.columns]
-        return SparseRows(self.n_rows, self.rows[kept], self.columns[kept], self.values[kept])
-
-
-def add_product(graph: GraphBuilder, name: str, matrix: SparseRows, vectors: str, shape: str) -> str:
+def add_product(graph: StepGraph, name: str, matrix: SparseRows, vectors: str, shape: str) -> str:
     """Add nodes for the matrix times every row of `vectors`; returns the name of their output (B, n_rows).
 
     :param name: of the output; other nodes and constants are named after it
@@ -106,7 +83,7 @@ def add_product(graph: GraphBuilder, name: str, matrix: SparseRows, vectors: str
     return _gather(graph, name, graph.add("Concat", sums, f"{name}: sorted", axis=1), place, shape)
 
 
-def _gather(graph: GraphBuilder, name: str, vectors: str, columns: NDArray[np.int64], shape: str) -> str:
+def _gather(graph: StepGraph, name: str, vectors: str, columns: NDArray[np.int64], shape: str) -> str:
     """Add a gather of columns from every row of `vectors`.
 
     GatherElements wants indices for each row of the batch, but is a tight loop in onnxruntime, where Gather calls

@@ -16,7 +16,6 @@ from agents.ppo.sequence_buffer import SequenceRolloutBuffer
 from envs.vectorized.state_tree import StateTree
 from policies.network.specification import BLOCKS
 from policies.recurrent.layer import SparseRecurrentLayer
-from policies.varied_sparsity_policy import VariedSparsityPolicy
 
 _DENSE_EIGENVALUES = 300
 """Up to this size all eigenvalues of a matrix take less time than the iteration for one."""
@@ -92,7 +91,7 @@ def pattern_picture(layer: SparseRecurrentLayer, title: str) -> Figure:
 
 
 class NetworkCallback(BaseCallback):
-    """Logs what the sparse actor looks like and how alive it is; does nothing for an LSTM.
+    """Logs what a sparse actor looks like and how alive it is; does nothing for networks of another kind.
 
     :param every: environment steps between the figures that take time, spectral radius and silent units
     """
@@ -113,15 +112,16 @@ class NetworkCallback(BaseCallback):
         self._due, self._shown = tree.whole("due"), tree.flag("shown")
 
     def _on_training_start(self) -> None:
-        if self._shown or not isinstance(self.model.policy, VariedSparsityPolicy):
+        policy = self.model.policy
+        if self._shown or not isinstance(policy.actor, SparseRecurrentLayer):
             return
         self._shown = True
-        specification = self.model.policy.specification.actor
+        specification = policy.actor.specification
         self.logger.record("network/hidden_proportion", specification.hidden_proportion)
         for block in BLOCKS:
             self.logger.record(f"network/weights/{block}", specification.weights[block])
         for name in ("actor", "critic"):
-            picture = pattern_picture(getattr(self.model.policy, name), name)
+            picture = pattern_picture(getattr(policy, name), name)
             self.logger.record(f"network/pattern/{name}", LoggedFigure(picture, close=False), exclude=("csv", "stdout"))
         self.logger.dump(self.num_timesteps)
 
@@ -129,8 +129,8 @@ class NetworkCallback(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
-        policy = self.model.policy
-        if isinstance(policy, VariedSparsityPolicy) and self.num_timesteps >= self._due:
-            self.logger.record("network/silent_units", silent_units(policy.actor, self.locals["rollout_buffer"]))
-            self.logger.record("network/spectral_radius", spectral_radius(block_matrix(policy.actor, "hh")))
+        actor = self.model.policy.actor
+        if isinstance(actor, SparseRecurrentLayer) and self.num_timesteps >= self._due:
+            self.logger.record("network/silent_units", silent_units(actor, self.locals["rollout_buffer"]))
+            self.logger.record("network/spectral_radius", spectral_radius(block_matrix(actor, "hh")))
             self._due = self.num_timesteps + self.every

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agents.studies.findings import ARCHITECTURE_NAMES, Standing, number
+from agents.studies.findings import Standing, number
 from agents.studies.results import Result, by_configuration
 from agents.trained.intervals import bootstrap_interval
+from policies.network.architectures import ARCHITECTURES
 
-COLOURS = {"varied": "#20639b", "uniform": "#edae49", "dense": "#d1495b", "lstm": "#6b7280"}
 MARKERS = ("circle", "triangle-up", "square", "diamond", "cross", "star")
 SHADES = ("#c6dbef", "#9ecae1", "#6baed6", "#4292c6", "#2171b5", "#08519c", "#08306b")
-"""For curves of varied sparsity, light for a low hidden proportion."""
+"""For curves of an architecture whose hidden proportion is free, light for a low one."""
 PROPORTION_EDGES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
 MOST_CURVES = 8
 """Up to so many configurations each have a learning curve; more share curves by hidden proportion."""
@@ -86,18 +86,19 @@ def score_by_proportion(complete: Sequence[Result], label: str) -> Chart:
     panels = []
     for budget in _budgets(complete):
         series = []
-        for architecture in ARCHITECTURE_NAMES:
+        for architecture in ARCHITECTURES.values():
             for place, group in enumerate(groups):
-                runs = [r for r in complete if (r.budget, r.architecture, r.group) == (budget, architecture, group)]
+                runs = [
+                    r for r in complete if (r.budget, r.architecture, r.group) == (budget, architecture.name, group)
+                ]
                 if not runs:
                     continue
                 points = sorted(by_configuration(runs).values(), key=lambda own: own[0].hidden_proportion)
-                name = ARCHITECTURE_NAMES[architecture]
                 scores = [np.array([run.score for run in own]) for own in points]
                 series.append(
                     Series(
-                        name=name if group == "all" else f"{name} ({group})",
-                        colour=COLOURS[architecture],
+                        name=architecture.title if group == "all" else f"{architecture.title} ({group})",
+                        colour=architecture.colour,
                         x=tuple(own[0].hidden_proportion for own in points),
                         y=tuple(float(values.mean()) for values in scores),
                         low=tuple(float(values.min()) for values in scores),
@@ -141,20 +142,20 @@ def _curves(runs: Sequence[Result]) -> list[Series]:
     bundles: dict[str, list[Result]] = {}
     if len(configurations) <= MOST_CURVES:
         for name, own in configurations.items():
-            architecture = ARCHITECTURE_NAMES[own[0].architecture]
-            bundles[f"{architecture}, p = {own[0].hidden_proportion:.3g} ({name})"] = own
+            title = ARCHITECTURES[own[0].architecture].title
+            bundles[f"{title}, p = {own[0].hidden_proportion:.3g} ({name})"] = own
     else:
-        for run in sorted(runs, key=lambda run: (list(ARCHITECTURE_NAMES).index(run.architecture), _bin(run))):
-            name = ARCHITECTURE_NAMES[run.architecture]
-            if run.architecture == "varied":
+        for run in sorted(runs, key=lambda run: (list(ARCHITECTURES).index(run.architecture), _bin(run))):
+            name = ARCHITECTURES[run.architecture].title
+            if _is_free(run):
                 name += f", p {_bin_name(_bin(run))}"
             bundles.setdefault(name, []).append(run)
-    varied = [name for name, own in bundles.items() if own[0].architecture == "varied"]
-    varied.sort(key=lambda name: bundles[name][0].hidden_proportion)
+    free = [name for name, own in bundles.items() if _is_free(own[0])]
+    free.sort(key=lambda name: bundles[name][0].hidden_proportion)
     # Bins have the same shade in every panel; single configurations share the shades out among them.
     binned = len(configurations) > MOST_CURVES
-    places = {name: _bin(bundles[name][0]) if binned else place for place, name in enumerate(varied)}
-    last = len(PROPORTION_EDGES) - 2 if binned else max(len(varied) - 1, 1)
+    places = {name: _bin(bundles[name][0]) if binned else place for place, name in enumerate(free)}
+    last = len(PROPORTION_EDGES) - 2 if binned else max(len(free) - 1, 1)
     series = []
     for name, own in bundles.items():
         curves = [dict(run.curve) for run in own]
@@ -163,8 +164,8 @@ def _curves(runs: Sequence[Result]) -> list[Series]:
             continue
         scores = np.array([[curve[step] for step in steps] for curve in curves])
         intervals = [bootstrap_interval(scores[:, index]) for index in range(len(steps))]
-        colour = COLOURS[own[0].architecture]
-        if name in varied:
+        colour = ARCHITECTURES[own[0].architecture].colour
+        if name in free:
             colour = SHADES[round(places[name] * (len(SHADES) - 1) / last)]
         series.append(
             Series(
@@ -184,14 +185,14 @@ def _curves(runs: Sequence[Result]) -> list[Series]:
 def score_by_budget(found: Sequence[Standing], label: str) -> Chart:
     """Show the best configuration of each architecture at each budget."""
     series = []
-    for architecture, name in ARCHITECTURE_NAMES.items():
-        own = [standing for standing in found if standing.architecture == architecture]
+    for architecture in ARCHITECTURES.values():
+        own = [standing for standing in found if standing.architecture == architecture.name]
         if own:
             means = [standing.best_mean for standing in own]
             series.append(
                 Series(
-                    name=name,
-                    colour=COLOURS[architecture],
+                    name=architecture.title,
+                    colour=architecture.colour,
                     x=tuple(float(standing.budget) for standing in own),
                     y=tuple(mean.value for mean in means),
                     low=tuple((mean.interval or (mean.value,) * 2)[0] for mean in means),
@@ -215,7 +216,7 @@ def score_by_budget(found: Sequence[Standing], label: str) -> Chart:
 
 def heat_map(complete: Sequence[Result], label: str) -> HeatMap:
     """Show the mean score by hidden proportion and budget, over all networks of six blocks."""
-    runs = [result for result in complete if result.architecture != "lstm"]
+    runs = [result for result in complete if result.has_six_blocks]
     budgets = _budgets(runs)
     bins = sorted({_bin(run) for run in runs})
     values = np.full((len(budgets), len(bins)), np.nan)
@@ -239,6 +240,11 @@ def heat_map(complete: Sequence[Result], label: str) -> HeatMap:
 
 def _budgets(results: Sequence[Result]) -> list[int]:
     return sorted({result.budget for result in results})
+
+
+def _is_free(run: Result) -> bool:
+    """Tell whether the hidden proportion of a run's architecture is free to be chosen."""
+    return "hidden_proportion" in ARCHITECTURES[run.architecture].options
 
 
 def _bin(run: Result) -> int:

@@ -17,10 +17,10 @@ from agents.studies.statistics import (
     size_features,
 )
 from agents.trained.intervals import Interval, bootstrap_interval
+from policies.network.architectures import ARCHITECTURES
 from policies.network.specification import BLOCKS
 
-ARCHITECTURE_NAMES = {"varied": "varied sparsity", "uniform": "uniform sparsity", "dense": "dense", "lstm": "LSTM"}
-BASELINES = ("dense", "lstm")
+BASELINES = tuple(name for name, architecture in ARCHITECTURES.items() if architecture.is_baseline)
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,11 @@ class Standing:
     runs: tuple[Result, ...]
     improvement: dict[str, Figure]
     overall_improvement: dict[str, Figure]
+
+    @property
+    def title(self) -> str:
+        """Name of the architecture in reports."""
+        return ARCHITECTURES[self.architecture].title
 
     @cached_property
     def best_mean(self) -> Figure:
@@ -106,7 +111,7 @@ def standings(results: Sequence[Result]) -> list[Standing]:
             architecture: tuple(
                 result for result in complete if result.budget == budget and result.architecture == architecture
             )
-            for architecture in ARCHITECTURE_NAMES
+            for architecture in ARCHITECTURES
         }
         best = {architecture: _best(own) for architecture, own in runs.items() if own}
         for architecture, own in best.items():
@@ -133,7 +138,7 @@ def standings(results: Sequence[Result]) -> list[Standing]:
 
 def explained(results: Sequence[Result]) -> list[Explained]:
     """Return how much of the variance is explained at each budget, over all networks of six blocks and by group."""
-    rows = [result for result in results if result.status == "complete" and result.architecture != "lstm"]
+    rows = [result for result in results if result.status == "complete" and result.has_six_blocks]
     found = []
     for budget in sorted({result.budget for result in rows}):
         here = [result for result in rows if result.budget == budget]
@@ -186,26 +191,26 @@ def _about_budget(budget: int, here: Sequence[Standing], score: str) -> list[str
     first, network = here[0], here[0].best[0]
     seeds = len(first.best)
     said = [
-        f"With {budget:,} weights {ARCHITECTURE_NAMES[first.architecture]} is best: configuration "
+        f"With {budget:,} weights {first.title} is best: configuration "
         f"{network.configuration} (hidden proportion {network.hidden_proportion:.3g}, "
         f"{network.network['n_hidden']:,} hidden units, best of {first.n_configurations}) ends at a {score} of "
         f"{first.best_mean}, " + (f"mean and 95 % interval over {seeds} seeds." if seeds > 1 else "from one seed.")
     ]
     if len(here) > 1:
-        others = [f"{ARCHITECTURE_NAMES[s.architecture]} {s.best_mean} of {s.n_configurations}" for s in here[1:]]
+        others = [f"{s.title} {s.best_mean} of {s.n_configurations}" for s in here[1:]]
         said[0] += f" The best of the others: {', '.join(others)}."
     for baseline in BASELINES:
         chances = [
-            f"{ARCHITECTURE_NAMES[s.architecture]} {s.improvement[baseline]}"
+            f"{s.title} {s.improvement[baseline]}"
             for s in here
             if baseline in s.improvement and s.architecture not in BASELINES
         ]
         if chances:
             said.append(
                 f"With {budget:,} weights the probability that a run of the best configuration scores above a run of "
-                f"the best {ARCHITECTURE_NAMES[baseline]} one is: {', '.join(chances)}."
+                f"the best {ARCHITECTURES[baseline].title} one is: {', '.join(chances)}."
             )
-    middles = [f"{ARCHITECTURE_NAMES[s.architecture]} {s.overall_iqm} of {s.n_configurations}" for s in here]
+    middles = [f"{s.title} {s.overall_iqm} of {s.n_configurations}" for s in here]
     said.append(f"With {budget:,} weights the interquartile mean over all configurations is: {', '.join(middles)}.")
     return said
 

@@ -11,7 +11,8 @@ from plotly.subplots import make_subplots
 
 from agents.studies.charts import Chart, HeatMap, Series
 from agents.studies.definition import StudyDefinition
-from agents.studies.findings import ARCHITECTURE_NAMES, BASELINES, Explained, Standing, number
+from agents.studies.findings import BASELINES, Explained, Standing, number
+from policies.network.architectures import ARCHITECTURES
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 1180px; margin: 2rem auto; padding: 0 1rem; }
@@ -52,8 +53,8 @@ def render(
         _best_table(standings),
         '<p class="note">The best has the highest mean final score over its seeds. It is chosen by the scores shown, '
         "which flatters it, the more so the more configurations there are. Intervals: 95 % percentile bootstrap over "
-        "seeds; one seed has none. IQM: interquartile mean. P(&gt; dense): probability that a run scores above a run "
-        "of the best dense configuration, ties half; likewise LSTM (arXiv 2108.13264).</p>",
+        "seeds; one seed has none. IQM: interquartile mean. P(&gt; …): probability that a run scores above a run of "
+        "that architecture's best configuration, ties half (arXiv 2108.13264).</p>",
         "<h2>All configurations of each architecture</h2>",
         _overall_table(standings),
         '<p class="note">The same over the runs of all configurations, which are what the bootstrap draws.</p>',
@@ -62,7 +63,7 @@ def render(
         '<p class="note">R² of linear models by 5-fold cross-validation over configurations, all seeds of one in the '
         "same fold, mean over 20 random partitions. 0 is as good as the mean score of the other folds; below 0 the "
         "model misleads, as where a few networks lie far from all others or parameters are many and networks few. "
-        "Networks of six blocks, without LSTM.</p>",
+        "Networks of six blocks alone.</p>",
         "<h2>Figures</h2>",
     ]
     for index, chart in enumerate(charts):
@@ -86,10 +87,10 @@ def render(
 def _best_table(standings: Sequence[Standing]) -> str:
     others = _compared(standings)
     header = ["budget and architecture", "configuration", "p", "n_h", "seeds", "mean", "IQM"]
-    header += [f"P(> {ARCHITECTURE_NAMES[other]})" for other in others]
+    header += [f"P(> {ARCHITECTURES[other].title})" for other in others]
     rows = [
         [
-            f"{standing.budget:,} {ARCHITECTURE_NAMES[standing.architecture]}",
+            f"{standing.budget:,} {standing.title}",
             standing.best[0].configuration,
             f"{standing.best[0].hidden_proportion:.3g}",
             f"{standing.best[0].network['n_hidden']:,}",
@@ -106,10 +107,10 @@ def _best_table(standings: Sequence[Standing]) -> str:
 def _overall_table(standings: Sequence[Standing]) -> str:
     others = _compared(standings)
     header = ["budget and architecture", "configurations", "runs", "IQM"]
-    header += [f"P(> {ARCHITECTURE_NAMES[other]})" for other in others]
+    header += [f"P(> {ARCHITECTURES[other].title})" for other in others]
     rows = [
         [
-            f"{standing.budget:,} {ARCHITECTURE_NAMES[standing.architecture]}",
+            f"{standing.budget:,} {standing.title}",
             standing.n_configurations,
             len(standing.runs),
             standing.overall_iqm,

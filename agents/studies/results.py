@@ -11,10 +11,8 @@ import numpy as np
 from optuna.trial import TrialState
 
 from agents.studies.ledger import CellState
-from policies.network.architectures import LstmSpecification
+from policies.network.architectures import ARCHITECTURES
 from policies.network.specification import BLOCKS
-
-_BLOCKS = (*BLOCKS, *LstmSpecification.blocks)
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,11 @@ class Result:
     def hidden_proportion(self) -> float:
         """Share of the actor's weights that lie in the hidden-to-hidden block, as realized."""
         return float(self.network["hidden_proportion"])
+
+    @property
+    def has_six_blocks(self) -> bool:
+        """Whether the network is made of the six blocks, sparse or not."""
+        return set(self.network["weights"]) == set(BLOCKS)
 
     @property
     def score(self) -> float:
@@ -109,7 +112,9 @@ def by_configuration(results: Iterable[Result]) -> dict[str, list[Result]]:
 def write_results(results: Sequence[Result], file: Path) -> None:
     """Write results.csv: a row per trial, with all hyperparameters, the network and the scores."""
     names = list(dict.fromkeys(name for result in results for name in result.hyperparameters))
-    blocks = [block for block in _BLOCKS if any(block in result.network.get("weights", {}) for result in results)]
+    known = [result for result in results if result.network]
+    known.sort(key=lambda result: list(ARCHITECTURES).index(result.architecture))
+    blocks = list(dict.fromkeys(block for result in known for block in result.network["weights"]))
     header = [
         *("trial", "cell", "configuration", "group", "status", "attempt"),
         *names,

@@ -1,65 +1,112 @@
-"""The four architectures, each as the specification of an actor and a critic of equal budget.
+"""The architectures: for each, an actor and a critic of equal budget, and where everything about it lies."""
 
-varied: each block has its own density, found from budget and hidden proportion (arXiv 2509.15057); uniform: one density
-for all blocks; dense: density 1; lstm: the baseline, sb3-contrib's LSTM policy without further layers.
-"""
-
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, cast
 
-from policies.network.specification import (
-    BLOCKS,
-    BlockSpecification,
-    NetworkSpecification,
-    positive_integer,
-    specify,
-    specify_critic,
-)
+from policies.network.specification import BlockSpecification
 from policies.refusal import Refusal
 
-ARCHITECTURES = ("varied", "uniform", "dense", "lstm")
-DEFAULT_UNIFORM_DENSITY = 0.2
-
-_OPTIONS = ("hidden_proportion", "hidden_size", "densities", "uniform_density")
-_OPTIONS_OF = {
-    "varied": ("hidden_proportion", "hidden_size", "densities"),
-    "uniform": ("uniform_density",),
-    "dense": (),
-    "lstm": (),
-}
-_SOURCES_AND_TARGETS = {"x": "input", "h": "hidden", "y": "output"}
+if TYPE_CHECKING:
+    from policies.sequence_policy import SequencePolicy
 
 
 @dataclass(frozen=True)
-class LstmSpecification(BlockSpecification):
-    """Sizes and weight counts of one LSTM layer with a linear head; all blocks are dense.
+class Architecture:
+    """A kind of network, as everything that is not about this kind alone knows it.
 
-    `input` and `recurrent` map inputs and hidden units to the four gates, `output` the hidden units to the outputs.
+    Classes and functions are given as "module:name" and imported when they are used, as some of them bring torch.
     """
 
-    blocks: ClassVar[tuple[str, ...]] = ("input", "recurrent", "output")
-    recurrent_block: ClassVar[str] = "recurrent"
-
-    def shape(self, block: str) -> tuple[int, int]:
-        """Return (rows, columns) of a block: target size, source size."""
-        shapes = {
-            "input": (4 * self.n_hidden, self.n_inputs),
-            "recurrent": (4 * self.n_hidden, self.n_hidden),
-            "output": (self.n_outputs, self.n_hidden),
-        }
-        if block not in shapes:
-            raise Refusal(f"unknown block {block!r}: one of {' '.join(shapes)} is needed")
-        return shapes[block]
+    name: str
+    """what a user types, and files say"""
+    title: str
+    """in reports"""
+    summary: str
+    """in a few words, for help"""
+    colour: str
+    """in charts"""
+    policy: str
+    """the `SequencePolicy`"""
+    specification: str
+    """the `BlockSpecification` of the actor and of the critic"""
+    specify: str
+    """the function that finds both, from n_inputs, n_outputs, budget and those of the options that are given"""
+    options: tuple[str, ...] = ()
+    """options of `specify_architecture` beside the budget"""
+    is_baseline: bool = False
+    """reports say how probably the others score above it"""
+    note: str = ""
+    """a sentence to go with the table of the networks"""
 
     @property
-    def n_biases(self) -> int:
-        """Number of trainable biases: two for each gate, as in PyTorch, and one for each output."""
-        return 8 * self.n_hidden + self.n_outputs
+    def policy_class(self) -> "type[SequencePolicy]":
+        """The class of the policy."""
+        return cast("type[SequencePolicy]", resolve_name(self.policy))
 
-    def _floors(self) -> Mapping[str, int]:
-        return {block: math.prod(self.shape(block)) for block in self.blocks}
+    @property
+    def specification_class(self) -> type[BlockSpecification]:
+        """The class of the specification of one network."""
+        return cast(type[BlockSpecification], resolve_name(self.specification))
+
+
+_ALL = (
+    Architecture(
+        name="varied",
+        title="varied sparsity",
+        summary="each block has its own density, found from budget and hidden proportion (arXiv 2509.15057)",
+        colour="#20639b",
+        policy="policies.varied_sparsity_policy:VariedSparsityPolicy",
+        specification="policies.network.specification:NetworkSpecification",
+        specify="policies.network.specification:specify_varied",
+        options=("hidden_proportion", "hidden_size", "densities"),
+    ),
+    Architecture(
+        name="uniform",
+        title="uniform sparsity",
+        summary="one density for all blocks",
+        colour="#edae49",
+        policy="policies.varied_sparsity_policy:VariedSparsityPolicy",
+        specification="policies.network.specification:NetworkSpecification",
+        specify="policies.network.specification:specify_uniform",
+        options=("uniform_density",),
+    ),
+    Architecture(
+        name="dense",
+        title="dense",
+        summary="density 1",
+        colour="#d1495b",
+        policy="policies.varied_sparsity_policy:VariedSparsityPolicy",
+        specification="policies.network.specification:NetworkSpecification",
+        specify="policies.network.specification:specify_dense",
+        is_baseline=True,
+    ),
+    Architecture(
+        name="lstm",
+        title="LSTM",
+        summary="sb3-contrib's LSTM of the largest hidden size that fits",
+        colour="#6b7280",
+        policy="policies.lstm_policy:LstmPolicy",
+        specification="policies.lstm_policy:LstmSpecification",
+        specify="policies.lstm_policy:LstmSpecification.largest",
+        is_baseline=True,
+        note="The critic has the actor's hidden size, as sb3-contrib builds it.",
+    ),
+    Architecture(
+        name="gru",
+        title="GRU",
+        summary="PyTorch's GRU of the largest hidden size that fits",
+        colour="#3a8f6b",
+        policy="policies.gru_policy:GruPolicy",
+        specification="policies.gru_policy:GruSpecification",
+        specify="policies.gru_policy:GruSpecification.largest",
+        is_baseline=True,
+        note="The critic has the actor's hidden size, as with lstm.",
+    ),
+)
+ARCHITECTURES: Mapping[str, Architecture] = {architecture.name: architecture for architecture in _ALL}
+"""Name -> architecture, in the order of help and reports."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +114,8 @@ class ActorCriticSpecification:
     """An architecture and the specifications of its two networks."""
 
     architecture: str
-    actor: NetworkSpecification | LstmSpecification
-    critic: NetworkSpecification | LstmSpecification
+    actor: BlockSpecification
+    critic: BlockSpecification
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, texts and dictionaries for JSON."""
@@ -83,9 +130,8 @@ class ActorCriticSpecification:
         names = ("architecture", "actor", "critic")
         if not isinstance(data, Mapping) or set(data) != set(names):
             raise Refusal(f"the specification must be a table with exactly the entries {', '.join(names)}")
-        architecture = _check_architecture(data["architecture"])
-        kind = LstmSpecification if architecture == "lstm" else NetworkSpecification
-        return cls(architecture, kind.from_dict(data["actor"]), kind.from_dict(data["critic"]))
+        network = _known(data["architecture"]).specification_class
+        return cls(data["architecture"], network.from_dict(data["actor"]), network.from_dict(data["critic"]))
 
 
 def specify_architecture(
@@ -101,12 +147,7 @@ def specify_architecture(
 ) -> ActorCriticSpecification:
     """Find the actor and the critic of an architecture; each of the two has the whole budget.
 
-    varied: `specify` makes the actor; the critic has the actor's hidden proportion, whatever decided it, and is solved
-    from that and the budget by `specify_critic`. uniform and dense: all densities equal, but yx, yh and yy dense in the
-    critic. lstm: the largest hidden size that fits the budget; the critic has the same hidden size and one output, as
-    sb3-contrib has it.
-
-    :param architecture: "varied", "uniform", "dense" or "lstm"
+    :param architecture: a name among `ARCHITECTURES`
     :param n_inputs: observation size
     :param n_outputs: action size or number of choices
     :param budget: weights of each network
@@ -116,47 +157,24 @@ def specify_architecture(
     :param uniform_density: uniform alone, density of every block; 0.2 if None
     :raises Refusal: one line that names the field at fault and what would fit
     """
-    _check_architecture(architecture)
-    given: dict[str, Any] = {
+    entry = _known(architecture)
+    options: dict[str, Any] = {
         "hidden_proportion": hidden_proportion,
         "hidden_size": hidden_size,
         "densities": densities or None,
         "uniform_density": uniform_density,
     }
-    for name in _OPTIONS:
-        if given[name] is not None and name not in _OPTIONS_OF[architecture]:
-            fitting = next(other for other in ARCHITECTURES if name in _OPTIONS_OF[other])
-            value = given[name]
+    given = {name: value for name, value in options.items() if value is not None}
+    for name, value in given.items():
+        if name not in entry.options:
+            fitting = next(other.name for other in ARCHITECTURES.values() if name in other.options)
             text = " ".join(f"{block}={density}" for block, density in value.items()) if name == "densities" else value
             raise Refusal(
                 f"`{name}` {text} contradicts `architecture` {architecture}: "
                 f"leave it out or take `architecture` {fitting}"
             )
-    if architecture == "lstm":
-        actor, critic = _specify_lstms(n_inputs, n_outputs, budget)
-        return ActorCriticSpecification(architecture, actor, critic)
-    if architecture == "varied":
-        network = specify(
-            n_inputs,
-            n_outputs,
-            budget,
-            hidden_proportion=hidden_proportion,
-            hidden_size=hidden_size,
-            densities=densities,
-        )
-        value = specify_critic(n_inputs, budget, hidden_proportion=network.hidden_proportion)
-        return ActorCriticSpecification(architecture, network, value)
-    density = 1.0
-    if architecture == "uniform":
-        density = DEFAULT_UNIFORM_DENSITY if uniform_density is None else uniform_density
-        if isinstance(density, bool) or not isinstance(density, int | float) or not 0 < density <= 1:
-            raise Refusal(f"`uniform_density` {density} does not fit: a number above 0, at most 1, is needed")
-    equal = dict.fromkeys(BLOCKS, density)
-    return ActorCriticSpecification(
-        architecture,
-        specify(n_inputs, n_outputs, budget, densities=equal),
-        specify(n_inputs, 1, budget, densities=equal | {"yx": 1.0, "yh": 1.0, "yy": 1.0}),
-    )
+    actor, critic = resolve_name(entry.specify)(n_inputs, n_outputs, budget, **given)
+    return ActorCriticSpecification(architecture, actor, critic)
 
 
 def oversize_warning(specification: ActorCriticSpecification) -> str | None:
@@ -181,8 +199,8 @@ def format_table(specification: ActorCriticSpecification) -> str:
     parts = [f"architecture {specification.architecture}, budget {specification.actor.budget:,} weights per network"]
     for name, network in (("actor", specification.actor), ("critic", specification.critic)):
         parts.append(f"{name}: {_sizes(network)}\n{_block_table(network)}")
-    if specification.architecture == "lstm":
-        parts.append("The critic has the actor's hidden size, as sb3-contrib builds it.")
+    if note := ARCHITECTURES[specification.architecture].note:
+        parts.append(note)
     return "\n\n".join(parts)
 
 
@@ -198,7 +216,7 @@ def _block_table(network: BlockSpecification) -> str:
         rows.append(
             (
                 block,
-                *_ends(block),
+                *network.ends(block),
                 f"{n_rows} x {n_columns}",
                 _format_density(network.densities[block]),
                 f"{network.weights[block]:,}",
@@ -221,37 +239,11 @@ def _block_table(network: BlockSpecification) -> str:
     )
 
 
-def _ends(block: str) -> tuple[str, str]:
-    """Return what a block reads and what it feeds."""
-    names = {"input": ("input", "gates"), "recurrent": ("hidden", "gates"), "output": ("hidden", "output")}
-    return names.get(block) or (_SOURCES_AND_TARGETS[block[1]], _SOURCES_AND_TARGETS[block[0]])
-
-
 def _format_density(density: float) -> str:
     return f"{density:.4f}" if density >= 0.001 else f"{density:.2e}"
 
 
-def _specify_lstms(n_inputs: int, n_outputs: int, budget: int) -> tuple[LstmSpecification, LstmSpecification]:
-    n_inputs = positive_integer("n_inputs", n_inputs)
-    n_outputs = positive_integer("n_outputs", n_outputs)
-    budget = positive_integer("budget", budget)
-    least = 4 * (n_inputs + 1) + n_outputs
-    if budget < least:
-        raise Refusal(
-            f"`budget` {budget:,} is too small for an LSTM of {n_inputs:,} inputs and {n_outputs:,} outputs: "
-            f"at least {least:,} is needed"
-        )
-    linear = 4 * n_inputs + n_outputs  # The largest h with 4 h² + linear · h ≤ budget:
-    n_hidden = (math.isqrt(linear * linear + 16 * budget) - linear) // 8
-    return _dense_lstm(n_inputs, n_hidden, n_outputs, budget), _dense_lstm(n_inputs, n_hidden, 1, budget)
-
-
-def _dense_lstm(n_inputs: int, n_hidden: int, n_outputs: int, budget: int) -> LstmSpecification:
-    weights = {"input": 4 * n_hidden * n_inputs, "recurrent": 4 * n_hidden * n_hidden, "output": n_outputs * n_hidden}
-    return LstmSpecification(n_inputs, n_hidden, n_outputs, budget, weights)
-
-
-def _check_architecture(architecture: object) -> str:
+def _known(architecture: object) -> Architecture:
     if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
         raise Refusal(f"`architecture` {architecture!r} is unknown: one of {', '.join(ARCHITECTURES)} is needed")
-    return architecture
+    return ARCHITECTURES[architecture]

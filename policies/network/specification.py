@@ -10,19 +10,15 @@ import dataclasses
 import math
 import numbers
 import operator
-from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from policies.network.blocks import BLOCKS, LARGEST, OUTER_BLOCKS, block_floors, block_sizes
+from policies.network.feasibility import Request, first
 from policies.refusal import Refusal
 
-BLOCKS = ("hx", "hh", "hy", "yx", "yh", "yy")
-OUTER_BLOCKS = ("hx", "hy", "yx", "yh", "yy")
 DEFAULT_HIDDEN_PROPORTION = 0.5
-
-_LARGEST = 10**12
-"""No size or budget is above this, so that products with densities stay exact enough and never overflow."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +66,18 @@ class BlockSpecification:
     def _floors(self) -> Mapping[str, int]:
         raise NotImplementedError
 
+    def ends(self, block: str) -> tuple[str, str]:
+        """Return what a block reads and what it feeds, in a word each."""
+        raise NotImplementedError
+
     @property
     def n_biases(self) -> int:
         """Number of trainable biases, which the budget does not count."""
+        raise NotImplementedError
+
+    @property
+    def state_size(self) -> int:
+        """Length of what the network carries from step to step."""
         raise NotImplementedError
 
     @property
@@ -149,13 +154,23 @@ class NetworkSpecification(BlockSpecification):
         sizes = {"x": self.n_inputs, "h": self.n_hidden, "y": self.n_outputs}
         return sizes[block[0]], sizes[block[1]]
 
+    def ends(self, block: str) -> tuple[str, str]:
+        """Return what a block reads and what it feeds, in a word each."""
+        names = {"x": "input", "h": "hidden", "y": "output"}
+        return names[block[1]], names[block[0]]
+
     @property
     def n_biases(self) -> int:
         """Number of trainable biases, one for each hidden unit and output."""
         return self.n_hidden + self.n_outputs
 
+    @property
+    def state_size(self) -> int:
+        """Length of the state [h; y]."""
+        return self.n_hidden + self.n_outputs
+
     def _floors(self) -> Mapping[str, int]:
-        return _block_floors(self.n_outputs)
+        return block_floors(self.n_outputs)
 
 
 def specify(
@@ -210,18 +225,18 @@ def specify(
 
     hidden_follows = "hh" in pins or len(pins) == len(OUTER_BLOCKS)
     if hidden_size is not None and hidden_follows:
-        request = _Request(n_inputs, n_outputs, budget, None, pins)
+        request = Request(n_inputs, n_outputs, budget, None, pins)
         n_hidden = request.check_hidden_size(hidden_size)
         if hidden_proportion is not None:
-            follows = request.specification(n_hidden).hidden_proportion
+            follows = _specified(request, n_hidden).hidden_proportion
             raise Refusal(
                 f"`hidden_proportion` {hidden_proportion} contradicts `hidden_size` and the densities, "
                 f"from which {follows:.6g} follows: leave one of them out"
             )
-        return request.specification(n_hidden)
+        return _specified(request, n_hidden)
     proportion = DEFAULT_HIDDEN_PROPORTION if hidden_proportion is None else hidden_proportion
-    request = _Request(n_inputs, n_outputs, budget, proportion, pins)
-    return request.specification(request.solve() if hidden_size is None else request.check_hidden_size(hidden_size))
+    request = Request(n_inputs, n_outputs, budget, proportion, pins)
+    return _specified(request, request.solve() if hidden_size is None else request.check_hidden_size(hidden_size))
 
 
 def specify_critic(n_inputs: int, budget: int, *, hidden_proportion: float) -> NetworkSpecification:
@@ -233,8 +248,44 @@ def specify_critic(n_inputs: int, budget: int, *, hidden_proportion: float) -> N
     """
     dense = {"yx": 1.0, "yh": 1.0, "yy": 1.0}
     n_inputs, budget = positive_integer("n_inputs", n_inputs), positive_integer("budget", budget)
-    request = _Request(n_inputs, 1, budget, _check_proportion(hidden_proportion), dense, is_critic=True)
-    return request.specification(request.solve())
+    request = Request(n_inputs, 1, budget, _check_proportion(hidden_proportion), dense, is_critic=True)
+    return _specified(request, request.solve())
+
+
+def specify_varied(
+    n_inputs: int, n_outputs: int, budget: int, **options: Any
+) -> tuple[NetworkSpecification, NetworkSpecification]:
+    """Find an actor by `specify`, and a critic of its hidden proportion, whatever decided that, by `specify_critic`.
+
+    :param options: of `specify`
+    :raises Refusal: as these do
+    """
+    actor = specify(n_inputs, n_outputs, budget, **options)
+    return actor, specify_critic(n_inputs, budget, hidden_proportion=actor.hidden_proportion)
+
+
+def specify_uniform(
+    n_inputs: int, n_outputs: int, budget: int, *, uniform_density: float = 0.2
+) -> tuple[NetworkSpecification, NetworkSpecification]:
+    """Find an actor and a critic of one density for all blocks; but the critic's yx, yh and yy are dense.
+
+    :raises Refusal: one line that names what cannot be met (budget or uniform_density) and what would fit
+    """
+    if not (_is_real(uniform_density) and 0 < uniform_density <= 1):
+        raise Refusal(
+            f"`uniform_density` {_show(uniform_density)} does not fit: a number above 0, at most 1, is needed"
+        )
+    equal = dict.fromkeys(BLOCKS, uniform_density)
+    actor = specify(n_inputs, n_outputs, budget, densities=equal)
+    return actor, specify(n_inputs, 1, budget, densities=equal | dict.fromkeys(("yx", "yh", "yy"), 1.0))
+
+
+def specify_dense(n_inputs: int, n_outputs: int, budget: int) -> tuple[NetworkSpecification, NetworkSpecification]:
+    """Find an actor and a critic without an empty position.
+
+    :raises Refusal: one line that names what cannot be met and what would fit
+    """
+    return specify_uniform(n_inputs, n_outputs, budget, uniform_density=1.0)
 
 
 def _specify_from_densities(
@@ -247,10 +298,10 @@ def _specify_from_densities(
         # This form of the root neither cancels nor divides by a density that is next to nothing.
         return 2 * rest / (linear + math.sqrt(linear * linear + 4 * quadratic * rest)) if rest > 0 else 0.0
 
-    floors = _block_floors(n_outputs)
+    floors = block_floors(n_outputs)
     least = sum(floors.values())
     if budget < least or round(root(budget)) < 1:
-        needed = _first(lambda budget: round(root(budget)) >= 1, least, _LARGEST)
+        needed = first(lambda budget: round(root(budget)) >= 1, least, LARGEST)
         raise Refusal(
             f"`budget` {budget:,} is too small for {n_inputs:,} inputs and {n_outputs:,} outputs at these densities: "
             f"at least {needed:,} is needed"
@@ -262,197 +313,17 @@ def _specify_from_densities(
             f"more hidden units than weights: densities of {1 / math.sqrt(budget):.2g} fit"
         )
     n_hidden = round(root(budget))
-    sizes = _block_sizes(n_inputs, n_hidden, n_outputs)
+    sizes = block_sizes(n_inputs, n_hidden, n_outputs)
     weights = {block: max(floors[block], round(densities[block] * sizes[block])) for block in BLOCKS}
     return NetworkSpecification(n_inputs, n_hidden, n_outputs, budget, weights)
 
 
-@dataclass(frozen=True)
-class _Request:
-    """A budget to be met exactly; `hidden_proportion` is None where it follows from hidden size and pins."""
-
-    n_inputs: int
-    n_outputs: int
-    budget: int
-    hidden_proportion: float | None
-    pins: Mapping[str, float]
-    is_critic: bool = False
-
-    @property
-    def n_hh(self) -> int | None:
-        """Weights of hh as the hidden proportion asks for them."""
-        return None if self.hidden_proportion is None else round(self.hidden_proportion * self.budget)
-
-    def fixed(self, n_hidden: int) -> dict[str, int]:
-        """Return the weights of the blocks that are not free at a hidden size."""
-        sizes, floors = _block_sizes(self.n_inputs, n_hidden, self.n_outputs), _block_floors(self.n_outputs)
-        fixed = {block: max(floors[block], round(density * sizes[block])) for block, density in self.pins.items()}
-        if self.n_hh is not None:
-            fixed["hh"] = self.n_hh
-        return fixed
-
-    def fewest(self, n_hidden: int) -> int:
-        """Return the fewest weights that a network of this hidden size has; never falls as the size grows."""
-        return sum((_block_floors(self.n_outputs) | self.fixed(n_hidden)).values())
-
-    def most(self, n_hidden: int) -> int:
-        """Return the most weights that a network of this hidden size has; never falls as the size grows."""
-        return sum((_block_sizes(self.n_inputs, n_hidden, self.n_outputs) | self.fixed(n_hidden)).values())
-
-    def bounds(self) -> tuple[int, int]:
-        """Return the smallest and the largest hidden size that fit; none does if they are in the wrong order.
-
-        More hidden units than weights never fit.
-        """
-        n_hh = self.n_hh
-        if n_hh == 0:
-            return 1, 0
-        start = 1 if n_hh is None else _ceil_sqrt(n_hh)
-        smallest = _first(lambda n_hidden: self.most(n_hidden) >= self.budget, start, self.budget + 1)
-        largest = _first(lambda n_hidden: self.fewest(n_hidden) > self.budget, 1, self.budget + 1) - 1
-        return smallest, largest
-
-    def hidden_size(self) -> int:
-        """Return the hidden size that budget, hidden proportion and pins ask for, whether or not it fits."""
-        if "hh" not in self.pins or not self.n_hh:
-            return self.bounds()[0]
-        return max(_ceil_sqrt(self.n_hh), round(math.sqrt(min(self.n_hh / self.pins["hh"], (self.budget + 1) ** 2))))
-
-    def fits(self) -> bool:
-        smallest, largest = self.bounds()
-        return smallest <= self.hidden_size() <= largest
-
-    def solve(self) -> int:
-        if not self.fits():
-            raise Refusal(self.complaint())
-        return self.hidden_size()
-
-    def check_hidden_size(self, n_hidden: int) -> int:
-        """Return a given hidden size if it fits.
-
-        :raises Refusal: if it does not
-        """
-        smallest, largest = self.bounds()
-        if smallest <= n_hidden <= largest:
-            return n_hidden
-        if smallest <= largest:
-            trouble, limit = ("small", f"least {smallest:,}") if n_hidden < smallest else ("large", f"most {largest:,}")
-            raise Refusal(f"`hidden_size` {n_hidden:,} is too {trouble} for {self._circumstances()}: at {limit} fits")
-        if self.hidden_proportion is not None:
-            raise Refusal(self.complaint())
-        raise Refusal(
-            f"`hidden_size` {n_hidden:,} does not fit {self._circumstances()}: "
-            f"a `budget` from {self.fewest(n_hidden):,} to {self.most(n_hidden):,} fits"
-        )
-
-    def specification(self, n_hidden: int) -> NetworkSpecification:
-        """Share the budget among the blocks at a hidden size that fits."""
-        sizes, floors, fixed = (
-            _block_sizes(self.n_inputs, n_hidden, self.n_outputs),
-            _block_floors(self.n_outputs),
-            self.fixed(n_hidden),
-        )
-        free = [block for block in BLOCKS if block not in fixed]
-        weights = fixed | _share(self.budget - sum(fixed.values()), {block: sizes[block] for block in free}, floors)
-        return NetworkSpecification(self.n_inputs, n_hidden, self.n_outputs, self.budget, weights)
-
-    def complaint(self) -> str:
-        """Say in one line why nothing fits, and what would: every figure named has been tried."""
-        budget, proportion = f"`budget` {self.budget:,}", f"`hidden_proportion` {self.hidden_proportion:.6g}"
-        of_what = f"the critic of {self.n_inputs:,} inputs" if self.is_critic else self._sizes()
-        if set(OUTER_BLOCKS) <= set(self.pins):
-            other_budget = self._budget_of_pinned_outer_blocks()
-            trouble = f"five pinned densities leave no block to meet {budget} and {proportion} exactly"
-            remedy = f"{other_budget} fits, or the density of one block left free" if other_budget else "leave one free"
-            return f"{trouble} ({of_what}): {remedy}"
-        other_density, other_proportion = self._fitting_density(), self._fitting_proportion()
-        answers = [answer for answer in (other_density, other_proportion, self._fitting_budget()) if answer]
-        pinned = ", with the pinned densities" if self.pins and not self.is_critic else ""
-        if other_density is not None:
-            block = other_density.split()[1].partition("=")[0]
-            trouble, pinned = f"`densities` {block}={self.pins[block]} does not fit {budget} and {proportion}", ""
-        elif other_proportion is not None:
-            trouble = f"{proportion} does not fit {budget}"
-        else:
-            trouble = f"{budget} is too small for {proportion}"
-        remedy = f"{' or '.join(answers)} fits" if answers else self._last_resort()
-        return f"{trouble} ({of_what}{pinned}): {remedy}"
-
-    def _last_resort(self) -> str:
-        """Say what fits where no single figure could be found: the same with nothing pinned, or a larger budget."""
-        unpinned = dataclasses.replace(self, pins={})
-        if self.pins and unpinned.fits():
-            return "no pinned densities fits"
-        if self.pins and (proportion := unpinned._fitting_proportion()):
-            return f"no pinned densities and {proportion} fits"
-        least = dataclasses.replace(self, hidden_proportion=None).fewest(1)
-        return f"at least {least:,} weights are needed"
-
-    def _sizes(self) -> str:
-        return f"{self.n_inputs:,} inputs and {self.n_outputs:,} outputs"
-
-    def _circumstances(self) -> str:
-        proportion = "" if self.hidden_proportion is None else f" and `hidden_proportion` {self.hidden_proportion:.6g}"
-        pinned = ", densities " + " ".join(f"{block}={density}" for block, density in self.pins.items())
-        return f"`budget` {self.budget:,}{proportion} ({self._sizes()}{pinned if self.pins else ''})"
-
-    def _fitting_proportion(self) -> str | None:
-        """Find a hidden proportion that fits: the next lower one, else the next higher one."""
-        n_hh = self.n_hh
-        assert n_hh is not None
-
-        def fits(n_hh: int) -> bool:
-            return dataclasses.replace(self, hidden_proportion=n_hh / self.budget).fits()
-
-        other = _next_below(fits, n_hh)
-        if other is None:
-            other = _next_above(fits, n_hh, self.budget - 1)
-        if other is None:
-            return None
-        text = _shortest(other / self.budget, lambda value: 0 < value < 1 and round(value * self.budget) == other)
-        return f"`hidden_proportion` {text}"
-
-    def _fitting_budget(self) -> str | None:
-        """Find the next larger budget that fits."""
-        other = _next_above(lambda budget: dataclasses.replace(self, budget=budget).fits(), self.budget, _LARGEST)
-        return None if other is None else f"a `budget` of {other:,}"
-
-    def _budget_of_pinned_outer_blocks(self) -> str | None:
-        """Find a budget whose outer share is exactly what five pinned blocks hold at a hidden size nearby."""
-        proportion = self.hidden_proportion
-        assert proportion is not None
-        nearby = self.bounds()[1]
-        for n_hidden in (nearby, nearby + 1):
-            pinned = sum(count for block, count in self.fixed(max(n_hidden, 1)).items() if block != "hh")
-            budget = _first(lambda budget: budget - round(proportion * budget) >= pinned, 1, _LARGEST)  # noqa: B023
-            if dataclasses.replace(self, budget=budget).fits():
-                return f"a `budget` of {budget:,}"
-        return None
-
-    def _fitting_density(self) -> str | None:
-        """Find a density that fits in place of a pinned one, the block with the most weights first."""
-        if self.is_critic or not self.n_hh:
-            return None
-        smallest, largest = self.bounds()
-        wanted = self.hidden_size()
-        if smallest <= largest:  # Only the hidden size that the pin of hh asks for is out of bounds.
-            n_hidden = smallest if wanted < smallest else largest
-            return self._density_text("hh", self.n_hh / n_hidden**2)
-        fixed = self.fixed(min(smallest, self.budget))
-        for block in sorted(set(self.pins) - {"hh"}, key=lambda block: (-fixed[block], block)):
-            pin = self.pins[block]
-            steps = 10_000
-            best = _next_below(lambda step: self._with_pin(block, pin * step / steps).fits(), steps)  # noqa: B023
-            if best is not None:
-                return self._density_text(block, pin * best / steps)
-        return None
-
-    def _density_text(self, block: str, density: float) -> str | None:
-        text = _shortest(density, lambda value: value <= 1 and self._with_pin(block, value).fits())
-        return None if text is None else f"`densities` {block}={text}"
-
-    def _with_pin(self, block: str, density: float) -> "_Request":
-        return dataclasses.replace(self, pins={**self.pins, block: density})
+def _specified(request: Request, n_hidden: int) -> NetworkSpecification:
+    """Share the budget among the blocks at a hidden size that fits."""
+    sizes, fixed = block_sizes(request.n_inputs, n_hidden, request.n_outputs), request.fixed(n_hidden)
+    free = {block: sizes[block] for block in BLOCKS if block not in fixed}
+    weights = fixed | _share(request.budget - sum(fixed.values()), free, block_floors(request.n_outputs))
+    return NetworkSpecification(request.n_inputs, n_hidden, request.n_outputs, request.budget, weights)
 
 
 def _share(total: int, sizes: Mapping[str, int], floors: Mapping[str, int]) -> dict[str, int]:
@@ -474,49 +345,6 @@ def _share(total: int, sizes: Mapping[str, int], floors: Mapping[str, int]) -> d
     for place, block in enumerate(by_remainder):
         shares[block] = parts[block][0] + (place < missing)
     return shares
-
-
-def _block_sizes(n_inputs: int, n_hidden: int, n_outputs: int) -> dict[str, int]:
-    sizes = {"x": n_inputs, "h": n_hidden, "y": n_outputs}
-    return {block: sizes[block[0]] * sizes[block[1]] for block in BLOCKS}
-
-
-def _block_floors(n_outputs: int) -> dict[str, int]:
-    return {block: n_outputs if block == "yh" else 1 for block in BLOCKS}
-
-
-def _ceil_sqrt(number: int) -> int:
-    return math.isqrt(number - 1) + 1
-
-
-def _first(predicate: Callable[[int], bool], low: int, high: int) -> int:
-    """Return the first of low, low + 1, … below high for which a monotone predicate holds, else high."""
-    return low + bisect_left(range(low, high), True, key=predicate)
-
-
-def _next_below(fits: Callable[[int], bool], unfit: int) -> int | None:
-    """Return the next number below an unfit one that fits, if the fitting ones begin at some half of it."""
-    high, low = unfit, unfit // 2
-    while low >= 1 and not fits(low):
-        high, low = low, low // 2
-    return None if low < 1 else _first(lambda number: not fits(number), low, high) - 1
-
-
-def _next_above(fits: Callable[[int], bool], unfit: int, limit: int) -> int | None:
-    """Return the next number above an unfit one that fits, if the fitting ones begin before some double of it."""
-    low, high = unfit, max(2 * unfit, 1)
-    while high <= limit and not fits(high):
-        low, high = high, 2 * high
-    return None if high > limit else _first(fits, low + 1, high)
-
-
-def _shortest(value: float, accept: Callable[[float], bool]) -> str | None:
-    """Write a number with as few digits as still make it acceptable."""
-    for digits in range(2, 18):
-        text = f"{value:.{digits}g}"
-        if accept(float(text)):
-            return text
-    return None
 
 
 def _check_densities(densities: Mapping[str, float] | None) -> dict[str, float]:
@@ -546,8 +374,8 @@ def positive_integer(name: str, value: int) -> int:
 
     :raises Refusal: if it is no integer (True and 3.0 are none) or not in 1 … 10^12
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not 1 <= value <= _LARGEST:
-        raise Refusal(f"`{name}` {_show(value)} does not fit: a whole number from 1 to {_LARGEST:.0e} is needed")
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not 1 <= value <= LARGEST:
+        raise Refusal(f"`{name}` {_show(value)} does not fit: a whole number from 1 to {LARGEST:.0e} is needed")
     return operator.index(value)
 
 

@@ -9,8 +9,8 @@ import torch
 
 from agents.building import policy_recipe, specification_of
 from agents.configuration import configure
+from agents.export.graph import policy_model
 from agents.export.onnx_policy import PolicyMetadata
-from agents.export.policy_graph import policy_model
 from agents.runs.folder import RunFolder
 from agents.runs.normalization import ObservationNormalization
 from envs.lookup import environment_spaces

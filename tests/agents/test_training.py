@@ -20,6 +20,7 @@ from agents.evaluation import FINAL_SEED, evaluate
 from agents.runs.normalization import ObservationNormalization
 from agents.training import TrainingResult, plan_training, train, training_environments
 from envs.vectorized.make import make_vec_env
+from policies.network.architectures import ARCHITECTURES
 from policies.network.specification import BLOCKS
 from policies.refusal import Refusal
 
@@ -45,7 +46,7 @@ def cartpole(tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "AdroitHandHammer-v1"])
-@pytest.mark.parametrize("architecture", ["varied", "lstm"])
+@pytest.mark.parametrize("architecture", ["varied", "lstm", "gru"])
 def test_same_seed_same_run(env: str, architecture: str, tmp_path: Path) -> None:
     runs = [
         train(short(tmp_path / name, env, budget=3000, architecture=architecture, seed=11)) for name in ("one", "two")
@@ -103,7 +104,7 @@ def test_tensorboard_tags(cartpole: TrainingResult) -> None:
     assert [event.step for event in events.Scalars("eval/mean_return")] == [512, 1024]
 
 
-@pytest.mark.parametrize("architecture", ["varied", "uniform", "dense", "lstm"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_loaded_agent_repeats_the_final_evaluation(architecture: str, tmp_path: Path) -> None:
     result = train(short(tmp_path, architecture=architecture))
     policy, normalization, configuration = load_agent(result.path, "final")

@@ -12,6 +12,7 @@ from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 
+from policies.gru_policy import GruPolicy
 from policies.lstm_policy import LstmPolicy
 from policies.sequence_policy import SequencePolicy
 from policies.varied_sparsity_policy import VariedSparsityPolicy
@@ -67,7 +68,11 @@ def lstm_policy(action: str = "box", **options: object) -> LstmPolicy:
     return LstmPolicy(BOX, ACTIONS[action], lambda _: 1e-3, lstm_hidden_size=7, **options)
 
 
-@pytest.mark.parametrize("make", [partial(policy, initialization="normal:0.3"), lstm_policy])
+def gru_policy(action: str = "box", **options: object) -> GruPolicy:
+    return GruPolicy(BOX, ACTIONS[action], lambda _: 1e-3, lstm_hidden_size=7, **options)
+
+
+@pytest.mark.parametrize("make", [partial(policy, initialization="normal:0.3"), lstm_policy, gru_policy])
 @pytest.mark.parametrize(("action", "correlation"), [("box", 0.0), ("box", 0.8), ("discrete", 0.0), ("discrete", 0.8)])
 def test_stepping_equals_evaluating_the_sequence(
     make: Callable[..., SequencePolicy], action: str, correlation: float
@@ -95,7 +100,7 @@ def test_stepping_equals_evaluating_the_sequence(
     torch.testing.assert_close(flat[1].view(B, T).t(), sequence[1])
 
 
-@pytest.mark.parametrize("make", [policy, lstm_policy])
+@pytest.mark.parametrize("make", [policy, lstm_policy, gru_policy])
 def test_correlated_noise_has_the_stated_correlation_and_deviation(make: Callable[..., SequencePolicy]) -> None:
     torch.manual_seed(1)
     built = make("box", noise_correlation=0.9, log_std_init=-0.5)

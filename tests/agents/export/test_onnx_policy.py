@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
+from agents.export.graph import policy_model
 from agents.export.onnx_policy import OnnxPolicy, PolicyMetadata, load_onnx, read_policy
-from agents.export.policy_graph import policy_model
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 
 

@@ -17,9 +17,8 @@ from agents.building import load_agent, policy_recipe, specification_of
 from agents.configuration import TrainingConfiguration, configure
 from agents.export import export as policy_export
 from agents.export.export import UnfaithfulExport, compare, export_policy, step_microseconds
+from agents.export.graph import policy_model
 from agents.export.onnx_policy import OnnxPolicy, PolicyMetadata, load_onnx, read_policy
-from agents.export.policy_graph import policy_model
-from agents.export.torchscript_policy import load_torchscript
 from agents.monitoring.callbacks import current_normalization
 from agents.runs.folder import RunFolder
 from agents.runs.normalization import ObservationNormalization
@@ -42,7 +41,7 @@ def make_run(folder: Path, env: str, architecture: str = "varied", **options: ob
     )
     run = RunFolder.create(configuration, architecture)
     run.write_configuration(configuration)
-    policy = stirred(untrained(configuration), 0.1 if architecture == "lstm" else 0.03)
+    policy = stirred(untrained(configuration), 0.1 if architecture in ("lstm", "gru") else 0.03)
     network = specification_of(configuration, policy.observation_space, policy.action_space)
     run.write_json("network.json", network.to_dict())
     for which in ("best", "final"):
@@ -154,7 +153,7 @@ def test_rows_of_a_batch_are_independent() -> None:
             np.testing.assert_allclose(a[0], b[row], atol=1e-6)
 
 
-@pytest.mark.parametrize("architecture", ["varied", "lstm"])
+@pytest.mark.parametrize("architecture", ["varied", "lstm", "gru"])
 def test_an_episode_starts_from_zeros_whatever_the_state_held(architecture: str, tmp_path: Path) -> None:
     run = make_run(tmp_path, "CartPole-v1", architecture)
     exported = load_onnx(export_policy(run).path)
@@ -228,24 +227,6 @@ def test_the_default_network_is_one_matrix_and_fast() -> None:
     normalization = ObservationNormalization(np.zeros(46), np.ones(46), 10.0, 1e-8)
     exported = read(policy, metadata, normalization)
     assert min(step_microseconds(exported.step, 46, 2000)) <= 30
-
-
-@pytest.mark.parametrize("env", ["CartPole-v1", "AdroitHandHammer-v1"])
-@pytest.mark.parametrize("architecture", ["varied", "lstm"])
-def test_torchscript_is_the_same_policy(env: str, architecture: str, tmp_path: Path) -> None:
-    export = export_policy(make_run(tmp_path, env, architecture), form="torchscript")
-    assert export.path.name == "policy.pt"
-    assert export.differences.running <= 1e-4
-    properties = dict.fromkeys(export.metadata.to_properties(), "")
-    torch.jit.load(str(export.path), _extra_files=properties)
-    assert PolicyMetadata.from_properties({k: v.decode() for k, v in properties.items()}) == export.metadata
-
-
-def test_torchscript_of_low_density_is_small(tmp_path: Path) -> None:
-    run = make_run(tmp_path, "AdroitHandHammer-v1", budget=100_000, densities=LOW_DENSITIES)
-    export = export_policy(run, tmp_path / "policy.pt", form="torchscript")
-    assert export.n_bytes < 1.5e6
-    assert load_torchscript(export.path)(np.zeros((2, 46), np.float32))[0].shape == (2, 26)
 
 
 def test_metadata_say_what_the_run_said(tmp_path: Path) -> None:
@@ -322,6 +303,12 @@ def test_the_command_reports_what_it_measured(tmp_path: Path) -> None:
     assert "µs" in result.stdout
     assert "MB" in result.stdout
     assert "500 observations" in result.stdout
+
+
+def test_there_is_one_format(tmp_path: Path) -> None:
+    result = call("export.py", str(tmp_path), "--format", "torchscript")
+    assert result.returncode == 2
+    assert result.stderr == "error: unrecognized arguments: --format torchscript\n"
 
 
 def test_no_run_is_one_line(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from agents.ppo.sequence_ppo import ImitationTerm
 from agents.resumption.options import configuration_to_resume
 from agents.runs.normalization import FixedStatistics
 from agents.training import build_algorithm, plan_training, train, training_environments
+from policies.network.architectures import ARCHITECTURES
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 
 finite = st.floats(-3.0, 3.0)
@@ -154,7 +155,7 @@ def test_a_fit_that_explodes_names_the_option_of_the_fit(tmp_path, cartpole):
         train(configured(tmp_path, cartpole, **options))
 
 
-@pytest.mark.parametrize("architecture", ["varied", "uniform", "dense", "lstm"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_architecture_learns_to_balance_from_demonstrations_alone(tmp_path, cartpole, architecture):
     arguments = {"max_episode_steps": 200}
     options = {"demo_epochs": 25, "demo_learning_rate": 5e-3, "demos_only": True}

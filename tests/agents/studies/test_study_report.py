@@ -22,6 +22,9 @@ from agents.studies.planning import NetworkPlanner, Plan, plan_study
 from agents.studies.report import write_report
 from agents.studies.results import results_of
 from agents.studies.worker import described_networks
+from policies.gru_policy import GruSpecification
+from policies.network.architectures import ARCHITECTURES
+from policies.network.specification import BLOCKS
 
 STUDY = """
 env: CartPole-v1
@@ -29,7 +32,7 @@ seeds: [0, 1]
 groups:
   drawn: {sampler: random, trials: 16, parameters: {budget: [500, 2000], hidden_proportion: {uniform: [0.1, 0.9]}}}
   densities: {sampler: random, trials: 10, parameters: {budget: [500, 2000], densities: {uniform: [0.1, 1]}}}
-  baselines: {sampler: grid, parameters: {budget: [500, 2000], architecture: [dense, lstm]}}
+  baselines: {sampler: grid, parameters: {budget: [500, 2000], architecture: [dense, lstm, gru]}}
   impossible: {sampler: grid, parameters: {hidden_proportion: [0.99], budget: [500]}}
 """
 
@@ -91,7 +94,11 @@ def test_table_has_a_row_per_cell(reported: tuple[optuna.Study, Plan, Path, list
         weights = [int(row[name]) for name in row if name.startswith("weights_") and row[name]]
         assert sum(weights) == int(row["total_weights"])
         assert row["total_timesteps"] == "300000"
-        assert row["architecture"] == "lstm" or 0 < float(row["density_hh"]) <= 1
+        gated = row["architecture"] in ("lstm", "gru")
+        assert [name for name in row if name.startswith("weights_") and row[name]] == [
+            f"weights_{block}" for block in (GruSpecification.blocks if gated else BLOCKS)
+        ]
+        assert gated or 0 < float(row["density_hh"]) <= 1
         assert float(row["seconds"]) == 12.5
 
 
@@ -143,6 +150,25 @@ def test_pictures(reported: tuple[optuna.Study, Plan, Path, list[str]]) -> None:
         "score_by_hidden_proportion",
     ]
     assert all(figure.read_bytes().startswith(b"\x89PNG") and figure.stat().st_size > 10_000 for figure in figures)
+
+
+def test_every_architecture_has_its_row_and_colour(reported: tuple[optuna.Study, Plan, Path, list[str]]) -> None:
+    study, plan, folder, _ = reported
+    results = results_of(cell_states(plan, study.get_trials()))
+    found = standings(results)
+    ran = ["varied", "dense", "lstm", "gru"]
+    assert [standing.architecture for standing in found] == 2 * ran
+    gru = found[3]
+    assert set(gru.improvement) == {"dense", "lstm"}
+    page = (folder / "report.html").read_text()
+    assert f"<td>500 GRU</td><td>{gru.best[0].configuration}</td>" in page
+    charts = {chart.name: chart for chart in charts_of(results, found, "mean_return")}
+    ((_, series),) = charts["score_by_budget"].panels
+    assert [(one.name, one.colour) for one in series] == [
+        (ARCHITECTURES[name].title, ARCHITECTURES[name].colour) for name in ran
+    ]
+    six_blocks = {result.configuration for result in results if result.budget == 500 and result.has_six_blocks}
+    assert charts["proportion_by_budget"].counts[0].sum() == len(six_blocks)
 
 
 def test_one_evaluation_makes_no_curve(reported: tuple[optuna.Study, Plan, Path, list[str]]) -> None:

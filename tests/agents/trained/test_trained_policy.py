@@ -46,7 +46,7 @@ def suffix(request: pytest.FixtureRequest) -> str:
     return "" if request.param == "run" else ".onnx"
 
 
-@pytest.mark.parametrize("architecture", ["varied", "lstm"])
+@pytest.mark.parametrize("architecture", ["varied", "lstm", "gru"])
 @pytest.mark.parametrize("env", ["CartPole-v1", "InvertedPendulum-v5"])
 def test_parameters_are_those_that_act(env: str, architecture: str, make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path, env, architecture=architecture)

@@ -9,15 +9,17 @@ from data_files import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from policies.gru_policy import GruSpecification
+from policies.lstm_policy import LstmSpecification
 from policies.network.architectures import (
     ARCHITECTURES,
     ActorCriticSpecification,
-    LstmSpecification,
     format_table,
     oversize_warning,
     specify_architecture,
 )
 from policies.network.specification import BLOCKS, specify, specify_critic
+from policies.sequence_policy import SequencePolicy
 
 
 def refusal(*args, **options):
@@ -67,32 +69,36 @@ def test_uniform_density_is_an_option():
     )
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.integers(1, 3000), st.integers(1, 100), st.integers(1, 10_000_000))
-def test_lstm_is_the_largest_that_fits(n_inputs, n_outputs, budget):
+GATES = {"lstm": 4, "gru": 3}
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(list(GATES)), st.integers(1, 3000), st.integers(1, 100), st.integers(1, 10_000_000))
+def test_gated_cells_are_the_largest_that_fit(architecture, n_inputs, n_outputs, budget):
     def weights(n_hidden):
-        return 4 * n_hidden * (n_inputs + n_hidden) + n_hidden * n_outputs
+        return GATES[architecture] * n_hidden * (n_inputs + n_hidden) + n_hidden * n_outputs
 
     if budget < weights(1):
-        message = refusal("lstm", n_inputs, n_outputs, budget)
+        message = refusal(architecture, n_inputs, n_outputs, budget)
         assert "budget" in message
         assert f"at least {weights(1):,} " in message
         return
-    specification = specify_architecture("lstm", n_inputs, n_outputs, budget)
+    specification = specify_architecture(architecture, n_inputs, n_outputs, budget)
     actor, critic = specification.actor, specification.critic
     assert actor.total_weights == weights(actor.n_hidden) <= budget < weights(actor.n_hidden + 1)
     assert (critic.n_hidden, critic.n_outputs, critic.n_inputs) == (actor.n_hidden, 1, n_inputs)
     assert set(actor.densities.values()) == set(critic.densities.values()) == {1.0}
 
 
-def test_lstm_counts_are_those_of_pytorch():
-    actor = specify_architecture("lstm", 46, 26, 50_000).actor
-    lstm, head = torch.nn.LSTM(46, actor.n_hidden), torch.nn.Linear(actor.n_hidden, 26)
-    parameters = dict(lstm.named_parameters()) | {f"head_{k}": v for k, v in head.named_parameters()}
+@pytest.mark.parametrize(("architecture", "module"), [("lstm", torch.nn.LSTM), ("gru", torch.nn.GRU)])
+def test_counts_of_gated_cells_are_those_of_pytorch(architecture, module):
+    actor = specify_architecture(architecture, 46, 26, 50_000).actor
+    cell, head = module(46, actor.n_hidden), torch.nn.Linear(actor.n_hidden, 26)
+    parameters = dict(cell.named_parameters()) | {f"head_{k}": v for k, v in head.named_parameters()}
     assert actor.total_weights == sum(p.numel() for name, p in parameters.items() if "weight" in name)
     assert actor.n_biases == sum(p.numel() for name, p in parameters.items() if "bias" in name)
-    assert actor.shape("input") == tuple(lstm.weight_ih_l0.shape)
-    assert actor.shape("recurrent") == tuple(lstm.weight_hh_l0.shape)
+    assert actor.shape("input") == tuple(cell.weight_ih_l0.shape)
+    assert actor.shape("recurrent") == tuple(cell.weight_hh_l0.shape)
 
 
 OPTIONS = {
@@ -120,7 +126,7 @@ def test_uniform_densities_outside_their_range(value):
     assert "uniform_density" in refusal("uniform", 46, 26, 10_000, uniform_density=value)
 
 
-@pytest.mark.parametrize("value", ["Dense", "gru", "", None, 3])
+@pytest.mark.parametrize("value", ["Dense", "rnn", "", None, 3])
 def test_unknown_architectures(value):
     assert all(name in refusal(value, 46, 26, 10_000) for name in ("architecture", *ARCHITECTURES))
 
@@ -144,7 +150,7 @@ def test_dictionary_round_trip(architecture):
     data = json.loads(json.dumps(specification.to_dict()))
     assert ActorCriticSpecification.from_dict(data) == specification
     for change in (
-        {"architecture": "gru"},
+        {"architecture": "rnn"},
         {"actor": None},
         {"surplus": 1},
         {"critic": data["critic"] | {"n_hidden": 7}},
@@ -156,10 +162,11 @@ def test_dictionary_round_trip(architecture):
         ActorCriticSpecification.from_dict(data)
 
 
-def test_an_lstm_has_no_sparse_blocks():
-    data = specify_architecture("lstm", 46, 26, 50_000).actor.to_dict()
+@pytest.mark.parametrize(("architecture", "kind"), [("lstm", LstmSpecification), ("gru", GruSpecification)])
+def test_gated_cells_have_no_sparse_blocks(architecture, kind):
+    data = specify_architecture(architecture, 46, 26, 50_000).actor.to_dict()
     with pytest.raises(ValueError, match="recurrent"):
-        LstmSpecification.from_dict(data | {"weights": data["weights"] | {"recurrent": 5}})
+        kind.from_dict(data | {"weights": data["weights"] | {"recurrent": 5}})
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -199,6 +206,17 @@ def test_oversize_warning_names_a_budget_that_draws_none(architecture):
     budget = int(re.search(r"budget of about ([\d,]+)", warning).group(1).replace(",", ""))
     smaller = specify_architecture(architecture, 4, 2, budget)
     assert smaller.actor.n_hidden <= 1.05 * (8 * (4 + 2) + 256)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=ARCHITECTURES)
+def test_entries_of_the_registry(architecture):
+    specification = specify_architecture(architecture.name, 5, 3, 500)
+    policy = architecture.policy_class
+    assert issubclass(policy, SequencePolicy)
+    assert type(specification.actor) is type(specification.critic) is architecture.specification_class
+    assert re.fullmatch("#[0-9a-f]{6}", architecture.colour)
+    for name in ("title", "colour"):
+        assert len({getattr(other, name) for other in ARCHITECTURES.values()}) == len(ARCHITECTURES)
 
 
 def test_specification_needs_neither_torch_nor_gymnasium():

@@ -1,0 +1,210 @@
+"""What the policies of PyTorch's gated cells share: dense blocks, linear heads, whole sequences in one padded call."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from gymnasium import spaces
+from sb3_contrib.common.recurrent.type_aliases import RNNStates
+from stable_baselines3.common.type_aliases import Schedule
+from torch import Tensor, nn
+
+from policies.network.architectures import ActorCriticSpecification
+from policies.network.specification import BlockSpecification, positive_integer
+from policies.refusal import Refusal
+from policies.sequence_policy import Pair, SequencePolicy, widened
+from policies.step_graph import StepGraph, array
+
+
+@dataclass(frozen=True)
+class GatedSpecification(BlockSpecification):
+    """Sizes and weight counts of one layer of a gated cell with a linear head; all blocks are dense.
+
+    `input` and `recurrent` map inputs and hidden units to the gates, `output` the hidden units to the outputs.
+    """
+
+    blocks: ClassVar[tuple[str, ...]] = ("input", "recurrent", "output")
+    recurrent_block: ClassVar[str] = "recurrent"
+    cell: ClassVar[str]
+    """its name with an article"""
+    gates: ClassVar[int]
+    """rows of `input` and `recurrent` for each hidden unit"""
+
+    @classmethod
+    def largest(cls, n_inputs: int, n_outputs: int, budget: int) -> tuple[Self, Self]:
+        """Find an actor of the largest hidden size that fits a budget, and a critic of the same and one output.
+
+        :raises Refusal: one line that names what cannot be met and what would fit
+        """
+        n_inputs = positive_integer("n_inputs", n_inputs)
+        n_outputs = positive_integer("n_outputs", n_outputs)
+        budget = positive_integer("budget", budget)
+        least = cls.gates * (n_inputs + 1) + n_outputs
+        if budget < least:
+            raise Refusal(
+                f"`budget` {budget:,} is too small for {cls.cell} of {n_inputs:,} inputs and {n_outputs:,} outputs: "
+                f"at least {least:,} is needed"
+            )
+        linear = cls.gates * n_inputs + n_outputs  # The largest h with gates · h² + linear · h ≤ budget:
+        n_hidden = (math.isqrt(linear * linear + 4 * cls.gates * budget) - linear) // (2 * cls.gates)
+        return cls._dense(n_inputs, n_hidden, n_outputs, budget), cls._dense(n_inputs, n_hidden, 1, budget)
+
+    @classmethod
+    def _dense(cls, n_inputs: int, n_hidden: int, n_outputs: int, budget: int) -> Self:
+        rows = cls.gates * n_hidden
+        weights = {"input": rows * n_inputs, "recurrent": rows * n_hidden, "output": n_outputs * n_hidden}
+        return cls(n_inputs, n_hidden, n_outputs, budget, weights)
+
+    def shape(self, block: str) -> tuple[int, int]:
+        """Return (rows, columns) of a block: target size, source size."""
+        shapes = {
+            "input": (self.gates * self.n_hidden, self.n_inputs),
+            "recurrent": (self.gates * self.n_hidden, self.n_hidden),
+            "output": (self.n_outputs, self.n_hidden),
+        }
+        if block not in shapes:
+            raise Refusal(f"unknown block {block!r}: one of {' '.join(shapes)} is needed")
+        return shapes[block]
+
+    def ends(self, block: str) -> tuple[str, str]:
+        """Return what a block reads and what it feeds, in a word each."""
+        return {"input": ("input", "gates"), "recurrent": ("hidden", "gates"), "output": ("hidden", "output")}[block]
+
+    @property
+    def n_biases(self) -> int:
+        """Number of trainable biases: two for each gate of a hidden unit, as in PyTorch, and one for each output."""
+        return 2 * self.gates * self.n_hidden + self.n_outputs
+
+    def _floors(self) -> Mapping[str, int]:
+        return {block: math.prod(self.shape(block)) for block in self.blocks}
+
+
+class GatedPolicy(SequencePolicy):
+    """A policy of two gated cells, each with a linear head, in sb3-contrib's `MlpLstmPolicy` with `net_arch=[]`.
+
+    Episodes that begin inside a sequence are cut off and run beside the others in one padded call, where the parent
+    steps through time in Python (stable-baselines3-contrib issue 113). The state pair holds the cell's h and c, and
+    behind h the deviation of correlated exploration noise.
+
+    :param lstm_hidden_size: hidden units of the actor and of the critic, under sb3-contrib's name
+    :param noise_correlation: see `SequencePolicy`
+    :param options: further options of sb3-contrib's RecurrentActorCriticPolicy
+    """
+
+    actor: nn.RNNBase
+    critic: nn.RNNBase
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        lr_schedule: Schedule,
+        *,
+        lstm_hidden_size: int = 64,
+        noise_correlation: float = 0.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            noise_correlation=noise_correlation,
+            lstm_hidden_size=lstm_hidden_size,
+            **({"net_arch": []} | options),
+        )
+        # Under names of their own, so that `lstm_actor` can say how wide the states are.
+        self.actor, self.critic = self._modules.pop("lstm_actor"), self._modules.pop("lstm_critic")
+        self.state_width = lstm_hidden_size + self.noise_size
+        self.set_state_width(self.state_width)
+
+    @classmethod
+    def options_of(cls, specification: ActorCriticSpecification, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that build these networks; see `SequencePolicy.options_of`."""
+        return {"net_arch": [], "lstm_hidden_size": specification.actor.n_hidden}
+
+    def step_actor(self, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
+        """Run the actor over one step; see `SequencePolicy.step_actor`."""
+        latent, new_pair = self._step(self.actor, observations, pair, episode_starts)
+        return self._outputs(latent), new_pair
+
+    def step_critic(self, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
+        """Run the critic over one step; see `SequencePolicy.step_critic`."""
+        latent, new_pair = self._step(self.critic, observations, pair, episode_starts)
+        return self._values(latent), new_pair
+
+    def run_sequences(self, observations: Tensor, states: RNNStates, episode_starts: Tensor) -> tuple[Tensor, Tensor]:
+        """Run both networks over whole sequences; see `SequencePolicy.run_sequences`."""
+        latent = run_cell(self.actor, observations.float(), self.cell_state(states.pi), episode_starts)
+        values = run_cell(self.critic, observations.float(), self.cell_state(states.vf), episode_starts)
+        return self._outputs(latent), self._values(values)
+
+    def run_actor(self, observations: Tensor, episode_starts: Tensor) -> Tensor:
+        """Run the actor alone over whole sequences; see `SequencePolicy.run_actor`."""
+        zeros = observations.new_zeros(1, observations.shape[1], self.actor.hidden_size, dtype=torch.float32)
+        return self._outputs(run_cell(self.actor, observations.float(), (zeros, zeros), episode_starts))
+
+    def critic_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of the critic's cell and of what follows it."""
+        return [*self.critic.parameters(), *self.mlp_extractor.value_net.parameters(), *self.value_net.parameters()]
+
+    def noise_of(self, pair: Pair) -> Tensor:
+        """Return the last deviation, (B, noise size); see `SequencePolicy`."""
+        return pair[0][0, :, self.actor.hidden_size :]
+
+    def with_noise(self, pair: Pair, noise: Tensor) -> Pair:
+        """Return the pair with another last deviation; see `SequencePolicy`."""
+        return torch.cat([pair[0][..., : self.actor.hidden_size], noise[None]], dim=-1), pair[1]
+
+    def export_head(self, graph: StepGraph, hidden: str, outputs: str) -> None:
+        """Add the actor's linear head to an exported step."""
+        head = {"head weights": array(self.action_net.weight).T, "head bias": array(self.action_net.bias)}
+        graph.add("Gemm", [hidden, *(graph.constant(name, values) for name, values in head.items())], outputs)
+
+    def _outputs(self, latent: Tensor) -> Tensor:
+        return self.action_net(self.mlp_extractor.forward_actor(latent))
+
+    def _values(self, latent: Tensor) -> Tensor:
+        return self.value_net(self.mlp_extractor.forward_critic(latent)).squeeze(-1)
+
+    def cell_state(self, pair: Pair) -> Pair:
+        """Return the cell's part of the actor's or the critic's state pair, (1, B, h) each."""
+        size = self.actor.hidden_size
+        return pair[0][..., :size].contiguous(), pair[1][..., :size].contiguous()
+
+    def _step(self, cell: nn.RNNBase, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
+        carried = 1 - episode_starts.float()[None, :, None]
+        h, c = self.cell_state(pair)
+        outputs, (h, c) = cell(observations.float()[None], (h * carried, c * carried))
+        return outputs[0], (widened(h[0], self.state_width), widened(c[0], self.state_width))
+
+
+def run_cell(
+    cell: Callable[[Tensor, Pair], tuple[Tensor, Pair]], inputs: Tensor, state: Pair, episode_starts: Tensor
+) -> Tensor:
+    """Run a one-layer cell over sequences whose state is zeroed at episode starts.
+
+    :param inputs: (T, B, n_x)
+    :param state: hidden and cell state before the first step, (1, B, h) each
+    :param episode_starts: (T, B)
+    :return: outputs (T, B, h)
+    """
+    T, B = inputs.shape[:2]
+    starts = episode_starts.bool()
+    carried = (~starts[0]).to(inputs.dtype).view(1, B, 1)
+    h, c = state[0] * carried, state[1] * carried
+    if not starts[1:].any():
+        return cell(inputs, (h, c))[0]
+    # Pieces between episode starts, environment after environment; each row knows its piece and its place in it.
+    cuts = starts.t().clone()
+    cuts[:, 0] = True
+    piece = cuts.flatten().cumsum(0) - 1
+    first_rows = cuts.flatten().nonzero().squeeze(1)
+    place = torch.arange(B * T, device=inputs.device) - first_rows[piece]
+    padded = inputs.new_zeros(int(place.max()) + 1, len(first_rows), inputs.shape[2])
+    padded[place, piece] = inputs.transpose(0, 1).flatten(0, 1)
+    leading = piece.view(B, T)[:, 0]
+    zeros = h.new_zeros(1, len(first_rows), h.shape[2])
+    outputs, _ = cell(padded, (zeros.index_copy(1, leading, h), zeros.index_copy(1, leading, c)))
+    return outputs[place, piece].view(B, T, -1).transpose(0, 1)
