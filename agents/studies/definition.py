@@ -314,7 +314,7 @@ class _Reader:
                     )
             self._check_sampled(place, table.sampler, drawn.get(names[0]))
         seeds = table.seeds or seeds
-        self._check_sampler(key, table, drawn, seeds)
+        self._check_sampler(key, table, bool(drawn), seeds)
         return Group(name, table.sampler, table.trials or 1, tuple(seeds), options, each, drawn)
 
     def options(self, own: Mapping[str, Any], key: str, shared: Mapping[str, Any]) -> dict[str, Any]:
@@ -339,35 +339,28 @@ class _Reader:
         if sampler == "tpe" and distribution is None:
             raise self.source.refuse(place, "is a list, which tpe does not go through: {choice: [...]} is needed")
         if sampler == "tpe" and distribution is not None and distribution.kind == "normal":
-            text = "is normal, which tpe does not propose from: uniform, log_uniform, integers or choice is needed"
-            raise self.source.refuse(place, text)
+            raise self.source.refuse(place, "is normal, which tpe does not propose from: another kind is needed")
 
-    def _check_sampler(
-        self, key: str, table: _GroupTable, drawn: Mapping[str, Distribution], seeds: Sequence[int]
-    ) -> None:
-        if table.sampler == "grid":
-            if table.trials is not None:
-                text = "does not fit a grid, whose trials are counted by its lists: leave it out"
-                raise self.source.refuse(under(key, "trials"), text)
-            return
-        if table.trials is None:
-            text = f"has no number of trials, which the sampler {table.sampler} needs: 'trials' is missing"
-            raise self.source.refuse(key, text)
-        if not drawn:
-            raise self.source.refuse(
-                key, f"draws nothing, though its sampler is {table.sampler}: a distribution is needed"
-            )
+    def _check_sampler(self, key: str, table: _GroupTable, drawn: bool, seeds: Sequence[int]) -> None:
+        grid = table.sampler == "grid"
+        if grid and table.trials is not None:
+            raise self.source.refuse(under(key, "trials"), "does not fit a grid, which its lists count: leave it out")
+        if not grid and table.trials is None:
+            raise self.source.refuse(key, f"has no 'trials': the sampler {table.sampler} needs their number")
+        if not grid and not drawn:
+            raise self.source.refuse(key, f"draws nothing: the sampler {table.sampler} needs a distribution")
         if table.sampler == "tpe" and len(seeds) > 1:
-            text = "has several seeds, where tpe proposes one training at a time: one is needed"
-            raise self.source.refuse(key if table.seeds is None else under(key, "seeds"), text)
+            place = key if table.seeds is None else under(key, "seeds")
+            raise self.source.refuse(
+                place, "has several seeds, where tpe proposes one training at a time: one is needed"
+            )
 
     def _check_field(self, place: str, name: str) -> None:
         if name in OWN_FIELDS:
             instead = {"env": "the key 'env'", "seed": "'seeds'"}.get(name, "the study itself")
             raise self.source.refuse(place, f"is set by {instead}: leave it out")
         if name in PRESET_ONLY:
-            text = "has no option on the command line, which could not repeat the trial: leave it out"
-            raise self.source.refuse(place, text)
+            raise self.source.refuse(place, "is no option of the command line that repeats a trial: leave it out")
         if name not in TrainingConfiguration.model_fields:
             fitting = sorted(TrainingConfiguration.model_fields.keys() - {*PRESET_ONLY, *OWN_FIELDS})
             raise self.source.refuse(place, f"is unknown: one of {', '.join(fitting)} is needed")

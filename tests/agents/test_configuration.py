@@ -1,6 +1,7 @@
 """The configuration: presets, checks, and a YAML form that comes back equal and builds no objects."""
 
 import math
+from typing import Any
 
 import pydantic
 import pytest
@@ -12,6 +13,7 @@ from agents.configuration import PRESET_ONLY, TrainingConfiguration, configure, 
 from agents.settings import Settings, field_schemas, first_misfit
 from agents.studies.definition import OWN_FIELDS
 from envs.presets import PRESETS, preset_for
+from policies.network.specification import BLOCKS
 from specify import NETWORK_OPTIONS
 
 
@@ -31,6 +33,25 @@ def test_yaml_round_trip() -> None:
         learning_rate=1.5e-4,
         run_name="a-run",
     )
+    assert from_yaml(to_yaml(configuration, versions={"torch": "2.13.0"})) == configuration
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
+OPTIONS = {
+    "budget": st.integers(1),
+    "learning_rate": st.floats(0, exclude_min=True, allow_infinity=False),
+    "densities": st.dictionaries(st.sampled_from(BLOCKS), st.floats(0, 1, exclude_min=True)),
+    "env_arguments": st.dictionaries(st.text(max_size=8), SCALARS | st.lists(SCALARS, max_size=3)),
+    "log_dir": st.text(),
+    "demos": st.none() | st.text(),
+    "final_episodes": st.none() | st.integers(1),
+    "progress": st.booleans(),
+}
+
+
+@given(st.fixed_dictionaries({}, optional=OPTIONS))
+def test_yaml_comes_back_whatever_was_given(options: dict[str, Any]) -> None:
+    configuration = configure("CartPole-v1", **options)
     assert from_yaml(to_yaml(configuration, versions={"torch": "2.13.0"})) == configuration
 
 
