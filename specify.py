@@ -3,9 +3,8 @@
 import json
 
 from agents.command_line import OneLineParser, add_training_options, run, show_network, training_options
+from agents.configuration import configure
 from envs.lookup import environment_spaces
-from envs.presets import preset_for
-from envs.task import REGISTERED_REWARD, with_reward
 from policies.network.architectures import specify_architecture
 from policies.refusal import Refusal
 from policies.sequence_policy import network_sizes
@@ -33,17 +32,25 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
     arguments = parser.parse_args()
     options = training_options(arguments)
-    env, env_arguments = options.pop("env", None), options.pop("env_arguments", {})
+    env = options.pop("env", None)
     sizes = (arguments.inputs, arguments.outputs)
-    if env is not None and sizes == (None, None):
-        sizes = network_sizes(*environment_spaces(env, with_reward(env, env_arguments, REGISTERED_REWARD)))
-    elif env is not None or None in sizes:
-        raise Refusal(
-            "the network's sizes are missing or given twice: `env`, or `n_inputs` with `n_outputs`, is needed"
+    with options.located():
+        configuration = configure(env or "", **options)
+        if env is not None and sizes == (None, None):
+            sizes = network_sizes(*environment_spaces(env, configuration.training_arguments))
+        elif env is not None or None in sizes:
+            raise Refusal(
+                "the network's sizes are missing or given twice: `env`, or `n_inputs` with `n_outputs`, is needed"
+            )
+        specification = specify_architecture(
+            configuration.architecture,
+            *sizes,
+            configuration.budget,
+            hidden_proportion=configuration.hidden_proportion,
+            hidden_size=configuration.hidden_size,
+            densities=configuration.densities or None,
+            uniform_density=configuration.uniform_density,
         )
-    architecture = options.pop("architecture", "varied")
-    budget = options.pop("budget", preset_for(env or "").budget)
-    specification = specify_architecture(architecture, *sizes, budget, **options)
     if arguments.json:
         print(json.dumps(specification.to_dict(), indent=2))
     else:

@@ -18,13 +18,17 @@ def main() -> None:
     parser.add_argument("--resume", metavar="RUN", help="go on with the training in this run folder")
     arguments = parser.parse_args()
     options = training_options(arguments)
-    if arguments.resume is not None:
-        folder, configuration = configuration_to_resume(arguments.resume, options)
-    elif "env" in options:
-        folder, configuration = None, configure(**options)
-    else:
-        parser.error("--env is missing: an environment id, or --resume RUN, is needed")
-    show_network(plan_training(configuration), configuration.env)
+    if arguments.resume is not None and arguments.config is not None:
+        parser.error("--config does not fit --resume, which goes on with the run's own config.yaml: one is needed")
+    with options.located():
+        if arguments.resume is not None:
+            folder, configuration = configuration_to_resume(arguments.resume, options)
+        elif "env" in options:
+            folder, configuration = None, configure(**options)
+        else:
+            parser.error("--env is missing: an environment id, or --resume RUN, is needed")
+        specification = plan_training(configuration)
+    show_network(specification, configuration.env)
     result = train(configuration, resume=folder)
     learned = "imitation alone" if configuration.demos_only else f"{result.steps:,} steps"
     print(f"evaluation over {len(result.final.returns)} fresh episodes after {learned}:")

@@ -1,18 +1,18 @@
 """What the command lines share: options made from the configuration, one-line errors, exit codes."""
 
 import argparse
-import dataclasses
 import gc
 import sys
 import traceback
-import types
-import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any, NoReturn
 
 from agents.configuration import PRESET_ONLY, TrainingConfiguration, option_name
 from agents.errors import TrainingStopped
+from agents.options_file import Options, read_options
 from agents.resumption.signals import Interrupted
+from agents.settings import field_schemas
 from envs.lookup import check_environment, parse_arguments
 from envs.presets import has_preset
 from policies.network.architectures import ActorCriticSpecification, format_table, oversize_warning
@@ -27,11 +27,25 @@ STOPPED = 3
 _OTHER_OPTIONS = {
     name: "--" + name.removeprefix("n_").replace("_", "-")
     for name in (
-        *("episodes", "import", "n_inputs", "n_outputs", "out", "output", "stochastic", "storage", "studies_dir"),
+        *(
+            "config",
+            "episodes",
+            "import",
+            "n_inputs",
+            "n_outputs",
+            "out",
+            "output",
+            "stochastic",
+            "storage",
+            "studies_dir",
+        ),
         *("trial", "video", "video_episodes", "watch", "which", "workers"),
     )
 }
 """What is typed for the arguments of the commands that are no fields of a training."""
+
+_KINDS: dict[str, tuple[type, str]] = {"integer": (int, "N"), "number": (float, "X"), "string": (str, "TEXT")}
+"""JSON schema's type of a field -> what the option's text is read as, and what the help calls it."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -53,8 +67,9 @@ def fail(message: str, exit_code: int = BAD_INPUT) -> NoReturn:
 
 def shown_option(field: str) -> str:
     """Return what a user types for a field or argument that a message names; a name that is no option stays."""
-    known = {entry.name for entry in dataclasses.fields(TrainingConfiguration)} - set(PRESET_ONLY)
-    return option_name(field) if field in known else _OTHER_OPTIONS.get(field, field)
+    if field in TrainingConfiguration.model_fields and field not in PRESET_ONLY:
+        return option_name(field)
+    return _OTHER_OPTIONS.get(field, field)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -78,42 +93,42 @@ def run(main: Callable[[], None]) -> None:
         raise SystemExit(interruption.exit_code) from None
 
 
-def add_training_options(parser: argparse.ArgumentParser, only: typing.Collection[str] | None = None) -> None:
-    """Add the options of a training; one that is not given stays absent, so that the preset decides.
+def add_training_options(parser: argparse.ArgumentParser, only: Collection[str] | None = None) -> None:
+    """Add `--config` and the options of a training; one that is not given stays absent, so that the preset decides.
 
     :param only: names of the fields to add (default: all that are options)
     """
-    hints = typing.get_type_hints(TrainingConfiguration)
-    for field in dataclasses.fields(TrainingConfiguration):
-        if field.name in PRESET_ONLY or (only is not None and field.name not in only):
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of options; those given here win")
+    for name, field in field_schemas(TrainingConfiguration).items():
+        if name in PRESET_ONLY or (only is not None and name not in only):
             continue
-        options: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS, "help": field.metadata["help"]}
-        kind = _scalar(hints[field.name])
-        if kind is bool:
-            options["action"] = "store_false" if field.default else "store_true"
-        elif kind is None:
-            options |= {"action": "append", "metavar": field.metadata["metavar"]}
+        options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": field["description"]}
+        if field["type"] == "boolean":
+            options["action"] = "store_false" if field["default"] else "store_true"
+        elif field["type"] == "object":
+            options |= {"action": "append", "metavar": field["metavar"]}
         else:
-            options |= {"type": kind, "choices": field.metadata.get("choices"), "metavar": _metavar(field, kind)}
-        parser.add_argument(option_name(field.name), **options)
+            kind, metavar = _KINDS[field["type"]]
+            choices = field.get("enum")
+            options |= {"type": kind, "choices": choices, "metavar": "|".join(choices) if choices else metavar}
+        parser.add_argument(option_name(name), **options)
 
 
-def training_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the fields given on the command line, the repeated NAME=VALUE options as tables.
+def training_options(arguments: argparse.Namespace) -> Options:
+    """Return the fields given on the command line, the repeated NAME=VALUE options as tables, over those of `--config`.
 
     An environment given as module:id is registered by importing the module, and called by its id from then on.
 
-    :raises Refusal: if the environment is unknown or a repeated option is malformed
+    :raises Refusal: if the environment is unknown, a repeated option is malformed or the file does not fit
     """
-    known = {field.name for field in dataclasses.fields(TrainingConfiguration)}
-    options = {name: value for name, value in vars(arguments).items() if name in known}
+    options = {name: value for name, value in vars(arguments).items() if name in TrainingConfiguration.model_fields}
     if "env" in options:
         options["env"] = check_environment(options["env"])
     if "env_arguments" in options:
         options["env_arguments"] = parse_arguments(options["env_arguments"])
     if "densities" in options:
         options["densities"] = _parse_densities(options["densities"])
-    return options
+    return Options(options) if arguments.config is None else read_options(arguments.config, options)
 
 
 def show_network(specification: ActorCriticSpecification, env: str | None) -> None:
@@ -138,18 +153,3 @@ def _parse_densities(texts: list[str]) -> dict[str, float]:
             raise Refusal(f"`densities` {text!r} pins block {block} a second time: once is needed")
         densities[block] = density
     return densities
-
-
-def _scalar(hint: Any) -> type | None:
-    """Return the type an option's text is read as; None for the repeatable tables."""
-    if typing.get_origin(hint) is typing.Literal:
-        return str
-    if isinstance(hint, types.UnionType):
-        hint = next(option for option in typing.get_args(hint) if option is not types.NoneType)
-    return hint if hint in (str, int, float, bool) else None
-
-
-def _metavar(field: "dataclasses.Field[Any]", kind: type) -> str | None:
-    if "choices" in field.metadata:
-        return "|".join(field.metadata["choices"])
-    return {int: "N", float: "X", str: "TEXT"}[kind]

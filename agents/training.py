@@ -176,7 +176,7 @@ def train(
             final = evaluate(
                 algorithm.policy,
                 final_environments,
-                episodes=configuration.eval_episodes,
+                episodes=configuration.final_episodes or configuration.eval_episodes,
                 first_seed=FINAL_SEED,
                 normalization=normalization,
                 figures=task.figures,

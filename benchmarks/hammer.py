@@ -30,7 +30,6 @@ from benchmarks.harness import (
     read_lines,
     write_section,
 )
-from envs.presets import PRESETS
 from envs.vectorized.make import make_vec_env
 
 LINES = RESULTS / "hammer.jsonl"
@@ -215,7 +214,7 @@ def report() -> None:
     ]
     few += [
         row(
-            ("none", f"PPO, {steps or PRESETS[ENV].total_timesteps:,} steps"),
+            ("none", f"PPO, {steps or configure(ENV).total_timesteps:,} steps"),
             where(**half, demonstrations=0, steps_planned=steps),
             runs,
         )

@@ -32,10 +32,9 @@ class OneLine(Exception):
         return str(self.args[0])
 
     @property
-    def field(self) -> str | None:
-        """The first field that the line names."""
-        match = _REFERENCE.search(self.message)
-        return None if match is None else match[1]
+    def fields(self) -> list[str]:
+        """The fields that the line names, in its order."""
+        return _REFERENCE.findall(self.message)
 
 
 class Refusal(OneLine, ValueError):

@@ -1,16 +1,15 @@
 """Which run to go on with, and what may be different from now on."""
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agents.configuration import TrainingConfiguration, configure
+from agents.configuration import TrainingConfiguration, configure, marks_of
 from agents.runs.folder import RunFolder
 from policies.refusal import Refusal
 
-CHANGEABLE = ("total_timesteps", "device", "eval_every", "eval_episodes", "checkpoint_every", "keep", "progress")
+CHANGEABLE = tuple(name for name in TrainingConfiguration.model_fields if marks_of(name).get("changeable"))
 """Options that a resumed run may have another value of; all others would make it another experiment."""
 
 
@@ -30,8 +29,7 @@ def configuration_to_resume(run: str | Path, options: Mapping[str, Any]) -> tupl
                 f"`{name}` {value} does not fit the resumed run, which has {old}: "
                 f"only {', '.join(f'`{name}`' for name in CHANGEABLE)} may change"
             )
-    fields = {field.name: getattr(recorded, field.name) for field in dataclasses.fields(recorded)}
-    configuration = configure(**(fields | dict(options)))
+    configuration = configure(**{**dict(recorded), **options})
     finished = finished_steps(folder)
     if finished is not None and configuration.demos_only:
         raise Refusal(f"the run {folder.path} is finished: it learns from demonstrations alone")
@@ -62,5 +60,4 @@ def finished_steps(folder: RunFolder) -> int | None:
 
 def changed_options(before: TrainingConfiguration, after: TrainingConfiguration) -> dict[str, Any]:
     """Return the new values of the fields in which two configurations differ."""
-    names = [field.name for field in dataclasses.fields(after)]
-    return {name: getattr(after, name) for name in names if getattr(before, name) != getattr(after, name)}
+    return {name: value for name, value in after if value != getattr(before, name)}

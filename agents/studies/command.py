@@ -1,13 +1,12 @@
 """The command line that repeats one trial."""
 
 import ast
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
 
-from agents.configuration import PRESET_ONLY, TrainingConfiguration, configure, option_name
+from agents.configuration import PRESET_ONLY, configure, option_name
 from agents.studies.definition import OWN_FIELDS
 from policies.refusal import Refusal
 
@@ -38,30 +37,25 @@ def options_of(recorded: Mapping[str, Any], modules: Sequence[str] = ()) -> list
     configuration = configure(**recorded)
     defaults = configure(configuration.env, demos=configuration.demos)  # which bring defaults of their own
     words = ["--env", ":".join([*modules[-1:], configuration.env])]
-    for field in dataclasses.fields(TrainingConfiguration):
-        value = getattr(configuration, field.name)
-        if field.name in OWN_FIELDS and field.name != "seed":
+    for name, value in configuration:
+        given = name == "seed" or (name == "demos" and value is not None) or value != getattr(defaults, name)
+        if not given or (name in OWN_FIELDS and name != "seed"):
             continue
-        if value == getattr(defaults, field.name) and field.name not in ("seed", "demos"):
-            continue
-        if field.name == "demos" and value is None:
-            continue
-        if field.name in PRESET_ONLY:
-            raise Refusal(f"the preset's {field.name} was {value!r} then, which no option sets")
-        words += _option(field, value)
+        if name in PRESET_ONLY:
+            raise Refusal(f"the preset's {name} was {value!r} then, which no option sets")
+        words += _option(name, value)
     return words
 
 
-def _option(field: "dataclasses.Field[Any]", value: Any) -> list[str]:
-    name = option_name(field.name)
+def _option(field: str, value: Any) -> list[str]:
+    name = option_name(field)
     if isinstance(value, Mapping):
         return [word for key, entry in value.items() for word in (name, f"{key}={_literal(entry)}")]
     if isinstance(value, bool):
         # Options of truth values take none: giving one switches the default over.
         return [name]
     if value is None:
-        default = field.name.replace("_", " ")
-        raise Refusal(f"the {default} is none here, which no option sets")
+        raise Refusal(f"the {field.replace('_', ' ')} is none here, which no option sets")
     return [name, value if isinstance(value, str) else repr(value)]
 
 

@@ -23,38 +23,61 @@
 A study of one group may have `sampler`, `trials` and `parameters` at the top in place of `groups`.
 """
 
-import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
+from pydantic import AfterValidator, Field, model_validator
 
-from agents.configuration import PRESET_ONLY, TrainingConfiguration, configure
-from agents.studies.plain_yaml import Entry, Scalar, read_yaml, refusal
+from agents.configuration import PRESET_ONLY, Seed, TrainingConfiguration, configure, merged
+from agents.settings import Settings, in_short
+from agents.yaml_file import Scalar, YamlFile, read_yaml, under
 from envs.lookup import check_environment
 from policies.network.specification import BLOCKS
 from policies.refusal import Refusal
 
-SCORES = ("mean_return", "success_rate")
-SAMPLERS = ("grid", "random", "tpe")
-DISTRIBUTIONS = ("uniform", "log_uniform", "normal", "integers", "choice")
-TABLES = ("env_arguments", "densities")
-"""Fields that are tables; a parameter in one is written with a dot, as `densities.hh`."""
 OWN_FIELDS = ("env", "seed", "log_dir", "run_name", "progress")
 """Fields that the study itself sets."""
 MOST_TRIALS = 100_000
 
-_KEYS = ("name", "env", "score", "seed", "seeds", "workers", "heartbeat", "options", "pruning")
-_GROUP_KEYS = ("sampler", "trials", "seeds", "options", "parameters")
+_TABLES = ("env_arguments", "densities")
+"""Fields that are tables; a parameter in one is written with a dot, as `densities.hh`."""
 _ALONE = ("sampler", "trials", "parameters")
 """Keys of a group that stand at the top in a study of one group."""
-_PRUNING_KEYS = ("percentile", "n_startup_trials", "n_warmup_steps")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
 _NOT_DEFINING = ("workers", "heartbeat", "name")
+
+
+def _plain_name(name: str) -> str:
+    if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]{0,59}", name):
+        raise Refusal("a name of up to 60 letters, digits, - and _ is needed")
+    return name
+
+
+def _each_once(values: list[int]) -> list[int]:
+    if len(set(values)) < len(values):
+        raise Refusal("every seed once is needed")
+    return values
+
+
+def _interval(bounds: list[Any]) -> list[Any]:
+    if len(bounds) != 2 or not bounds[0] < bounds[1]:
+        raise Refusal("[low, high] with low below high is needed")
+    return bounds
+
+
+def _mean_and_deviation(values: list[float]) -> list[float]:
+    if len(values) != 2 or values[1] <= 0:
+        raise Refusal("[mean, std] with a positive standard deviation is needed")
+    return values
+
+
+Name = Annotated[str, AfterValidator(_plain_name)]
+Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_each_once)]
+Sampler = Literal["grid", "random", "tpe"]
 
 
 @dataclass(frozen=True)
@@ -110,25 +133,22 @@ class Group:
     """parameter -> what it is drawn from"""
 
 
-@dataclass(frozen=True)
-class Pruning:
+class Pruning(Settings):
     """Ends a trial whose best evaluation so far is not in the top percentile of the others' at the same step.
 
     The names are those of Optuna's PercentilePruner.
     """
 
-    percentile: float = 50.0
-    n_startup_trials: int = 5
-    n_warmup_steps: int = 0
+    percentile: Annotated[float, Field(gt=0, lt=100)] = 50.0
+    n_startup_trials: Annotated[int, Field(ge=0)] = 5
+    n_warmup_steps: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True)
 class StudyDefinition:
     """A study as its file describes it, checked as far as that goes without making an environment."""
 
-    file: Path
-    lines: Mapping[str, int]
-    """key -> line in the file"""
+    source: YamlFile
     name: str
     env: str
     score: str
@@ -143,43 +163,95 @@ class StudyDefinition:
 
     def refuse(self, key: str, message: str) -> Refusal:
         """Return the error that refuses a key of the file."""
-        return refusal(self.file, self.lines.get(key, 1), key, message)
+        return self.source.refuse(key, message)
+
+
+class _StudyTable(Settings):
+    """The top of a study file."""
+
+    name: Name | None = None
+    env: str
+    score: Literal["mean_return", "success_rate"] = "mean_return"
+    seed: Seed = 0
+    seeds: Seeds = Field([0])
+    workers: Annotated[int, Field(ge=1, le=1000)] = 1
+    heartbeat: Annotated[int, Field(ge=1, le=3600)] = 20
+    options: dict[str, Any] = Field({})
+    pruning: Pruning | None = None
+    groups: Annotated[dict[Name, Any], Field(min_length=1)] | None = None
+    sampler: Any = None
+    trials: Any = None
+    parameters: Any = None
+
+
+class _GroupTable(Settings):
+    """A group in a study file."""
+
+    sampler: Sampler
+    trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)] | None = None
+    seeds: Seeds | None = None
+    options: dict[str, Any] = Field({})
+    parameters: dict[str, Any] = Field({})
+
+
+class _DistributionTable(Settings):
+    """A distribution in a study file."""
+
+    uniform: Annotated[list[float], AfterValidator(_interval)] | None = None
+    log_uniform: Annotated[list[Annotated[float, Field(gt=0)]], AfterValidator(_interval)] | None = None
+    normal: Annotated[list[float], AfterValidator(_mean_and_deviation)] | None = None
+    integers: Annotated[list[Annotated[int, Field(gt=-(2**53), lt=2**53)]], AfterValidator(_interval)] | None = None
+    choice: Annotated[list[Any], Field(min_length=1)] | None = None
+    clip: Annotated[list[float], AfterValidator(_interval)] | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        kinds = [name for name, value in self if value is not None and name != "clip"]
+        if len(kinds) != 1:
+            fitting = [name for name in type(self).model_fields if name != "clip"]
+            raise Refusal(f"exactly one of {', '.join(fitting)} is needed")
+        if self.clip is not None and self.normal is None:
+            raise Refusal(f"clip does not fit {kinds[0]}: it is for normal alone")
+        return self
+
+    def distribution(self) -> Distribution:
+        """Return what is drawn from, if it is no choice."""
+        if self.normal is not None:
+            low, high = self.clip or (-math.inf, math.inf)
+            mean, std = self.normal
+            return Distribution("normal", low, high, mean, std)
+        return next(Distribution(kind, *bounds) for kind, bounds in self if bounds is not None)
 
 
 def read_study(file: str | Path) -> StudyDefinition:
     """Read a study file.
 
-    :raises ValueError: one line that names file, line and key
+    :raises Refusal: one line that names file, line and key
     """
-    top = read_yaml(Path(file))
-    entries = top.table((*_KEYS, "groups", *_ALONE), "a study")
-    if "env" not in entries:
-        raise top.refuse("the study has no key 'env': the id of an environment is needed")
-    env = entries["env"].text("the id of an environment")
+    source = read_yaml(Path(file))
+    top = source.checked(_StudyTable, source.content)
     try:
-        check_environment(env, allow_module=False)
+        check_environment(top.env, allow_module=False)
     except Refusal as error:
-        raise entries["env"].refuse(str(error)) from None
-    name_entry = entries.get("name")
-    name = name_entry.text("a name") if name_entry else Path(file).stem
-    if not _NAME.fullmatch(name):
-        text = f"the name {name!r} does not fit: up to 60 letters, digits, - and _ are needed"
-        raise name_entry.refuse(text) if name_entry else top.refuse(f"{text}; the key 'name' sets it")
-    options = _options(entries["options"], env, {}) if "options" in entries else {}
-    seeds = _seeds(entries["seeds"]) if "seeds" in entries else (0,)
-    groups = _groups(top, entries, _Shared(env, options, seeds))
+        raise source.refuse("env", str(error)) from None
+    try:
+        name = top.name or _plain_name(source.path.stem)
+    except Refusal as error:
+        raise source.refuse("", f"the file's name cannot be the study's, which 'name' sets: {error}") from None
+    reader = _Reader(source, top.env)
+    shared = reader.options(top.options, "options", {})
+    groups = tuple(reader.group(*table, shared, top.seeds) for table in _group_tables(source, top))
     definition = StudyDefinition(
-        file=Path(file),
-        lines=dict(top.lines()),
+        source=source,
         name=name,
-        env=env,
-        score=entries["score"].text("a score", SCORES) if "score" in entries else SCORES[0],
-        seed=entries["seed"].whole_number(0) if "seed" in entries else 0,
-        workers=entries["workers"].whole_number(1, 1000) if "workers" in entries else 1,
-        heartbeat=entries["heartbeat"].whole_number(1, 3600) if "heartbeat" in entries else 20,
-        pruning=_pruning(entries["pruning"]) if "pruning" in entries else None,
+        env=top.env,
+        score=top.score,
+        seed=top.seed,
+        workers=top.workers,
+        heartbeat=top.heartbeat,
+        pruning=top.pruning,
         groups=groups,
-        content={name: entry.plain() for name, entry in entries.items() if name not in _NOT_DEFINING},
+        content={name: value for name, value in source.content.items() if name not in _NOT_DEFINING},
     )
     if any(group.sampler == "tpe" for group in groups) and len(groups) > 1:
         raise definition.refuse("groups", "does not fit tpe, which learns from one group: leave the others out")
@@ -191,244 +263,154 @@ def read_study(file: str | Path) -> StudyDefinition:
     return definition
 
 
-@dataclass(frozen=True)
-class _Shared:
-    """What the groups of a study share."""
-
-    env: str
-    options: Mapping[str, Any]
-    seeds: tuple[int, ...]
-
-
-def _groups(top: Entry, entries: Mapping[str, Entry], shared: _Shared) -> tuple[Group, ...]:
-    alone = [key for key in _ALONE if key in entries]
-    if "groups" not in entries:
+def _group_tables(source: YamlFile, top: _StudyTable) -> Iterator[tuple[str, str, Any]]:
+    """Yield the name, the key and the content of every group."""
+    alone = {name: source.content[name] for name in _ALONE if name in source.content}
+    if top.groups is None:
         if not alone:
-            raise top.refuse("the study has neither 'groups' nor 'sampler' and 'parameters': one of them is needed")
-        return (_group("all", top, {key: entries[key] for key in alone}, shared),)
-    if alone:
-        raise entries[alone[0]].refuse("stands beside 'groups': it belongs into one of them")
-    groups = []
-    for name, entry in entries["groups"].table(what="a table of named groups").items():
-        if not _NAME.fullmatch(name):
-            raise entry.refuse("does not fit: a name of up to 60 letters, digits, - and _ is needed")
-        groups.append(_group(name, entry, entry.table(_GROUP_KEYS), shared))
-    if not groups:
-        raise entries["groups"].refuse("is empty: a group is needed")
-    return tuple(groups)
-
-
-def _group(name: str, where: Entry, entries: Mapping[str, Entry], shared: _Shared) -> Group:
-    if "sampler" not in entries:
-        raise where.refuse(f"has no sampler: one of {', '.join(SAMPLERS)} is needed")
-    sampler = entries["sampler"].text("a sampler", SAMPLERS)
-    options = _options(entries["options"], shared.env, shared.options) if "options" in entries else shared.options
-    seeds = _seeds(entries["seeds"]) if "seeds" in entries else shared.seeds
-    parameters = entries["parameters"].table() if "parameters" in entries else {}
-    each, drawn = _parameters(parameters, shared.env, options)
-    _check_sampler(sampler, where, entries, parameters, each, drawn)
-    if sampler == "tpe" and len(seeds) > 1:
-        entry = entries.get("seeds", where)
-        raise entry.refuse("has several seeds, where tpe proposes one training at a time: one is needed")
-    trials = entries["trials"].whole_number(1, MOST_TRIALS) if "trials" in entries else 1
-    return Group(name, sampler, trials, seeds, options, each, drawn)
-
-
-def _parameters(
-    parameters: Mapping[str, Entry], env: str, options: Mapping[str, Any]
-) -> tuple[dict[str, tuple[Scalar, ...]], dict[str, Distribution]]:
-    each: dict[str, tuple[Scalar, ...]] = {}
-    drawn: dict[str, Distribution] = {}
-    for parameter, entry in parameters.items():
-        # Written without a block, densities stands for all six, each drawn on its own.
-        names = [f"densities.{block}" for block in BLOCKS] if parameter == "densities" else [parameter]
-        for full_name in names:
-            if full_name in each or full_name in drawn:
-                raise entry.refuse(f"sets {full_name} a second time: once is needed")
-            if entry.is_list() and parameter != "densities":
-                each[full_name] = _values(entry, full_name, env, options)
-            elif isinstance(entry.value, Mapping):
-                drawn[full_name] = _distribution(entry, full_name, env, options)
-            else:
-                raise entry.refuse(
-                    f"is {entry.shown()}: "
-                    + ("" if parameter == "densities" else "a list of values, or ")
-                    + "a distribution such as {uniform: [0.1, 0.9]} is needed (a single value belongs into 'options')"
-                )
-    return each, drawn
-
-
-def _check_sampler(
-    sampler: str,
-    where: Entry,
-    entries: Mapping[str, Entry],
-    parameters: Mapping[str, Entry],
-    each: Mapping[str, object],
-    drawn: Mapping[str, Distribution],
-) -> None:
-    """Refuse what does not fit the sampler of a group."""
-    if sampler == "grid":
-        if drawn:
-            raise parameters[_key_in(parameters, next(iter(drawn)))].refuse("is drawn: a grid takes lists alone")
-        if "trials" in entries:
-            raise entries["trials"].refuse("does not fit a grid, whose trials are counted by its lists: leave it out")
-        return
-    if "trials" not in entries:
-        raise where.refuse(f"has no number of trials, which the sampler {sampler} needs: 'trials' is missing")
-    if not drawn:
-        raise where.refuse(f"draws nothing, though its sampler is {sampler}: a distribution is needed")
-    if sampler == "tpe":
-        if each:
-            raise parameters[_key_in(parameters, next(iter(each)))].refuse(
-                "is a list, which tpe does not go through: {choice: [...]} is needed"
-            )
-        for full_name, distribution in drawn.items():
-            if distribution.kind == "normal":
-                raise parameters[_key_in(parameters, full_name)].refuse(
-                    "is normal, which tpe does not propose from: uniform, log_uniform, integers or choice is needed"
-                )
-
-
-def _key_in(parameters: Mapping[str, Entry], full_name: str) -> str:
-    return full_name if full_name in parameters else full_name.partition(".")[0]
-
-
-def _options(entry: Entry, env: str, shared: Mapping[str, Any]) -> dict[str, Any]:
-    """Read a table of fields of the configuration and check each, given the others.
-
-    :param shared: options that hold beside these
-    :return: both
-    """
-    own = entry.table()
-    for name, option in own.items():
-        _check_field(option, name)
-    options = dict(shared)
-    # A field may need another that stands before it in the configuration, wherever it stands in the file.
-    for name in (field.name for field in dataclasses.fields(TrainingConfiguration)):
-        if name in own:
-            value = own[name].plain()
-            merged = {**shared.get(name, {}), **value} if name in TABLES and isinstance(value, Mapping) else value
-            options[name] = merged
-            _configured(own[name], env, options)
-    return options
-
-
-def _check_field(entry: Entry, name: str) -> None:
-    if name == "env" or name in OWN_FIELDS:
-        instead = {"env": "the key 'env'", "seed": "'seeds'"}.get(name, "the study itself")
-        raise entry.refuse(f"is set by {instead}: leave it out")
-    fields = {field.name for field in dataclasses.fields(TrainingConfiguration)}
-    if name in PRESET_ONLY:
-        raise entry.refuse("has no option on the command line, which could not repeat the trial: leave it out")
-    if name not in fields:
-        fitting = sorted(fields - set(PRESET_ONLY) - set(OWN_FIELDS))
-        raise entry.refuse(f"is unknown: one of {', '.join(fitting)} is needed")
-
-
-def _check_parameter(entry: Entry, full_name: str) -> None:
-    table, dot, inner = full_name.partition(".")
-    _check_field(entry, table)
-    if (table in TABLES) != bool(dot):
-        example = "densities.hh or env_arguments.sequence_length" if table in TABLES else table
-        raise entry.refuse(f"does not fit: a name such as {example} is needed")
-    if table == "densities" and inner not in BLOCKS:
-        raise entry.refuse(f"names the unknown block {inner!r}: one of {' '.join(BLOCKS)} is needed")
-    if table == "env_arguments" and not inner.isidentifier():
-        raise entry.refuse(f"names the argument {inner!r}, which is none")
-
-
-def _values(entry: Entry, full_name: str, env: str, options: Mapping[str, Any]) -> tuple[Scalar, ...]:
-    _check_parameter(entry, full_name)
-    values: list[Scalar] = []
-    for item in entry.items("a list of values"):
-        if isinstance(item.value, Mapping) or item.is_list():
-            raise item.refuse(f"is {item.shown()}: a single value is needed")
-        value: Scalar = item.value  # type: ignore[assignment]
-        if any(value == other and type(value) is type(other) for other in values):
-            raise item.refuse(f"is {item.shown()} a second time: once is needed")
-        _configured(item, env, with_parameters(options, {full_name: value}))
-        values.append(value)
-    return tuple(values)
-
-
-def _distribution(entry: Entry, full_name: str, env: str, options: Mapping[str, Any]) -> Distribution:
-    _check_parameter(entry, full_name)
-    parts = entry.table((*DISTRIBUTIONS, "clip"))
-    kinds = [name for name in parts if name != "clip"]
-    if len(kinds) != 1:
-        raise entry.refuse(f"is {entry.shown()}: exactly one of {', '.join(DISTRIBUTIONS)} is needed")
-    kind = kinds[0]
-    if "clip" in parts and kind != "normal":
-        raise parts["clip"].refuse(f"does not fit {kind}: it is for normal alone")
-    if kind == "choice":
-        distribution = Distribution(kind, values=_values(parts[kind], full_name, env, options))
-    elif kind == "normal":
-        mean, std = _pair(parts[kind], "[mean, std]")
-        low, high = _pair(parts["clip"], "[low, high]") if "clip" in parts else (-math.inf, math.inf)
-        if std <= 0:
-            raise parts[kind].refuse(f"has the standard deviation {std}: a positive one is needed")
-        if not low < high:
-            raise parts["clip"].refuse(f"is {parts['clip'].shown()}: [low, high] with low below high is needed")
-        distribution = Distribution(kind, low, high, mean, std)
+            raise source.refuse("", "the study has neither 'groups' nor 'sampler' and 'parameters': one is needed")
+        yield "all", "", alone
+    elif alone:
+        raise source.refuse(next(iter(alone)), "stands beside 'groups': it belongs into one of them")
     else:
-        low, high = _pair(parts[kind], "[low, high]")
-        if not low < high:
-            raise parts[kind].refuse(f"is {parts[kind].shown()}: [low, high] with low below high is needed")
-        if kind == "log_uniform" and low <= 0:
-            raise parts[kind].refuse(f"begins at {low}: log_uniform needs a low above 0")
-        if kind == "integers" and not (float(low).is_integer() and float(high).is_integer() and abs(high) < 2**53):
-            raise parts[kind].refuse(f"is {parts[kind].shown()}: two whole numbers are needed")
-        distribution = Distribution(kind, low, high)
-    for value in distribution.extremes():
-        if full_name == "hidden_proportion" and kind == "uniform" and value in (0, 1):
-            continue  # the bound of an interval that does not hold it
-        _configured(parts[kind], env, with_parameters(options, {full_name: value}))
-    return distribution
+        for name, table in top.groups.items():
+            yield name, under("groups", name), table
 
 
-def _pair(entry: Entry, what: str) -> tuple[float, float]:
-    items = entry.items(what)
-    if len(items) != 2:
-        raise entry.refuse(f"is {entry.shown()}: {what} is needed")
-    return items[0].number(), items[1].number()
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the groups of a study, and lets the configuration's own checks see what they set."""
 
+    source: YamlFile
+    env: str
 
-def _configured(entry: Entry, env: str, options: Mapping[str, Any]) -> None:
-    """Let the configuration's own checks see options, of which this entry sets one."""
-    try:
-        configure(env, **options)
-    except Refusal as error:
-        raise entry.refuse(str(error)) from None
+    def group(self, name: str, key: str, content: Any, shared: Mapping[str, Any], seeds: Sequence[int]) -> Group:
+        """Read a group that stands under a key.
 
+        :param shared: the study's options
+        :param seeds: the study's
+        """
+        table = self.source.checked(_GroupTable, content, key)
+        options = self.options(table.options, under(key, "options"), shared)
+        each: dict[str, tuple[Scalar, ...]] = {}
+        drawn: dict[str, Distribution] = {}
+        for parameter, value in table.parameters.items():
+            place = under(key, "parameters", parameter)
+            # Written without a block, densities stands for all six, each drawn on its own.
+            names = [f"densities.{block}" for block in BLOCKS] if parameter == "densities" else [parameter]
+            for full_name in names:
+                if full_name in each or full_name in drawn:
+                    raise self.source.refuse(place, f"sets {full_name} a second time: once is needed")
+                self._check_parameter(place, full_name)
+                if isinstance(value, list) and parameter != "densities":
+                    each[full_name] = self._values(place, value, full_name, options)
+                elif isinstance(value, dict):
+                    drawn[full_name] = self._distribution(place, value, full_name, options)
+                else:
+                    raise self.source.refuse(
+                        place,
+                        f"is {in_short(value)}: {'' if parameter == 'densities' else 'a list of values, or '}"
+                        "a distribution such as {uniform: [0.1, 0.9]}, is needed; a single one belongs into 'options'",
+                    )
+            self._check_sampled(place, table.sampler, drawn.get(names[0]))
+        seeds = table.seeds or seeds
+        self._check_sampler(key, table, bool(drawn), seeds)
+        return Group(name, table.sampler, table.trials or 1, tuple(seeds), options, each, drawn)
 
-def _seeds(entry: Entry) -> tuple[int, ...]:
-    seeds = [item.whole_number(0) for item in entry.items("a list of seeds")]
-    if len(set(seeds)) < len(seeds):
-        raise entry.refuse(f"is {entry.shown()}: every seed once is needed")
-    return tuple(seeds)
+    def options(self, own: Mapping[str, Any], key: str, shared: Mapping[str, Any]) -> dict[str, Any]:
+        """Read a table of fields of the configuration, and return them over others that hold beside them."""
+        for name in own:
+            self._check_field(under(key, name), name)
+        options = merged(shared, own)
+        try:
+            configure(self.env, **options)
+        except Refusal as error:
+            keys = [under(key, field) for field in error.fields if field in own]
+            raise self.source.refuse([*keys, key][0], str(error)) from None
+        return options
 
+    def _check_sampled(self, place: str, sampler: str, distribution: Distribution | None) -> None:
+        """Refuse a parameter that does not fit the sampler of its group.
 
-def _pruning(entry: Entry) -> Pruning:
-    parts = entry.table(_PRUNING_KEYS)
-    percentile = parts["percentile"].number() if "percentile" in parts else 50.0
-    if not 0 < percentile < 100:
-        raise parts["percentile"].refuse(f"is {percentile}: a number between 0 and 100 is needed")
-    return Pruning(
-        percentile,
-        parts["n_startup_trials"].whole_number(0) if "n_startup_trials" in parts else 5,
-        parts["n_warmup_steps"].whole_number(0) if "n_warmup_steps" in parts else 0,
-    )
+        :param distribution: what it is drawn from; None for a list of values
+        """
+        if sampler == "grid" and distribution is not None:
+            raise self.source.refuse(place, "is drawn: a grid takes lists alone")
+        if sampler == "tpe" and distribution is None:
+            raise self.source.refuse(place, "is a list, which tpe does not go through: {choice: [...]} is needed")
+        if sampler == "tpe" and distribution is not None and distribution.kind == "normal":
+            raise self.source.refuse(place, "is normal, which tpe does not propose from: another kind is needed")
+
+    def _check_sampler(self, key: str, table: _GroupTable, drawn: bool, seeds: Sequence[int]) -> None:
+        grid = table.sampler == "grid"
+        if grid and table.trials is not None:
+            raise self.source.refuse(under(key, "trials"), "does not fit a grid, which its lists count: leave it out")
+        if not grid and table.trials is None:
+            raise self.source.refuse(key, f"has no 'trials': the sampler {table.sampler} needs their number")
+        if not grid and not drawn:
+            raise self.source.refuse(key, f"draws nothing: the sampler {table.sampler} needs a distribution")
+        if table.sampler == "tpe" and len(seeds) > 1:
+            place = key if table.seeds is None else under(key, "seeds")
+            raise self.source.refuse(
+                place, "has several seeds, where tpe proposes one training at a time: one is needed"
+            )
+
+    def _check_field(self, place: str, name: str) -> None:
+        if name in OWN_FIELDS:
+            instead = {"env": "the key 'env'", "seed": "'seeds'"}.get(name, "the study itself")
+            raise self.source.refuse(place, f"is set by {instead}: leave it out")
+        if name in PRESET_ONLY:
+            raise self.source.refuse(place, "is no option of the command line that repeats a trial: leave it out")
+        if name not in TrainingConfiguration.model_fields:
+            fitting = sorted(TrainingConfiguration.model_fields.keys() - {*PRESET_ONLY, *OWN_FIELDS})
+            raise self.source.refuse(place, f"is unknown: one of {', '.join(fitting)} is needed")
+
+    def _check_parameter(self, place: str, full_name: str) -> None:
+        table, dot, inner = full_name.partition(".")
+        self._check_field(place, table)
+        if (table in _TABLES) != bool(dot):
+            example = "densities.hh or env_arguments.sequence_length" if table in _TABLES else table
+            raise self.source.refuse(place, f"does not fit: a name such as {example} is needed")
+        if table == "densities" and inner not in BLOCKS:
+            raise self.source.refuse(place, f"names the unknown block {inner!r}: one of {' '.join(BLOCKS)} is needed")
+        if table == "env_arguments" and not inner.isidentifier():
+            raise self.source.refuse(place, f"names the argument {inner!r}, which is none")
+
+    def _values(
+        self, place: str, items: Sequence[Any], full_name: str, options: Mapping[str, Any]
+    ) -> tuple[Scalar, ...]:
+        if not items:
+            raise self.source.refuse(place, "is empty: a list of values is needed")
+        for index, value in enumerate(items):
+            item = under(place, index)
+            if isinstance(value, dict | list):
+                raise self.source.refuse(item, f"is {in_short(value)}: a single value is needed")
+            if any(value == other and type(value) is type(other) for other in items[:index]):
+                raise self.source.refuse(item, f"is {in_short(value)} a second time: once is needed")
+            self._check_value(item, full_name, value, options)
+        return tuple(items)
+
+    def _distribution(self, place: str, content: Any, full_name: str, options: Mapping[str, Any]) -> Distribution:
+        table = self.source.checked(_DistributionTable, content, place)
+        if table.choice is not None:
+            return Distribution("choice", values=self._values(under(place, "choice"), table.choice, full_name, options))
+        distribution = table.distribution()
+        for value in distribution.extremes():
+            if full_name == "hidden_proportion" and distribution.kind == "uniform" and value in (0, 1):
+                continue  # the bound of an interval that does not hold it
+            self._check_value(under(place, distribution.kind), full_name, value, options)
+        return distribution
+
+    def _check_value(self, place: str, full_name: str, value: Scalar, options: Mapping[str, Any]) -> None:
+        try:
+            configure(self.env, **with_parameters(options, {full_name: value}))
+        except Refusal as error:
+            raise self.source.refuse(place, str(error)) from None
 
 
 def with_parameters(options: Mapping[str, Any], parameters: Mapping[str, Scalar]) -> dict[str, Any]:
     """Return options with parameters set; `densities.hh` sets the entry hh of densities."""
-    merged: dict[str, Any] = {
-        name: dict(value) if isinstance(value, Mapping) else value for name, value in options.items()
-    }
     for full_name, value in parameters.items():
         table, dot, inner = full_name.partition(".")
-        if dot:
-            merged.setdefault(table, {})[inner] = value
-        else:
-            merged[table] = value
-    return merged
+        options = merged(options, {table: {inner: value} if dot else value})
+    return dict(options)

@@ -30,7 +30,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, NopPruner, PercentilePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from agents.configuration import TrainingConfiguration
+from agents.configuration import TrainingConfiguration, marks_of
 from agents.studies.definition import OWN_FIELDS, StudyDefinition
 from agents.studies.planning import Cell, Plan
 from agents.studies.storage import StudyStorage
@@ -200,8 +200,11 @@ def _waiting_trial(plan: Plan, state: CellState, distributions: Mapping[str, Bas
 
 def recorded(configuration: TrainingConfiguration) -> dict[str, Any]:
     """Return a configuration as it is kept with a trial: without what the study itself sets, but for env and seed."""
-    values = dataclasses.asdict(configuration)
-    kept = {name: value for name, value in values.items() if name not in OWN_FIELDS or name in ("env", "seed")}
+    kept = {
+        name: value
+        for name, value in configuration
+        if name in ("env", "seed") or not (name in OWN_FIELDS or (value is None and marks_of(name).get("later")))
+    }
     return json.loads(json.dumps(kept, default=dict))
 
 

@@ -107,7 +107,7 @@ def plan_study(definition: StudyDefinition) -> Plan:
             cells += [dataclasses.replace(cell, id=f"{configuration_id}-seed{seed}", seed=seed) for seed in group.seeds]
     if not cells:
         first, reason = next(iter(infeasible.items()))
-        raise Refusal(f"{definition.file}: no cell is feasible; {first}: {reason}")
+        raise Refusal(f"{definition.source.path}: no cell is feasible; {first}: {reason}")
     # A study that is not finished says most if every configuration has run once before any runs again.
     cells.sort(key=lambda cell: plan.group(cell).seeds.index(cell.seed))
     return Plan(definition, tuple(cells), infeasible)

@@ -10,11 +10,11 @@ import torch
 from gymnasium.spaces import Space
 
 from agents.building import load_agent
+from agents.configuration import configure
 from agents.export.onnx_policy import OnnxPolicy, load_onnx
 from agents.runs.folder import RunFolder, Which
 from agents.runs.normalization import ObservationNormalization
 from envs.lookup import check_environment, environment_spaces
-from envs.presets import preset_for
 from envs.task import task_of, with_split
 from policies.refusal import Refusal
 from policies.sequence_policy import PolicyShapes, SequencePolicy
@@ -74,7 +74,7 @@ def load_trained_policy(
         env, arguments = _environment(exported.env, exported.env_arguments, env, env_arguments or {})
         shapes = PolicyShapes(exported.n_inputs, exported.n_outputs, exported.discrete)
         _check_shapes(path, shapes, env, environment_spaces(env, arguments))
-        return TrainedPolicy(path, exported, None, env, arguments, preset_for(env).vectorization)
+        return TrainedPolicy(path, exported, None, env, arguments, configure(env).vectorization)
     if path.is_file():
         raise Refusal(f"{path} is neither a run folder nor an .onnx file")
     which = which or "best"
@@ -84,7 +84,7 @@ def load_trained_policy(
     spaces = environment_spaces(env, arguments)
     _check_shapes(path, folder.policy_shapes(which), env, spaces)
     policy, normalization, _ = load_agent(path, which, spaces)
-    vectorization = recorded.vectorization if env == recorded.env else preset_for(env).vectorization
+    vectorization = recorded.vectorization if env == recorded.env else configure(env).vectorization
     return TrainedPolicy(path / which, policy, normalization, env, arguments, vectorization)
 
 

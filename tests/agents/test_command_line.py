@@ -121,3 +121,26 @@ def test_specify_refuses_in_one_line(options: list[str], tmp_path: Path) -> None
     result = call("specify.py", *options, cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1, result.stderr
+
+
+def test_file_of_options(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "env: CartPole-v1\nbudget: 300\nfinal_episodes: 5\nprogress: false\n"
+        "presets: {CartPole-v1: {run_name: own, normalize_observation: false}}\n"
+    )
+    table = call("specify.py", "--config", "own.yaml", "--json", cwd=tmp_path)
+    assert sum(json.loads(table.stdout)["actor"]["weights"].values()) == 300
+    result = call("train.py", "--config", "own.yaml", *SHORT, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    run = tmp_path / "logs" / "CartPole-v1" / "own"
+    figures = json.loads((run / "result.json").read_text())
+    assert (figures["final"]["episodes"], figures["best"]["episodes"]) == (5, 3)
+    assert not (run / "best" / "normalization.json").exists()
+    resumed = call("train.py", "--config", "own.yaml", "--resume", str(run), cwd=tmp_path)
+    assert (resumed.returncode, resumed.stderr.count("\n")) == (2, 1)
+    assert "--config" in resumed.stderr
+    unlocated = call("train.py", "--config", "own.yaml", "--budget", "20", cwd=tmp_path)
+    assert "--budget 20" in unlocated.stderr
+    located = call("specify.py", "--config", "own.yaml", "--hidden-proportion", "0.999", cwd=tmp_path)
+    assert (located.returncode, located.stderr.count("\n")) == (2, 1)
+    assert "own.yaml, line 2, key 'budget'" in located.stderr

@@ -1,19 +1,20 @@
 """Presets: whole sequences per minibatch, ids found with and without a module, and no way to change one by accident."""
 
-import dataclasses
-
 import gymnasium
 import pytest
 
+from agents.configuration import TrainingConfiguration, configure
 from envs.lookup import environment_spaces
-from envs.presets import PRESETS, Preset, has_preset, preset_for
+from envs.presets import PRESETS, has_preset, preset_for
 from envs.vectorized.make import VECTORIZATIONS
 
-ALL = [*PRESETS.items(), ("any other", Preset())]
+ENVIRONMENTS = [*PRESETS, "any other"]
 
 
-@pytest.mark.parametrize(("name", "preset"), ALL)
-def test_minibatches_are_whole_sequences_that_fill_a_rollout(name: str, preset: Preset) -> None:
+@pytest.mark.parametrize("demos", [None, "some/data-v0"])
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_minibatches_are_whole_sequences_that_fill_a_rollout(env: str, demos: str | None) -> None:
+    preset = configure(env, demos=demos)
     assert preset.batch_size % preset.n_steps == 0
     assert (preset.n_envs * preset.n_steps) % preset.batch_size == 0
     assert preset.vectorization in VECTORIZATIONS
@@ -21,19 +22,33 @@ def test_minibatches_are_whole_sequences_that_fill_a_rollout(name: str, preset: 
     assert preset.eval_every <= preset.total_timesteps
 
 
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_presets_set_what_differs_from_the_defaults_and_is_no_other_environment(env: str) -> None:
+    defaults = dict(TrainingConfiguration(env=env))
+    fields = {name: value for name, value in preset_for(env).items() if name != "with_demos"}
+    assert all(value != defaults[name] for name, value in fields.items())
+    with_demos = preset_for(env).get("with_demos", {})
+    assert all(value != fields.get(name, defaults[name]) for name, value in with_demos.items())
+    assert "env" not in {*fields, *with_demos}
+
+
 def test_lookup() -> None:
-    assert preset_for("CartPole-v1").budget < Preset().budget == 50_000
+    assert configure("CartPole-v1").budget < configure("Pendulum-v1").budget == 50_000
     assert preset_for("some.module:CartPole-v1") == preset_for("CartPole-v1")
-    assert preset_for("Pendulum-v1") == Preset()
+    assert preset_for("Pendulum-v1") == {}
     assert has_preset("AdroitHandHammer-v1")
     assert not has_preset("Pendulum-v1")
 
 
 def test_presets_cannot_be_changed() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        preset_for("CartPole-v1").budget = 1  # type: ignore[misc]
     with pytest.raises(TypeError):
-        PRESETS["CartPole-v1"] = Preset()  # type: ignore[index]
+        preset_for("CartPole-v1")["budget"] = 1  # type: ignore[index]
+    with pytest.raises(TypeError):
+        preset_for("AdroitHandHammer-v1")["with_demos"]["n_envs"] = 1  # type: ignore[index]
+    with pytest.raises(TypeError):
+        PRESETS["CartPole-v1"] = {}  # type: ignore[index]
+    with pytest.raises(TypeError):
+        preset_for("Pendulum-v1")["budget"] = 1  # type: ignore[index]
 
 
 @pytest.mark.parametrize("env_id", [env_id for env_id in PRESETS if env_id in gymnasium.registry or "Adroit" in env_id])

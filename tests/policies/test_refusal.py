@@ -14,10 +14,10 @@ def test_a_program_sees_plain_names_and_a_command_line_its_own():
 
 
 def test_it_knows_the_field_at_fault():
-    assert Refusal(LINE).field == "hidden_size"
-    assert Refusal("the folder holds no config.yaml").field is None
+    assert Refusal(LINE).fields[0] == "hidden_size"
+    assert Refusal("the folder holds no config.yaml").fields == []
 
 
 def test_it_crosses_from_process_to_process():
     refusal = pickle.loads(pickle.dumps(Refusal(LINE)))
-    assert (str(refusal), refusal.field) == (str(Refusal(LINE)), "hidden_size")
+    assert (str(refusal), refusal.fields) == (str(Refusal(LINE)), Refusal(LINE).fields)
