@@ -64,7 +64,7 @@ BAD_VALUES = {
     "densities": [{"zz": 0.5}, {"hh": 0.0}, {"hh": 1.1}, {"hh": math.nan}, {"hh": "half"}, 3],
     "seed": [-1, 2**31, 0.5],
     "run_name": ["a/b", "..", "", "/tmp", "."],
-    "architecture": ["gru", 3],
+    "architecture": ["rnn", 3],
     "activation": ["sigmoid"],
     "env_arguments": ["x=1"],
     "n_envs": [0],
