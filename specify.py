@@ -37,7 +37,7 @@ def main() -> None:
     with options.located():
         configuration = configure(env or "", **options)
         if env is not None and sizes == (None, None):
-            sizes = network_sizes(*environment_spaces(env, configuration.env_arguments))
+            sizes = network_sizes(*environment_spaces(env, configuration.training_arguments))
         elif env is not None or None in sizes:
             raise Refusal(
                 "the network's sizes are missing or given twice: `env`, or `n_inputs` with `n_outputs`, is needed"

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from agents.settings import Settings, first_misfit
 from envs.presets import preset_for
+from envs.task import with_reward
 from policies.network.architectures import ARCHITECTURES
 from policies.network.specification import BLOCKS
 from policies.refusal import Refusal
@@ -154,6 +155,14 @@ class TrainingConfiguration(Settings):
     def last_step(self) -> int:
         """Environment steps after which the training ends: none if it learns from demonstrations alone."""
         return 0 if self.demos_only else self.total_timesteps
+
+    @property
+    def training_arguments(self) -> dict[str, Any]:
+        """Arguments of the environments trained in. Evaluations have `env_arguments` alone: the registered reward.
+
+        :raises Refusal: if the environment has no such reward
+        """
+        return with_reward(self.env, self.env_arguments, self.reward)
 
 
 def marks_of(name: str) -> Mapping[str, Any]:

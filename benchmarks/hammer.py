@@ -121,7 +121,14 @@ def run_cell(cell: Cell, demos: str) -> dict[str, Any]:
         policy, normalization, _ = load_agent(result.path, "final")
         network = json.loads((result.path / "network.json").read_text())["actor"]
     environments = make_vec_env(ENV, n_envs=TEST_EPISODES // 2, seed=0, vectorization="threads", training=False)
-    test = evaluate(policy, environments, episodes=TEST_EPISODES, first_seed=FINAL_SEED, normalization=normalization)
+    test = evaluate(
+        policy,
+        environments,
+        episodes=TEST_EPISODES,
+        first_seed=FINAL_SEED,
+        normalization=normalization,
+        figures=("lifted",),
+    )
     environments.close()
     assert test.successes is not None
     return {
