@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from envs.task import task_of
+
 # Episodes of 200 steps, each rollout one episode per environment; MuJoCo's step releases the GIL. White noise is
 # filtered out by the hand's inertia and nothing is ever touched; noise correlated over ten steps moves arm and fingers.
 _ADROIT: Mapping[str, Any] = MappingProxyType(
@@ -84,10 +86,10 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 
 
 def preset_for(env_id: str) -> Mapping[str, Any]:
-    """Return the preset of an environment id, `module:id` included; an empty one where there is no other."""
-    return PRESETS.get(env_id.rpartition(":")[2], MappingProxyType({}))
+    """Return the preset of an environment id, `module:id` included: ours or its record's, empty where there is none."""
+    return PRESETS.get(env_id.rpartition(":")[2]) or MappingProxyType(dict(task_of(env_id).preset))
 
 
 def has_preset(env_id: str) -> bool:
     """Tell whether an environment has a preset of its own."""
-    return env_id.rpartition(":")[2] in PRESETS
+    return bool(preset_for(env_id))

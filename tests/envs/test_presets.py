@@ -6,6 +6,7 @@ import pytest
 from agents.configuration import TrainingConfiguration, configure
 from envs.lookup import environment_spaces
 from envs.presets import PRESETS, has_preset, preset_for
+from envs.task import TASKS, Task
 from envs.vectorized.make import VECTORIZATIONS
 
 ENVIRONMENTS = [*PRESETS, "any other"]
@@ -38,6 +39,13 @@ def test_lookup() -> None:
     assert preset_for("Pendulum-v1") == {}
     assert has_preset("AdroitHandHammer-v1")
     assert not has_preset("Pendulum-v1")
+
+
+def test_record_of_a_task_brings_a_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TASKS, "Guess-v0", Task(ids=("Guess-v0",), preset={"n_envs": 3, "with_demos": {"n_envs": 5}}))
+    assert configure("Guess-v0").n_envs == 3
+    assert configure("some.module:Guess-v0", demos="some/data-v0").n_envs == 5
+    assert has_preset("Guess-v0")
 
 
 def test_presets_cannot_be_changed() -> None:
