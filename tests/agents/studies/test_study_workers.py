@@ -19,6 +19,7 @@ import numpy as np
 import optuna
 import pytest
 from data_files import ROOT
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from rich.console import Console
 
@@ -163,6 +164,26 @@ def test_trouble_of_the_machine_is_no_failure_of_the_cell(tmp_path: Path) -> Non
     with pytest.raises(Refusal, match="CartPole-v1 is no folder"):
         Worker(opened).run()
     assert [state.status for state in opened.enqueue()] == ["waiting"] * 4
+
+
+def test_signs_of_life_outlive_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = access(tmp_path)
+    opened.enqueue()
+    beats: list[int] = []
+    third = threading.Event()
+
+    def record(storage: optuna.storages.RDBStorage, trial_id: int) -> None:
+        beats.append(trial_id)
+        if len(beats) < 3:
+            raise StorageInternalError("the server is gone")
+        third.set()
+
+    monkeypatch.setattr(optuna.storages.RDBStorage, "record_heartbeat", record)
+    monkeypatch.setattr(opened.storage, "heartbeat_interval", 0.01)
+    with pytest.warns(UserWarning, match="heartbeat could not be recorded"), opened.storage.heartbeats(1):
+        assert third.wait(10)
+    assert set(beats) == {1}
+    assert "heartbeats" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_cell_that_kills_its_workers_fails_in_the_end(tmp_path: Path) -> None:
