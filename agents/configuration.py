@@ -63,6 +63,9 @@ class TrainingConfiguration:
     run_name: str | None = _option("folder of this run (default: from architecture, seed and time)", default=None)
     eval_every: int = _option("environment steps between evaluations")
     eval_episodes: int = _option("episodes of each evaluation")
+    final_episodes: int | None = _option(
+        "episodes of the evaluation that ends the training (default: as many as of each other)", default=None
+    )
     checkpoint_every: int = _option("environment steps between checkpoints, from which --resume goes on")
     keep: int = _option("checkpoints that are kept (default 3)", default=3)
     progress: bool = _option("no progress bar", flag="--no-progress", default=True)
@@ -146,6 +149,7 @@ _CLOSED_RANGES: dict[str, tuple[float, float, str]] = {
     "critic_rollouts": (0, math.inf, "a whole number of at least 0"),
     "demo_episodes": (1, math.inf, "a whole number of at least 1"),
     "demo_epochs": (1, math.inf, "a whole number of at least 1"),
+    "final_episodes": (1, math.inf, "a whole number of at least 1"),
     "seed": (0, 2**31 - 1, "a whole number from 0 to 2147483647"),
 }
 
