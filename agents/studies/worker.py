@@ -328,6 +328,7 @@ def _outcome(result: TrainingResult, score: str) -> dict[str, Any]:
         "best_score": max((value for value in scores if math.isfinite(value)), default=final),
         "final": result.final.summary(),
         "best": {"steps": result.best.steps, **result.best.evaluation.summary()},
+        "curve": [{"steps": point.steps, **point.evaluation.summary()} for point in result.curve],
         "steps": result.steps,
         "seconds": round(result.seconds, 3),
         "run": result.path.name,
