@@ -33,7 +33,9 @@ def main() -> None:
     parser.add_argument("--stochastic", action="store_true", help="draw actions as in training, not the likeliest ones")
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
     parser.add_argument(
-        "--video", metavar="FILE", help="record the first episodes: .mp4 or .gif; for Random Anomaly also .png, a strip"
+        "--video",
+        metavar="FILE",
+        help="record the first episodes: .mp4 or .gif, or .png if the task draws a still picture",
     )
     parser.add_argument("--video-episodes", type=int, metavar="N", help="episodes of the video (default 1)")
     parser.add_argument("--watch", action="store_true", help="show the episodes in a window, one after the other")

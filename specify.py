@@ -5,6 +5,7 @@ import json
 from agents.command_line import OneLineParser, add_training_options, run, show_network, training_options
 from envs.lookup import environment_spaces
 from envs.presets import preset_for
+from envs.task import REGISTERED_REWARD, with_reward
 from policies.network.architectures import specify_architecture
 from policies.refusal import Refusal
 from policies.sequence_policy import network_sizes
@@ -35,7 +36,7 @@ def main() -> None:
     env, env_arguments = options.pop("env", None), options.pop("env_arguments", {})
     sizes = (arguments.inputs, arguments.outputs)
     if env is not None and sizes == (None, None):
-        sizes = network_sizes(*environment_spaces(env, env_arguments))
+        sizes = network_sizes(*environment_spaces(env, with_reward(env, env_arguments, REGISTERED_REWARD)))
     elif env is not None or None in sizes:
         raise Refusal(
             "the network's sizes are missing or given twice: `env`, or `n_inputs` with `n_outputs`, is needed"

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from envs.presets import Preset, preset_for
+from envs.task import with_reward
 from policies.network.specification import BLOCKS
 from policies.refusal import Refusal
 
@@ -112,6 +113,14 @@ class TrainingConfiguration:
     def last_step(self) -> int:
         """Environment steps after which the training ends: none if it learns from demonstrations alone."""
         return 0 if self.demos_only else self.total_timesteps
+
+    @property
+    def training_arguments(self) -> dict[str, Any]:
+        """Arguments of the environments trained in. Evaluations have `env_arguments` alone: the registered reward.
+
+        :raises Refusal: if the environment has no such reward
+        """
+        return with_reward(self.env, self.env_arguments, self.reward)
 
 
 # Recorded in config.yaml and settable from Python and presets, but not among the command's fixed options.

@@ -1,7 +1,7 @@
-"""Evaluation of a policy over episodes whose seeds are given."""
+"""Evaluation of a policy over episodes whose seeds are given, and such episodes as they were played."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -9,6 +9,7 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.runs.normalization import ObservationNormalization
+from envs.episode import PlayedEpisode
 from policies.refusal import Refusal
 
 EVALUATION_SEED = 1_000_000_000
@@ -17,10 +18,6 @@ FINAL_SEED = 1_500_000_000
 """Episode i of the evaluation that ends a training is seeded FINAL_SEED + i: episodes that chose nothing before."""
 FRESH_SEED = 2_000_000_000
 """Episode i of an evaluation of its own is seeded FRESH_SEED + i: no training, nor its evaluations, has played it."""
-
-EPISODE_FIGURES = ("lifted",)
-"""Entries of an episode's last info that are reported beside the return, where an environment gives them: of the hammer
-task the share of the steps with the hammer lifted."""
 
 LONGEST_EPISODE = 100_000
 """Steps after which an evaluation takes an episode for one that never ends."""
@@ -53,7 +50,7 @@ class Evaluation:
     """bool, or None where the environment defines no success"""
     seconds: float
     figures: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """of `EPISODE_FIGURES` those that the environment reports, one entry per episode"""
+    """what else the environment reported of each episode, see `envs.task`; one entry per episode"""
 
     @property
     def mean_return(self) -> float:
@@ -89,7 +86,48 @@ def evaluate(
     first_seed: int,
     normalization: ObservationNormalization | None = None,
     deterministic: bool = True,
+    figures: Sequence[str] = (),
 ) -> Evaluation:
+    """Play episodes, see `play_episodes`, and report what the policy got.
+
+    :param figures: entries of an episode's last info to report, where they are
+    """
+    started = time.perf_counter()
+    played = play_episodes(
+        policy,
+        environments,
+        episodes=episodes,
+        first_seed=first_seed,
+        normalization=normalization,
+        deterministic=deterministic,
+        keep=0,
+    )
+    seconds = time.perf_counter() - started
+    infos = [episode.info for episode in played]
+    has_success = any("is_success" in info for info in infos)
+    return Evaluation(
+        np.array([info["episode"]["r"] for info in infos], dtype=np.float64),
+        np.array([info["episode"]["l"] for info in infos], dtype=np.int64),
+        np.array([bool(info.get("is_success")) for info in infos]) if has_success else None,
+        seconds,
+        {
+            name: np.array([info.get(name, 0.0) for info in infos], dtype=np.float64)
+            for name in figures
+            if any(name in info for info in infos)
+        },
+    )
+
+
+def play_episodes(
+    policy: RecurrentPolicy,
+    environments: VecEnv,
+    *,
+    episodes: int,
+    first_seed: int,
+    normalization: ObservationNormalization | None = None,
+    deterministic: bool = True,
+    keep: int,
+) -> list[PlayedEpisode]:
     """Run episodes seeded first_seed, first_seed + 1, …, as many at a time as there are environments.
 
     Every environment plays one episode and waits for the others, so that an episode depends on its seed alone and
@@ -98,14 +136,11 @@ def evaluate(
     :param policy: the policy; its state starts at zero in every episode
     :param environments: environments that report the registered reward, not normalized
     :param normalization: applied to observations before the policy sees them
+    :param keep: episodes whose observations and actions are kept, the first ones
+    :return: the episodes in the order of their seeds
     """
     n = environments.num_envs
-    returns = np.zeros(episodes)
-    lengths = np.zeros(episodes, dtype=np.int64)
-    successes: list[bool] = [False] * episodes
-    has_success = False
-    figures: dict[str, np.ndarray] = {}
-    started = time.perf_counter()
+    played: dict[int, PlayedEpisode] = {}
     for first in range(0, episodes, n):
         environments.seed(first_seed + first)
         observations = environments.reset()
@@ -113,27 +148,23 @@ def evaluate(
         state = None
         episode_starts = np.ones(n, dtype=bool)
         steps = 0
+        seen: list[list[np.ndarray]] = [[] for _ in range(n)]
+        done: list[list[np.ndarray]] = [[] for _ in range(n)]
         while running.any():
             check_length(steps)
             steps += 1
             assert isinstance(observations, np.ndarray)
-            seen = observations if normalization is None else normalization(observations)
-            actions, state = policy.predict(seen, state, episode_starts, deterministic=deterministic)
+            normalized = observations if normalization is None else normalization(observations)
+            actions, state = policy.predict(normalized, state, episode_starts, deterministic=deterministic)
+            for index in np.flatnonzero(running[: max(0, keep - first)]):
+                seen[index].append(observations[index].copy())
+                done[index].append(actions[index].copy())
             observations, _, dones, infos = environments.step(actions)
             episode_starts = dones
             for index in np.flatnonzero(running & dones):
-                info = infos[index]
-                returns[first + index] = info["episode"]["r"]
-                lengths[first + index] = info["episode"]["l"]
-                if "is_success" in info:
-                    has_success = True
-                    successes[first + index] = bool(info["is_success"])
-                for name in EPISODE_FIGURES:
-                    if name in info:
-                        figures.setdefault(name, np.zeros(episodes))[first + index] = info[name]
+                played[first + int(index)] = PlayedEpisode(np.array(seen[index]), np.array(done[index]), infos[index])
             running &= ~dones
-    seconds = time.perf_counter() - started
-    return Evaluation(returns, lengths, np.array(successes) if has_success else None, seconds, figures)
+    return [played[index] for index in range(episodes)]
 
 
 def check_length(steps: int) -> None:

@@ -20,11 +20,11 @@ from agents.monitoring.callbacks import (
     CurvePoint,
     EpisodeFiguresCallback,
     EvaluationCallback,
-    NetworkCallback,
     current_normalization,
     progress_bar,
 )
-from agents.monitoring.episode_pictures import AnomalyPicturesCallback, pictures_for
+from agents.monitoring.episode_pictures import EpisodePicturesCallback, pictures_for
+from agents.monitoring.network import NetworkCallback
 from agents.ppo.imitation import FitPoint
 from agents.ppo.sequence_ppo import SequencePPO, check_batch_size
 from agents.resumption.callback import CheckpointCallback
@@ -38,8 +38,9 @@ from agents.runs.folder import RunFolder
 from agents.runs.lock import run_lock
 from agents.runs.normalization import FixedStatistics
 from envs.lookup import environment_spaces
+from envs.task import task_of, with_split
 from envs.vectorized.finite import FiniteVecEnv
-from envs.vectorized.make import make_vec_env, with_split
+from envs.vectorized.make import make_vec_env
 from policies.network.architectures import ActorCriticSpecification
 from policies.network.initialization import parse_initialization
 from policies.refusal import Refusal
@@ -52,7 +53,7 @@ OWN_CALLBACKS = (
     DemonstrationCallback,
     EpisodeFiguresCallback,
     EvaluationCallback,
-    AnomalyPicturesCallback,
+    EpisodePicturesCallback,
 )
 """What may run beside every training and has a state: checkpoints hold it under these names, which are to stay."""
 
@@ -84,10 +85,8 @@ def plan_training(configuration: TrainingConfiguration) -> ActorCriticSpecificat
     check_device(configuration.device)
     check_batch_size(configuration.batch_size, configuration.n_steps, configuration.n_envs)
     parse_initialization(configuration.init)
-    observation_space, action_space = environment_spaces(
-        configuration.env, configuration.env_arguments, reward=configuration.reward
-    )
-    return specification_of(configuration, observation_space, action_space)
+    spaces = environment_spaces(configuration.env, configuration.training_arguments)
+    return specification_of(configuration, *spaces)
 
 
 def train(
@@ -106,6 +105,7 @@ def train(
     :raises Interrupted: for the two signals
     """
     specification = plan_training(configuration)
+    task = task_of(configuration.env)
     by_state_key([*OWN_CALLBACKS, *callbacks])
     started = time.perf_counter()
     with ExitStack() as cleanup:
@@ -120,7 +120,11 @@ def train(
         checkpoint = checkpoint_to_resume(folder.path) if resume else None
         logger = cleanup.enter_context(continued_logger(folder.path, checkpoint))
         evaluation_callback = EvaluationCallback(
-            evaluation_environments, every=configuration.eval_every, episodes=configuration.eval_episodes, folder=folder
+            evaluation_environments,
+            every=configuration.eval_every,
+            episodes=configuration.eval_episodes,
+            folder=folder,
+            figures=task.figures,
         )
         demonstration_phase = (
             [
@@ -134,7 +138,7 @@ def train(
         own: list[BaseCallback] = [
             NetworkCallback(every=configuration.eval_every // 5),
             *demonstration_phase,
-            EpisodeFiguresCallback(),
+            EpisodeFiguresCallback(task.figures),
             evaluation_callback,
             *pictures_for(configuration, evaluation_environments),
         ]
@@ -178,6 +182,7 @@ def train(
                 episodes=final_episodes,
                 first_seed=FINAL_SEED,
                 normalization=normalization,
+                figures=task.figures,
             )
             assert evaluation_callback.best is not None
             result = TrainingResult(
@@ -214,10 +219,9 @@ def training_environments(
     environments: VecEnv = FiniteVecEnv(
         make_vec_env(
             configuration.env,
-            arguments=configuration.env_arguments,
+            arguments=configuration.training_arguments,
             n_envs=configuration.n_envs,
             seed=configuration.seed,
-            reward=configuration.reward,
             vectorization=configuration.vectorization,
             training=True,
         )

@@ -42,8 +42,9 @@ from agents.command_line import run as run_command
 from agents.configuration import TrainingConfiguration, configure
 from agents.demonstrations.dataset import load_demonstrations
 from agents.export.export import export_policy
-from agents.monitoring.callbacks import EpisodeFiguresCallback, EvaluationCallback, NetworkCallback
+from agents.monitoring.callbacks import EpisodeFiguresCallback, EvaluationCallback
 from agents.monitoring.episode_pictures import pictures_for
+from agents.monitoring.network import NetworkCallback
 from agents.resumption.callback import CheckpointCallback
 from agents.resumption.checkpoint import Checkpoint, checkpoint_files, checkpoint_to_resume
 from agents.resumption.logs import continued_logger
@@ -56,6 +57,7 @@ from agents.training import build_algorithm, plan_training, train, training_envi
 from benchmarks.harness import FOLDER, RESULTS, describe, machine, markdown_table, write_section
 from envs.lookup import environment_spaces
 from envs.random_anomaly.digits import load_digit_images
+from envs.task import task_of
 from policies.refusal import Refusal
 
 LIMIT_SECONDS = 60
@@ -173,7 +175,7 @@ class Workshop:
         folder = RunFolder(self.folder / "run")
         others: list[BaseCallback] = [
             NetworkCallback(every=11),
-            EpisodeFiguresCallback(),
+            EpisodeFiguresCallback(task_of(configuration.env).figures),
             EvaluationCallback(environments, every=56, episodes=2, folder=folder),
             *pictures_for(configuration, environments),
         ]

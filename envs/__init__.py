@@ -1,6 +1,8 @@
 """Worlds: the environments trained on, how they are found, vectorized and preset. Importing it registers our own."""
 
-import gymnasium
+from envs.adroit.records import ADROIT
+from envs.random_anomaly.record import RANDOM_ANOMALY
+from envs.task import register
 
-# The entry point is a text, so that nothing heavy is loaded before the environment is made.
-gymnasium.register(id="RandomAnomaly-v0", entry_point="envs.random_anomaly.environment:RandomAnomalyEnv")
+for _task in (*ADROIT, RANDOM_ANOMALY):
+    register(_task)

@@ -1,6 +1,6 @@
 """From an environment's id and arguments, as a user gives them, to the environment, or to one line that refuses them.
 
-Every message names the field at fault: env, env_arguments, reward.
+Every message names the field at fault: env or env_arguments.
 """
 
 import ast
@@ -17,17 +17,10 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
-from envs.adroit.success import ADROIT_SUCCESS_STEPS, FinalSuccess, SuccessCount
+from envs.adroit.success import FinalSuccess, SuccessCount
 from envs.refusal import Refusal
 from envs.rendering import missing_library
-
-HAMMER = "AdroitHandHammer-v1"
-RANDOM_ANOMALY = "RandomAnomaly-v0"
-OWN_ENTRY_POINTS: Mapping[str, str] = {
-    HAMMER: "envs.adroit.hammer:HammerEnv",
-    "AdroitHandHammerSparse-v1": "envs.adroit.hammer:HammerEnv",
-}
-"""Registered environments of which we keep a version of our own."""
+from envs.task import Task, task_of
 
 
 def check_environment(env_id: str, *, allow_module: bool = True) -> str:
@@ -52,7 +45,9 @@ def check_environment(env_id: str, *, allow_module: bool = True) -> str:
     if name in gymnasium.registry:
         return name
     close = difflib.get_close_matches(name, gymnasium.registry, n=3)
-    fitting = f"did you mean {' or '.join(close)}?" if close else f"an id such as {HAMMER} or CartPole-v1 is needed"
+    fitting = (
+        f"did you mean {' or '.join(close)}?" if close else "an id such as AdroitHandHammer-v1 or CartPole-v1 is needed"
+    )
     raise Refusal(f"`env` {env_id!r} is unknown to Gymnasium: {fitting}")
 
 
@@ -91,51 +86,41 @@ def parse_arguments(texts: Iterable[str]) -> dict[str, Any]:
     return arguments
 
 
-def make_environment(
-    env_id: str, arguments: Mapping[str, Any] | None = None, *, reward: str = "registered"
-) -> gymnasium.Env:
+def make_environment(env_id: str, arguments: Mapping[str, Any] | None = None) -> gymnasium.Env:
     """Make one environment that reports `is_success` at the end of an episode, if it knows success at all.
 
     :param env_id: a registered id; see `check_environment` for `module:id`
     :param arguments: of the environment's constructor and of `gymnasium.make`, such as `max_episode_steps`
-    :param reward: `registered`, or `corrected` for the hammer task
-    :raises Refusal: if the id is unknown, the environment refuses the arguments or has no such reward
+    :raises Refusal: if the id is unknown or the environment refuses the arguments
     """
-    return make_from_spec(gymnasium.spec(check_environment(env_id, allow_module=False)), arguments, reward=reward)
+    return make_from_spec(gymnasium.spec(check_environment(env_id, allow_module=False)), task_of(env_id), arguments)
 
 
-def make_from_spec(spec: EnvSpec, arguments: Mapping[str, Any] | None, *, reward: str = "registered") -> gymnasium.Env:
-    """Make an environment as `make_environment` does, from a specification that another process may have registered."""
+def make_from_spec(spec: EnvSpec, task: Task, arguments: Mapping[str, Any] | None) -> gymnasium.Env:
+    """Make an environment as `make_environment` does, of a specification and a record that another process may have."""
     importlib.import_module("envs.adroit.robotics")  # silences the notice in a process of its own, too
     arguments = dict(arguments or {})
-    if spec.id in OWN_ENTRY_POINTS:
-        if "reward" in arguments:
-            raise Refusal(f"`env_arguments` reward={arguments['reward']!r} does not fit {spec.id}: `reward` sets it")
-        spec = dataclasses.replace(spec, entry_point=OWN_ENTRY_POINTS[spec.id])
-        arguments["reward"] = reward
-    elif reward != "registered":
-        raise Refusal(f"`reward` {reward!r} does not fit {spec.id}: only registered does, corrected is for {HAMMER}")
+    if task.replacement is not None:
+        spec = dataclasses.replace(spec, entry_point=task.replacement)
     try:
         # The checker warns about unusual environments at every step; `environment_spaces` refuses what does not fit.
         environment = gymnasium.make(spec, disable_env_checker=True, **arguments)
     except Exception as error:
-        raise Refusal(_refusal(spec, arguments, error)) from error
-    if spec.id in OWN_ENTRY_POINTS:
+        raise Refusal(_refusal(spec, task, arguments, error)) from error
+    if task.replacement is not None:
         return environment
-    if spec.id in ADROIT_SUCCESS_STEPS:
-        return SuccessCount(environment, ADROIT_SUCCESS_STEPS[spec.id])
-    return FinalSuccess(environment)
+    return FinalSuccess(environment) if task.success_steps is None else SuccessCount(environment, task.success_steps)
 
 
 def environment_spaces(
-    env_id: str, arguments: Mapping[str, Any] | None = None, *, reward: str = "registered"
+    env_id: str, arguments: Mapping[str, Any] | None = None
 ) -> tuple[spaces.Box, spaces.Box | spaces.Discrete]:
     """Return the observation space, as float32, and the action space of an environment an agent can be trained on.
 
     :raises Refusal: if it cannot be made, observations are no flat Box of floats, or actions neither Discrete nor a
         flat Box with finite bounds
     """
-    environment = make_environment(env_id, arguments, reward=reward)
+    environment = make_environment(env_id, arguments)
     try:
         observation_space, action_space = environment.observation_space, environment.action_space
     finally:
@@ -185,8 +170,9 @@ def _describe(space: spaces.Space) -> str:
     return f"a Box of shape {space.shape} and type {space.dtype}{bounds}"
 
 
-def _refusal(spec: EnvSpec, arguments: Mapping[str, Any], error: Exception) -> str:
-    given = " ".join(f"{name}={value!r}" for name, value in arguments.items() if name != "reward")
+def _refusal(spec: EnvSpec, task: Task, arguments: Mapping[str, Any], error: Exception) -> str:
+    set_elsewhere = ("reward",) if task.rewards else ()
+    given = " ".join(f"{name}={value!r}" for name, value in arguments.items() if name not in set_elsewhere)
     what = f"`env` {spec.id}" + (f" with `env_arguments` {given}" if given else "")
     if isinstance(error, ValueError):
         return f"{what} does not fit: {_one_line(error)}"
@@ -194,18 +180,21 @@ def _refusal(spec: EnvSpec, arguments: Mapping[str, Any], error: Exception) -> s
     cause = error.__cause__ if isinstance(error, TypeError) and error.__cause__ else error
     text = f"{what} cannot be made: {type(cause).__name__}: {_one_line(cause)}"
     if isinstance(error, TypeError):
-        text += f"; it takes {', '.join(argument_names(spec)) or 'no arguments'}"
+        takes = [name for name in _argument_names(creator_of(spec)) if name not in set_elsewhere]
+        text += f"; it takes {', '.join(takes) or 'no arguments'}"
     return text
 
 
-def argument_names(spec: EnvSpec) -> list[str]:
-    """Return the names of the arguments that an environment's constructor declares."""
-    creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
-    assert creator is not None
+def creator_of(spec: EnvSpec) -> Any:
+    """Return the class, or the function, that makes the environments of a specification."""
+    return load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+
+
+def _argument_names(creator: Any) -> list[str]:
     return [
         name
         for name, parameter in inspect.signature(creator).parameters.items()
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and name != "reward"
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     ]
 
 

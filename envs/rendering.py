@@ -1,4 +1,4 @@
-"""Whether environments can be rendered here: OpenGL without a display, or a display; what is missing, in one line."""
+"""Pictures: whether environments can be rendered here, what is missing in one line, and figures without a window."""
 
 import importlib
 import os
@@ -6,8 +6,14 @@ import sys
 import warnings
 from ctypes.util import find_library
 from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from envs.refusal import Refusal
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 OFF_SCREEN = MappingProxyType({"egl": ("EGL", "libegl1"), "osmesa": ("OSMesa", "libosmesa6")})
 """MuJoCo's ways to render without a display on Linux, best first: the library of each, and its Debian package."""
@@ -71,3 +77,12 @@ def has_display() -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return bool(glfw.init() and glfw.get_primary_monitor())
+
+
+def figure_pixels(figure: "Figure") -> np.ndarray:
+    """Draw a figure, by no backend that a user may have chosen; (height, width, 3) uint8."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes long to load
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()

@@ -33,7 +33,7 @@ def demonstrations_of(configuration: TrainingConfiguration) -> DemonstrationSpli
         return None
     return load_demonstrations(
         configuration.demos,
-        *environment_spaces(configuration.env, configuration.env_arguments, reward=configuration.reward),
+        *environment_spaces(configuration.env, configuration.training_arguments),
         configuration.demo_episodes,
         configuration.seed,
     )

@@ -21,7 +21,8 @@ from agents.export.policy_graph import policy_model
 from agents.export.torchscript_policy import load_torchscript, save_torchscript
 from agents.runs.folder import RunFolder, Which
 from agents.runs.normalization import ObservationNormalization
-from envs.vectorized.make import make_vec_env, with_split
+from envs.task import with_split
+from envs.vectorized.make import make_vec_env
 from policies.lstm_policy import LstmPolicy
 from policies.refusal import Refusal
 from policies.sequence_policy import Pair, SequencePolicy

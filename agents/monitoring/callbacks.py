@@ -1,24 +1,20 @@
-"""What happens beside the learning: evaluations, figures of the network, episode figures."""
+"""What happens beside the learning: evaluations, episode figures, a progress bar."""
 
-from abc import abstractmethod
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback, ProgressBarCallback
-from stable_baselines3.common.logger import Figure
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from agents.evaluation import EPISODE_FIGURES, EVALUATION_SEED, Evaluation, evaluate
-from agents.monitoring.network import block_matrix, pattern_picture, silent_units, spectral_radius
+from agents.evaluation import EVALUATION_SEED, Evaluation, evaluate
+from agents.monitoring.periodic import PeriodicCallback
 from agents.runs.folder import RunFolder, SavedPolicy
 from agents.runs.normalization import ObservationNormalization
 from envs.vectorized.state_tree import StateTree
-from policies.network.specification import BLOCKS
-from policies.varied_sparsity_policy import VariedSparsityPolicy
 
 
 @dataclass(frozen=True)
@@ -57,56 +53,6 @@ def current_normalization(environments: VecEnv) -> ObservationNormalization | No
     return None
 
 
-class PeriodicCallback(BaseCallback):
-    """Does something every `every` steps, at the end of the update that passes them, and at the end of the training.
-
-    A subclass says what in `act`.
-
-    :param every: environment steps
-    """
-
-    def __init__(self, every: int) -> None:
-        super().__init__()
-        self.every = every
-        self._due = every
-        self._acted_at = 0
-
-    def get_state(self) -> dict[str, Any]:
-        """Return what `set_state` needs to go on: plain values and arrays."""
-        return {"every": self.every, "due": self._due, "acted_at": self._acted_at}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from a state, perhaps with another `every` from now on."""
-        tree = StateTree(state)
-        self._acted_at = tree.whole("acted_at")
-        self._due = tree.whole("due") if tree.whole("every") == self.every else self._next(self._acted_at)
-
-    @abstractmethod
-    def act(self) -> None:
-        """Do it, after `num_timesteps` environment steps."""
-
-    def _on_step(self) -> bool:
-        return True
-
-    def _on_rollout_start(self) -> None:
-        # A rollout starts right after an update: here the policy has learned from all steps so far.
-        if self.num_timesteps >= self._due:
-            self._act_once()
-            self._due = self._next(self.num_timesteps)
-
-    def _next(self, steps: int) -> int:
-        return (steps // self.every + 1) * self.every
-
-    def _on_training_end(self) -> None:
-        self._act_once()
-
-    def _act_once(self) -> None:
-        # A training that ended and was resumed begins where it has acted already.
-        if self._acted_at < self.num_timesteps:
-            self.act()
-            self._acted_at = self.num_timesteps
-
-
 class EvaluationCallback(PeriodicCallback):
     """Evaluates every `every` steps, at the end of the update that passes them, and keeps the best policy.
 
@@ -114,13 +60,17 @@ class EvaluationCallback(PeriodicCallback):
     :param every: environment steps between evaluations
     :param episodes: episodes of an evaluation, the same seeds each time
     :param folder: where best/ is written
+    :param figures: see `agents.evaluation.evaluate`; logged as eval/<name>
     """
 
-    def __init__(self, environments: VecEnv, *, every: int, episodes: int, folder: RunFolder) -> None:
+    def __init__(
+        self, environments: VecEnv, *, every: int, episodes: int, folder: RunFolder, figures: Sequence[str] = ()
+    ) -> None:
         super().__init__(every)
         self.environments = environments
         self.episodes = episodes
         self.folder = folder
+        self.figures = figures
         self.curve: list[CurvePoint] = []
         self.best: CurvePoint | None = None
         self._best_policy: SavedPolicy | None = None
@@ -157,6 +107,7 @@ class EvaluationCallback(PeriodicCallback):
             episodes=self.episodes,
             first_seed=EVALUATION_SEED,
             normalization=current_normalization(self.training_env),
+            figures=self.figures,
         )
 
     def keep(self, evaluation: Evaluation) -> None:
@@ -183,58 +134,13 @@ def _rank(evaluation: Evaluation) -> float:
     return evaluation.mean_return if np.isfinite(evaluation.mean_return) else -np.inf
 
 
-class NetworkCallback(BaseCallback):
-    """Logs what the sparse actor looks like and how alive it is; does nothing for an LSTM.
-
-    :param every: environment steps between the figures that take time, spectral radius and silent units
-    """
-
-    def __init__(self, every: int) -> None:
-        super().__init__()
-        self.every = every
-        self._due = 0
-        self._shown = False
-
-    def get_state(self) -> dict[str, Any]:
-        """Return what `set_state` needs to go on."""
-        return {"due": self._due, "shown": self._shown}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        tree = StateTree(state)
-        self._due, self._shown = tree.whole("due"), tree.flag("shown")
-
-    def _on_training_start(self) -> None:
-        if self._shown or not isinstance(self.model.policy, VariedSparsityPolicy):
-            return
-        self._shown = True
-        specification = self.model.policy.specification.actor
-        self.logger.record("network/hidden_proportion", specification.hidden_proportion)
-        for block in BLOCKS:
-            self.logger.record(f"network/weights/{block}", specification.weights[block])
-        for name in ("actor", "critic"):
-            picture = pattern_picture(getattr(self.model.policy, name), name)
-            self.logger.record(f"network/pattern/{name}", Figure(picture, close=False), exclude=("csv", "stdout"))
-        self.logger.dump(self.num_timesteps)
-
-    def _on_step(self) -> bool:
-        return True
-
-    def _on_rollout_end(self) -> None:
-        policy = self.model.policy
-        if isinstance(policy, VariedSparsityPolicy) and self.num_timesteps >= self._due:
-            self.logger.record("network/silent_units", silent_units(policy.actor, self.locals["rollout_buffer"]))
-            self.logger.record("network/spectral_radius", spectral_radius(block_matrix(policy.actor, "hh")))
-            self._due = self.num_timesteps + self.every
-
-
 class EpisodeFiguresCallback(BaseCallback):
     """Logs the mean over the last episodes of figures that an environment reports at an episode's end.
 
     :param names: entries of the final step's info; logged as rollout/<name> where present
     """
 
-    def __init__(self, names: tuple[str, ...] = EPISODE_FIGURES, window: int = 100) -> None:
+    def __init__(self, names: Sequence[str] = (), window: int = 100) -> None:
         super().__init__()
         self.recent: dict[str, deque[float]] = {name: deque(maxlen=window) for name in names}
 

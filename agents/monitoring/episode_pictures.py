@@ -1,72 +1,43 @@
-"""Pictures of what an agent cannot tell apart in the Random Anomaly task, for TensorBoard."""
+"""Pictures of held-out episodes beside a training, as the task's record draws them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+import pkgutil
 
-import matplotlib
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import TensorBoardOutputFormat
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env import VecEnv
 
 from agents.configuration import TrainingConfiguration
-from agents.evaluation import RecurrentPolicy, evaluate
-from agents.monitoring.callbacks import PeriodicCallback, current_normalization
-from agents.runs.normalization import ObservationNormalization
-from envs.lookup import RANDOM_ANOMALY
-from envs.random_anomaly.strip import GAP, episode_strip
-from envs.random_anomaly.transformations import TRANSFORMATIONS
+from agents.evaluation import play_episodes
+from agents.monitoring.callbacks import current_normalization
+from agents.monitoring.periodic import PeriodicCallback
+from envs.rendering import figure_pixels
+from envs.task import task_of
 
 PICTURES_SEED = 1_750_000_000
 """Episode i of the pictures is seeded PICTURES_SEED + i, far from the seeds of training and evaluations."""
 EPISODES_SHOWN = 4
-"""Episodes that are drawn image by image."""
-
-RIGHT, WRONG, FAINT = "#1a9641", "#d7191c", "#777777"
-SOLID, DASHED = "-", (0, (2, 1))
+"""Episodes that may be drawn step by step."""
 
 
-@dataclass(frozen=True)
-class PlayedEpisode:
-    """An episode as it was shown, the truth about it, and the answer."""
-
-    observations: np.ndarray
-    """(T + 1, image_size²) float32, normalized; the last one is blank"""
-    anomaly_index: int
-    """place of the odd image, from 0; T if there is none"""
-    normal_kind: str
-    anomaly_kind: str
-    """equals normal_kind if no image is odd"""
-    digit: int
-    answer: int
-    """the place that was named, or T for none"""
-
-    @property
-    def is_right(self) -> bool:
-        """Whether the odd place was named."""
-        return self.answer == self.anomaly_index
-
-
-class AnomalyPicturesCallback(PeriodicCallback):
-    """Shows TensorBoard a few episodes with their answers, and the accuracy per pair of kinds.
+class EpisodePicturesCallback(PeriodicCallback):
+    """Shows TensorBoard what a task draws of a few episodes.
 
     Every `every` steps, at the end of the update that passes them, and at the end of the training, the policy plays
-    deterministically the same held-out episodes. The pictures are `anomaly/episodes` and `anomaly/accuracy_by_kinds`;
-    they go to TensorBoard alone, and neither the training nor its other records change by them. Without a TensorBoard
-    output nothing is played.
+    deterministically the same held-out episodes. The pictures go to TensorBoard alone, and neither the training nor
+    its other records change by them. Without a TensorBoard output nothing is played.
 
-    :param environments: RandomAnomaly-v0, not normalized; may be those of the evaluations. Not closed
+    :param environments: not normalized; may be those of the evaluations. Not closed
+    :param draw: function that draws, `module:name`; see `envs.task.Task.pictures`
     :param every: environment steps between pictures
-    :param episodes: episodes that the accuracy is taken over, the same seeds each time; the first of them are drawn
+    :param episodes: the same seeds each time; the first of them hold their observations and actions
     """
 
-    def __init__(self, environments: VecEnv, *, every: int, episodes: int = 512) -> None:
+    state_key = "AnomalyPicturesCallback"  # checkpoints of earlier versions have it under this name
+
+    def __init__(self, environments: VecEnv, draw: str, *, every: int, episodes: int) -> None:
         super().__init__(every)
         self.environments = environments
+        self.draw = draw
         self.episodes = episodes
 
     def act(self) -> None:
@@ -81,222 +52,27 @@ class AnomalyPicturesCallback(PeriodicCallback):
             episodes=self.episodes,
             first_seed=PICTURES_SEED,
             normalization=current_normalization(self.training_env),
+            keep=EPISODES_SHOWN,
         )
-        choices = int(self.environments.action_space.n)
-        pictures = {
-            "anomaly/episodes": episodes_picture(episodes[:EPISODES_SHOWN], choices),
-            "anomaly/accuracy_by_kinds": accuracy_picture(episodes, choices),
-        }
+        pictures = pkgutil.resolve_name(self.draw)(episodes, self.environments.action_space)
+        for name, picture in pictures.items():
+            pixels = figure_pixels(picture)
+            for output in outputs:
+                output.writer.add_image(name, pixels, self.num_timesteps, dataformats="HWC")
         for output in outputs:
-            for name, picture in pictures.items():
-                output.writer.add_figure(name, picture, self.num_timesteps, close=False)
             output.writer.flush()
 
 
 def pictures_for(configuration: TrainingConfiguration, environments: VecEnv) -> list[BaseCallback]:
-    """Return the callback that draws a training's pictures, or none for environments other than RandomAnomaly-v0.
+    """Return the callback that draws a training's pictures, or none if its task draws none.
 
     :param environments: those of the evaluations during training; the pictures come as often and from as many episodes
     """
-    if configuration.env.rpartition(":")[2] != RANDOM_ANOMALY:
+    draw = task_of(configuration.env).pictures
+    if draw is None:
         return []
-    return [AnomalyPicturesCallback(environments, every=configuration.eval_every, episodes=configuration.eval_episodes)]
-
-
-def play_episodes(
-    policy: RecurrentPolicy,
-    environments: VecEnv,
-    *,
-    episodes: int,
-    first_seed: int,
-    normalization: ObservationNormalization | None = None,
-    deterministic: bool = True,
-    keep: int = EPISODES_SHOWN,
-) -> list[PlayedEpisode]:
-    """Play RandomAnomaly-v0 as `agents.evaluation.evaluate` does, and keep what was seen and said.
-
-    :param keep: episodes that keep their observations; those of the others are empty
-    """
-    recorder = _Recorder(environments, keep)
-    evaluate(
-        policy,
-        recorder,
-        episodes=episodes,
-        first_seed=first_seed,
-        normalization=normalization,
-        deterministic=deterministic,
-    )
-    return recorder.played[:episodes]
-
-
-class _Recorder(VecEnvWrapper):
-    """Collects the episodes of a batch as it ends; all have T + 1 steps, so they end together."""
-
-    def __init__(self, environments: VecEnv, keep: int) -> None:
-        super().__init__(environments)
-        self.keep = keep
-        self.played: list[PlayedEpisode] = []
-        self._seen: list[np.ndarray] = []
-
-    def reset(self) -> np.ndarray:
-        observations = self.venv.reset()
-        assert isinstance(observations, np.ndarray)
-        self._seen = [self._to_keep(observations)]
-        return observations
-
-    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
-        observations, rewards, dones, infos = self.venv.step_wait()
-        assert isinstance(observations, np.ndarray)
-        if dones.all():
-            kept = np.stack(self._seen, axis=1)
-            for index, info in enumerate(infos):
-                self.played.append(
-                    PlayedEpisode(
-                        observations=kept[index] if index < len(kept) else kept[:0],
-                        **{key: info[key] for key in ("anomaly_index", "normal_kind", "anomaly_kind", "digit")},
-                        answer=int(info["answer"]),
-                    )
-                )
-            self._seen = []
-        self._seen.append(self._to_keep(observations))
-        return observations, rewards, dones, infos
-
-    def _to_keep(self, observations: np.ndarray) -> np.ndarray:
-        return observations[: max(0, self.keep - len(self.played))].copy()
-
-
-def accuracy_by_kinds(episodes: Sequence[PlayedEpisode]) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-    """Count the episodes of each pair of kinds and the right answers among them.
-
-    :return: the k kinds that occur, and two (k, k) int64 arrays, normal kinds in rows and anomaly kinds in columns:
-        right answers and episodes. The diagonal holds episodes without an odd image
-    """
-    occurring = {kind for episode in episodes for kind in (episode.normal_kind, episode.anomaly_kind)}
-    kinds = tuple(kind for kind in TRANSFORMATIONS if kind in occurring)
-    right, played = np.zeros((2, len(kinds), len(kinds)), dtype=np.int64)
-    for episode in episodes:
-        cell = kinds.index(episode.normal_kind), kinds.index(episode.anomaly_kind)
-        played[cell] += 1
-        right[cell] += episode.is_right
-    return kinds, right, played
-
-
-def accuracy_picture(episodes: Sequence[PlayedEpisode], choices: int) -> Figure:
-    """Draw the accuracy per pair of kinds.
-
-    :param episodes: at least one
-    :param choices: number of possible answers
-    """
-    kinds, right, played = accuracy_by_kinds(episodes)
-    accuracy = np.divide(right, played, where=played > 0, out=np.full(right.shape, np.nan))
-    with matplotlib.rc_context({"font.size": 9}):
-        figure = Figure(figsize=(7.6, 6.4), dpi=100, layout="constrained")
-        axes = figure.subplots()
-        axes.set_facecolor("#eeeeee")
-        image = axes.imshow(accuracy, cmap="YlGnBu", vmin=0.0, vmax=1.0)
-        for row, column in np.argwhere(played > 0):
-            colour = "white" if accuracy[row, column] > 0.55 else "black"
-            for words, height, text_size in (
-                (f"{accuracy[row, column]:.2f}", 5, 11),
-                (f"of {played[row, column]}", -10, 7),
-            ):
-                axes.annotate(
-                    words,
-                    (column, row),
-                    (0, height),
-                    textcoords="offset points",
-                    ha="center",
-                    va="center",
-                    color=colour,
-                    size=text_size,
-                )
-        axes.set_xticks(range(len(kinds)), kinds, rotation=35, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(kinds)), kinds)
-        axes.set_xticks(np.arange(1, len(kinds)) - 0.5, minor=True)
-        axes.set_yticks(np.arange(1, len(kinds)) - 0.5, minor=True)
-        axes.grid(which="minor", color="white", linewidth=1.5)
-        axes.tick_params(which="both", length=0)
-        axes.spines[:].set_visible(False)
-        axes.set_xlabel("kind of the odd image" + (" (diagonal: no image is odd)" if played.diagonal().any() else ""))
-        axes.set_ylabel("kind of the others")
-        axes.set_title(
-            f"accuracy {right.sum() / played.sum():.3f} over {played.sum():,} episodes (chance {1 / choices:.3f})",
-            size=11,
-        )
-        bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02)
-        bar.outline.set_visible(False)
-        bar.ax.axhline(1 / choices, color=WRONG, linewidth=1.5)
-        bar.set_label("accuracy (red line: chance)")
-    return figure
-
-
-def episodes_picture(episodes: Sequence[PlayedEpisode], choices: int) -> Figure:
-    """Draw episodes one below the other, with the odd place and the answer framed.
-
-    :param episodes: with their observations, at least one
-    :param choices: number of possible answers; the blank image is drawn if it is one of them, for "none"
-    """
-    with matplotlib.rc_context({"font.size": 9}):
-        images = min(choices, len(episodes[0].observations))
-        figure = Figure(figsize=(2.1 + 0.9 * images, 0.5 + 1.15 * len(episodes)), dpi=100, layout="constrained")
-        # Text beside the strips lies in axes of its own, so that the layout leaves room for the longest kinds.
-        grid = figure.subplots(len(episodes), 2, squeeze=False, width_ratios=(2.0, 0.9 * images))
-        for (text, strip), episode in zip(grid, episodes, strict=True):
-            text.axis("off")
-            for line, (words, colour, weight) in enumerate(describe(episode)):
-                height = 0.86 - 0.24 * line
-                text.text(0.0, height, words, color=colour, weight=weight, va="center", transform=text.transAxes)
-            _draw_strip(strip, episode, choices)
-        frames = [
-            Rectangle((0, 0), 1, 1, fill=False, edgecolor=RIGHT, linewidth=2.5),
-            Rectangle((0, 0), 1, 1, fill=False, edgecolor=WRONG, linewidth=2.5, linestyle=DASHED),
-        ]
-        figure.legend(frames, ["true place", "wrong answer"], loc="outside upper right", ncols=2, frameon=False)
-    return figure
-
-
-def describe(episode: PlayedEpisode) -> list[tuple[str, str, str]]:
-    """Return what is written beside an episode: lines with their colour and weight, the answer last."""
-    places = place_names(episode)
-    verdict = "right" if episode.is_right else f"wrong, true: {places[episode.anomaly_index]}"
-    nothing_odd = episode.anomaly_index == len(places) - 1
     return [
-        (f"digit {episode.digit}", "black", "bold"),
-        (f"{'all' if nothing_odd else 'others'}: {episode.normal_kind}", "black", "normal"),
-        ("no odd image" if nothing_odd else f"odd: {episode.anomaly_kind}", "black", "normal"),
-        (f"answer {places[episode.answer]}: {verdict}", RIGHT if episode.is_right else WRONG, "bold"),
-    ]
-
-
-def _draw_strip(axes: Axes, episode: PlayedEpisode, choices: int) -> None:
-    shown = episode.observations[:choices]
-    strip = episode_strip(shown)
-    size = strip.shape[0] - 2 * GAP
-    left_edges = GAP + np.arange(len(shown)) * (size + GAP)
-    axes.imshow(strip, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    marks: list[tuple[int, str, Any]] = [(episode.anomaly_index, RIGHT, SOLID)]
-    if not episode.is_right:
-        marks.append((episode.answer, WRONG, DASHED))
-    for place, colour, style in marks:
-        corner = (left_edges[place] - GAP / 2 - 0.5, GAP / 2 - 0.5)
-        axes.add_patch(
-            Rectangle(
-                corner,
-                size + GAP,
-                size + GAP,
-                fill=False,
-                edgecolor=colour,
-                linewidth=3,
-                linestyle=style,
-                clip_on=False,
-            )
+        EpisodePicturesCallback(
+            environments, draw, every=configuration.eval_every, episodes=configuration.eval_episodes
         )
-    axes.set_xticks(left_edges + (size - 1) / 2, place_names(episode)[: len(shown)], color=FAINT, size=8)
-    axes.set_yticks([])
-    axes.tick_params(length=0, pad=2)
-    axes.spines[:].set_visible(False)
-
-
-def place_names(episode: PlayedEpisode) -> list[str]:
-    """Return what the answers are called: places from 1, as people count, and none."""
-    return [str(place) for place in range(1, len(episode.observations))] + ["none"]
+    ]

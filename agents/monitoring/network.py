@@ -1,5 +1,7 @@
 """Figures about a sparse network that TensorBoard shows beside the learning curves."""
 
+from typing import Any
+
 import matplotlib
 import numpy as np
 import scipy.sparse
@@ -7,10 +9,14 @@ import torch
 from matplotlib.figure import Figure
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigs
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Figure as LoggedFigure
 
 from agents.ppo.sequence_buffer import SequenceRolloutBuffer
+from envs.vectorized.state_tree import StateTree
 from policies.network.specification import BLOCKS
 from policies.recurrent.layer import SparseRecurrentLayer
+from policies.varied_sparsity_policy import VariedSparsityPolicy
 
 _DENSE_EIGENVALUES = 300
 """Up to this size all eigenvalues of a matrix take less time than the iteration for one."""
@@ -83,3 +89,48 @@ def pattern_picture(layer: SparseRecurrentLayer, title: str) -> Figure:
         )
         axes.set_ylabel("to: h (above), y (below)")
     return figure
+
+
+class NetworkCallback(BaseCallback):
+    """Logs what the sparse actor looks like and how alive it is; does nothing for an LSTM.
+
+    :param every: environment steps between the figures that take time, spectral radius and silent units
+    """
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self.every = every
+        self._due = 0
+        self._shown = False
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what `set_state` needs to go on."""
+        return {"due": self._due, "shown": self._shown}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        tree = StateTree(state)
+        self._due, self._shown = tree.whole("due"), tree.flag("shown")
+
+    def _on_training_start(self) -> None:
+        if self._shown or not isinstance(self.model.policy, VariedSparsityPolicy):
+            return
+        self._shown = True
+        specification = self.model.policy.specification.actor
+        self.logger.record("network/hidden_proportion", specification.hidden_proportion)
+        for block in BLOCKS:
+            self.logger.record(f"network/weights/{block}", specification.weights[block])
+        for name in ("actor", "critic"):
+            picture = pattern_picture(getattr(self.model.policy, name), name)
+            self.logger.record(f"network/pattern/{name}", LoggedFigure(picture, close=False), exclude=("csv", "stdout"))
+        self.logger.dump(self.num_timesteps)
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        policy = self.model.policy
+        if isinstance(policy, VariedSparsityPolicy) and self.num_timesteps >= self._due:
+            self.logger.record("network/silent_units", silent_units(policy.actor, self.locals["rollout_buffer"]))
+            self.logger.record("network/spectral_radius", spectral_radius(block_matrix(policy.actor, "hh")))
+            self._due = self.num_timesteps + self.every

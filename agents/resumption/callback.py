@@ -7,7 +7,7 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.monitoring.callbacks import PeriodicCallback
+from agents.monitoring.periodic import PeriodicCallback
 from agents.ppo.sequence_ppo import SequencePPO
 from agents.resumption.callback_states import by_state_key, set_callback_states
 from agents.resumption.checkpoint import Checkpoint, write_checkpoint

@@ -77,11 +77,10 @@ class NetworkPlanner:
         check_device(configuration.device)
         check_batch_size(configuration.batch_size, configuration.n_steps, configuration.n_envs)
         parse_initialization(configuration.init)
-        key = repr((configuration.env, sorted(configuration.env_arguments.items()), configuration.reward))
+        arguments = configuration.training_arguments
+        key = repr((configuration.env, sorted(arguments.items())))
         if key not in self._spaces:
-            self._spaces[key] = environment_spaces(
-                configuration.env, configuration.env_arguments, reward=configuration.reward
-            )
+            self._spaces[key] = environment_spaces(configuration.env, arguments)
         return specification_of(configuration, *self._spaces[key])
 
 

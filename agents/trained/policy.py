@@ -15,7 +15,7 @@ from agents.runs.folder import RunFolder, Which
 from agents.runs.normalization import ObservationNormalization
 from envs.lookup import check_environment, environment_spaces
 from envs.presets import preset_for
-from envs.vectorized.make import with_split
+from envs.task import task_of, with_split
 from policies.refusal import Refusal
 from policies.sequence_policy import PolicyShapes, SequencePolicy
 
@@ -92,19 +92,21 @@ def _environment(
     recorded: str, recorded_arguments: Mapping[str, Any], env: str | None, given: Mapping[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     """Return the environment to evaluate in, and its arguments."""
-    for name, instead in (
-        ("split", "evaluations are over the test split"),
-        ("render_mode", "`video` or `watch` sets it"),
-    ):
-        if name in given:
-            raise Refusal(f"`env_arguments` {name}={given[name]} does not fit: {instead}")
     try:
         env = check_environment(recorded if env is None else env, allow_module=False)
     except Refusal as error:
         if env is not None:
             raise
         raise Refusal(f"{error}, or `env` MODULE:{recorded} if a module of yours registers it") from None
-    arguments = {name: value for name, value in recorded_arguments.items() if name not in ("split", "render_mode")}
+    task, set_here = task_of(env), {"render_mode": "`video` or `watch` sets it"}
+    if task.has_splits:
+        set_here["split"] = "evaluations are over the test split"
+    if task.rewards:
+        set_here["reward"] = "evaluations are over the registered reward"
+    for name, instead in set_here.items():
+        if name in given:
+            raise Refusal(f"`env_arguments` {name}={given[name]} does not fit: {instead}")
+    arguments = {name: value for name, value in recorded_arguments.items() if name not in set_here}
     return env, with_split(env, {**(arguments if env == recorded else {}), **given}, "test")
 
 

@@ -1,7 +1,8 @@
-"""Videos of a trained policy, rendered off-screen and written by ffmpeg; strips of Random Anomaly with beliefs."""
+"""Videos of a trained policy, rendered off-screen or drawn by the task, written by ffmpeg; still pictures."""
 
 import itertools
 import math
+import pkgutil
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,13 +13,15 @@ import imageio_ffmpeg
 import numpy as np
 import torch
 
-from agents.evaluation import check_length
-from agents.trained.belief_pictures import FRAMES_PER_SECOND, belief_frames, belief_picture, play_with_beliefs
+from agents.evaluation import check_length, play_episodes
 from agents.trained.policy import TrainedPolicy
 from agents.trained.report import check_episodes
-from agents.training import torch_threads
-from envs.lookup import RANDOM_ANOMALY, check_render_mode, make_environment
+from agents.training import EVALUATION_ENVIRONMENTS, torch_threads
+from envs.episode import PlayedEpisode
+from envs.lookup import check_render_mode, make_environment
 from envs.rendering import prepare_off_screen_rendering
+from envs.task import task_of
+from envs.vectorized.make import make_vec_env
 from policies.refusal import Refusal
 
 MOST_FRAMES_PER_SECOND = {".mp4": 50.0, ".gif": 20.0}
@@ -45,19 +48,19 @@ _ENCODING: dict[str, dict[str, Any]] = {
 def record(
     policy: TrainedPolicy, path: str | Path, *, episodes: int, first_seed: int, deterministic: bool = True
 ) -> None:
-    """Record episodes seeded first_seed, first_seed + 1, … as a video, or as a still strip of Random Anomaly.
+    """Record episodes seeded first_seed, first_seed + 1, … as a video, or as a still picture if the task draws one.
 
-    The film plays at the environment's own pace. Of Random Anomaly it has a frame per image: the images so far, and the
-    agent's belief over places after each; see `agents.trained.belief_pictures`.
+    The film plays at the environment's own pace, or is the task's own; see `envs.task.Task`.
 
-    :param path: .mp4 or .gif, for Random Anomaly .png too; replaces a file that exists, when all is done
+    :param path: .mp4 or .gif, .png for a still picture; replaces a file that exists, when all is done
     :param deterministic: see `agents.trained.report.evaluate_policy`
     :raises Refusal: before anything is played, if the path does not fit or cannot be written, the environment
         renders no pictures, or a library that it takes is missing
     """
     path = Path(path)
     check_episodes(policy, episodes, first_seed, deterministic, field="video_episodes")
-    suffixes = (*_ENCODING, ".png") if policy.env == RANDOM_ANOMALY else tuple(_ENCODING)
+    task = task_of(policy.env)
+    suffixes = tuple(_ENCODING) if task.still is None else (*_ENCODING, ".png")
     if path.suffix not in suffixes:
         raise Refusal(f"`video` {path} does not fit {policy.env}: {' or '.join(suffixes)} is needed at its end")
     if path.suffix == ".png" and episodes > MOST_IN_A_PICTURE:
@@ -75,14 +78,14 @@ def record(
     try:
         with torch_threads("cpu"), torch.random.fork_rng(devices=()):
             torch.manual_seed(first_seed)
-            if policy.env == RANDOM_ANOMALY:
-                believed = play_with_beliefs(
-                    policy, episodes=episodes, first_seed=first_seed, deterministic=deterministic
-                )
+            drawing = task.still if path.suffix == ".png" else task.film
+            if drawing is not None:
+                played = play(policy, episodes=episodes, first_seed=first_seed, deterministic=deterministic)
+                drawn = pkgutil.resolve_name(drawing)(played, policy.parameters)
                 if path.suffix == ".png":
-                    belief_picture(believed).savefig(unfinished)
+                    drawn.savefig(unfinished)
                 else:
-                    write_video(unfinished, belief_frames(believed), FRAMES_PER_SECOND)
+                    write_video(unfinished, *drawn)
             else:
                 with closing(_rendering_environment(policy)) as environment:
                     fps, every = thinned(environment.metadata.get("render_fps") or 30, path.suffix)
@@ -114,6 +117,30 @@ def thinned(fps: float, suffix: str) -> tuple[float, int]:
     """Return how many frames per second a film has of an environment rendered at `fps`, and each how many-th it is."""
     every = math.ceil(fps / MOST_FRAMES_PER_SECOND[suffix])
     return fps / every, every
+
+
+def play(policy: TrainedPolicy, *, episodes: int, first_seed: int, deterministic: bool = True) -> list[PlayedEpisode]:
+    """Play the episodes of an evaluation with the same seeds, and keep what was seen and done."""
+    environments = make_vec_env(
+        policy.env,
+        arguments=policy.env_arguments,
+        n_envs=min(episodes, EVALUATION_ENVIRONMENTS),
+        seed=0,
+        vectorization=policy.vectorization,
+        training=False,
+    )
+    try:
+        return play_episodes(
+            policy.policy,
+            environments,
+            episodes=episodes,
+            first_seed=first_seed,
+            normalization=policy.normalization,
+            deterministic=deterministic,
+            keep=episodes,
+        )
+    finally:
+        environments.close()
 
 
 def _rendering_environment(policy: TrainedPolicy) -> gymnasium.Env:

@@ -14,8 +14,9 @@ from agents.export.onnx_policy import OnnxPolicy
 from agents.trained.intervals import Interval, bootstrap_interval, wilson_interval
 from agents.trained.policy import TrainedPolicy
 from agents.training import EVALUATION_ENVIRONMENTS, torch_threads
-from envs.lookup import RANDOM_ANOMALY, check_render_mode
+from envs.lookup import check_render_mode
 from envs.rendering import check_display
+from envs.task import task_of
 from envs.vectorized.make import make_vec_env
 from envs.vectorized.threads import EnvironmentFailure
 from policies.refusal import Refusal
@@ -73,8 +74,9 @@ class PolicyReport:
             _line("standard deviation", f"{evaluation.std_return:,.2f}"),
         ]
         if evaluation.success_rate is not None:
-            name = "accuracy" if self.policy.env == RANDOM_ANOMALY else "success rate"
-            lines.append(_line(name, f"{evaluation.success_rate:.1%}", self.success_interval, ".1%"))
+            lines.append(
+                _line(task_of(self.policy.env).score, f"{evaluation.success_rate:.1%}", self.success_interval, ".1%")
+            )
         lines.append(_line("mean length", f"{evaluation.lengths.mean():,.1f} steps"))
         lines.append(_line("speed", f"{self.steps_per_second:,.0f} steps/s"))
         return "\n".join(lines)
@@ -116,6 +118,7 @@ def evaluate_policy(
                 first_seed=first_seed,
                 normalization=policy.normalization,
                 deterministic=deterministic,
+                figures=task_of(policy.env).figures,
             )
         except EnvironmentFailure as failure:
             if watch and (failure.episode, failure.step) == (1, 0):  # at the first reset the window is opened

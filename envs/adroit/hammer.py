@@ -6,9 +6,9 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from envs.adroit.records import HAMMER
 from envs.adroit.robotics import AdroitHandHammerEnv
 
-REWARDS = ("registered", "corrected")
 SUCCESS_STEPS = 25
 """An episode succeeds when the nail is in for more steps than this (of 200), as DAPG's and D4RL's evaluations count."""
 LIFTED_HEIGHT = 0.04
@@ -39,8 +39,8 @@ class HammerEnv(AdroitHandHammerEnv):
     """
 
     def __init__(self, reward: str = "registered", reward_type: str = "dense", **kwargs: Any) -> None:
-        if reward not in REWARDS:
-            raise ValueError(f"reward {reward!r} is unknown: one of {', '.join(REWARDS)} is needed")
+        if reward not in HAMMER.rewards:
+            raise ValueError(f"reward {reward!r} is unknown: one of {', '.join(HAMMER.rewards)} is needed")
         super().__init__(reward_type=reward_type, **kwargs)
         self.corrected = reward == "corrected"
         if self.corrected and self.sparse_reward:

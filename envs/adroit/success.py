@@ -1,19 +1,8 @@
 """What counts as a successful episode, where an environment reports success step by step."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
-
-ADROIT_SUCCESS_STEPS: Mapping[str, int] = {
-    f"AdroitHand{task}{variant}-v1": steps
-    for task, steps in (("Door", 25), ("Pen", 20), ("Relocate", 25))
-    for variant in ("", "Sparse")
-}
-"""An episode succeeds with more successful steps than this, as in the evaluations of DAPG (and D4RL, which kept them).
-
-The hammer task counts for itself, see `envs.adroit.hammer`.
-"""
 
 
 class SuccessCount(gymnasium.Wrapper):

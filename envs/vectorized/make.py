@@ -1,19 +1,19 @@
 """Many environments stepped together: in threads, one after the other, in processes, or as one batch."""
 
 import functools
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from gymnasium.envs.registration import EnvSpec, load_env_creator
+from gymnasium.envs.registration import EnvSpec
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
-from envs.lookup import check_environment, float32_space, make_from_spec
+from envs.lookup import check_environment, creator_of, float32_space, make_from_spec
 from envs.refusal import Refusal
+from envs.task import Task, task_of, with_split
 from envs.vectorized.processes import ProcessVecEnv
 from envs.vectorized.threads import ThreadVecEnv
 
@@ -26,7 +26,6 @@ def make_vec_env(
     arguments: Mapping[str, Any] | None = None,
     n_envs: int,
     seed: int,
-    reward: str = "registered",
     vectorization: str = "serial",
     training: bool,
     n_threads: int | None = None,
@@ -40,8 +39,8 @@ def make_vec_env(
     environment's arguments by name; it is used by `vectorization="batched"`.
 
     :param env_id: a registered id
-    :param arguments: of each environment; an environment that takes a `split` and is given none gets `train` for
-        training and `validation` otherwise
+    :param arguments: of each environment; where the task has splits and none is given, `split` is `train` for training
+        and `validation` otherwise
     :param vectorization: `threads` (for a step that releases the GIL, as MuJoCo's), `serial`, `processes` (for a slow
         step in Python) or `batched`
     :param n_threads: of `threads`; default: one per usable core. Results do not depend on it
@@ -52,42 +51,31 @@ def make_vec_env(
     spec = gymnasium.spec(check_environment(env_id, allow_module=False))
     arguments = with_split(env_id, arguments or {}, "train" if training else "validation")
     if vectorization == "batched":
-        environments = _make_batched(spec, arguments, n_envs, reward)
+        environments = _make_batched(spec, arguments, n_envs)
     elif vectorization == "processes":
-        make_one = functools.partial(_make_monitored, spec, arguments, reward)
+        make_one = functools.partial(_make_monitored, spec, task_of(env_id), arguments)
         make_one().close()  # what does not fit is said here, in one line, and not by a process that ends
         environments = ProcessVecEnv(make_one, n_envs)
     else:
-        make_one = functools.partial(make_from_spec, spec, arguments, reward=reward)
+        make_one = functools.partial(make_from_spec, spec, task_of(env_id), arguments)
         environments = ThreadVecEnv([make_one] * n_envs, n_threads=1 if vectorization == "serial" else n_threads)
     environments.seed(seed)
     return environments
 
 
-def with_split(env_id: str, arguments: Mapping[str, Any], split: str) -> dict[str, Any]:
-    """Return the arguments with `split` (`train`, `validation` or `test`) added, for an environment that has splits.
-
-    One that is given already stays, and other environments' arguments are returned as they are.
-    """
-    spec = gymnasium.spec(check_environment(env_id, allow_module=False))
-    if "split" in inspect.signature(_creator(spec)).parameters:
-        return {"split": split, **arguments}
-    return dict(arguments)
-
-
-def _make_batched(spec: EnvSpec, arguments: Mapping[str, Any], n_envs: int, reward: str) -> VecEnv:
-    factory = getattr(_creator(spec), "batched", None)
+def _make_batched(spec: EnvSpec, arguments: Mapping[str, Any], n_envs: int) -> VecEnv:
+    factory = getattr(creator_of(spec), "batched", None)
     if factory is None:
         raise Refusal(f"vectorization 'batched' does not fit {spec.id}: it has no batched version, use serial")
-    make_from_spec(spec, arguments, reward=reward).close()  # refuses what does not fit, in one line
+    make_from_spec(spec, task_of(spec.id), arguments).close()  # refuses what does not fit, in one line
     try:
         return VecMonitor(factory(n_envs=n_envs, **(spec.kwargs | dict(arguments))))
     except TypeError as error:
         raise Refusal(f"`env_arguments` does not fit the batched version of {spec.id}: {error}") from error
 
 
-def _make_monitored(spec: EnvSpec, arguments: Mapping[str, Any], reward: str) -> gymnasium.Env:
-    return Monitor(Float32Observation(make_from_spec(spec, arguments, reward=reward)))
+def _make_monitored(spec: EnvSpec, task: Task, arguments: Mapping[str, Any]) -> gymnasium.Env:
+    return Monitor(Float32Observation(make_from_spec(spec, task, arguments)))
 
 
 class Float32Observation(gymnasium.ObservationWrapper):
@@ -102,7 +90,3 @@ class Float32Observation(gymnasium.ObservationWrapper):
     def observation(self, observation: np.ndarray) -> np.ndarray:
         """Convert one observation."""
         return np.asarray(observation, dtype=np.float32)
-
-
-def _creator(spec: EnvSpec) -> Any:
-    return load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point

@@ -12,15 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from policies.recurrent import kernels
-from policies.recurrent.arrangement import (
-    Inputs,
-    Recurrence,
-    from_columns,
-    from_rows,
-    row_ranges,
-    to_columns,
-    to_rows,
-)
+from policies.recurrent.arrangement import Inputs, Recurrence, from_columns, from_rows, row_ranges, to_columns, to_rows
 from policies.recurrent.block_matrix import BlockMatrix
 from policies.recurrent.threads import Chain, Job
 

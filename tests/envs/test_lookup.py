@@ -174,18 +174,6 @@ def test_arguments_reach_the_environment() -> None:
     assert environment.unwrapped._sutton_barto_reward  # type: ignore[attr-defined]
 
 
-def test_corrected_reward_is_the_hammers_alone() -> None:
-    with pytest.raises(ValueError, match="reward 'corrected' does not fit CartPole-v1") as error:
-        make_environment("CartPole-v1", reward="corrected")
-    one_line(error)
-    with pytest.raises(ValueError, match="env_arguments reward='corrected' does not fit .* reward sets it") as error:
-        make_environment("AdroitHandHammer-v1", {"reward": "corrected"})
-    one_line(error)
-    with pytest.raises(ValueError, match="reward 'other'") as error:
-        make_environment("AdroitHandHammer-v1", reward="other")
-    one_line(error)
-
-
 def test_spaces() -> None:
     observation_space, action_space = environment_spaces("AdroitHandHammer-v1")
     assert observation_space.shape == (46,)

@@ -22,7 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from agents.configuration import TrainingConfiguration, configure
 from agents.demonstrations.phase import DemonstrationCallback
-from agents.monitoring.callbacks import NetworkCallback
+from agents.monitoring.network import NetworkCallback
 from agents.resumption.callback_states import state_key
 from agents.resumption.checkpoint import Checkpoint, checkpoint_files
 from agents.resumption.options import configuration_to_resume
@@ -402,7 +402,7 @@ def test_an_error_of_our_own_keeps_its_traceback(
         ("training environments environments generators", "x", "training.environments.environments.generators is 'x'"),
         ("training log", [], "training.log is a list"),
         ("callbacks EvaluationCallback best steps", 1, "callbacks.EvaluationCallback.best.steps is 1"),
-        ("callbacks EpisodeFiguresCallback", {}, "callbacks.EpisodeFiguresCallback."),
+        ("callbacks AnomalyPicturesCallback", {}, "callbacks.AnomalyPicturesCallback.acted_at is missing"),
         ("resumptions", [{"steps": 1, "exact": 2, "changed": {}}], "resumptions.0.exact is 2"),
         ("logs rows", True, "logs.rows is True"),
     ],

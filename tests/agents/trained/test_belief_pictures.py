@@ -12,17 +12,18 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
 from scipy.special import softmax
 
-from agents.monitoring.episode_pictures import RIGHT, WRONG
-from agents.trained.belief_pictures import (
+from agents.trained.policy import TrainedPolicy, load_trained_policy
+from agents.trained.recording import play
+from agents.trained.report import evaluate_policy
+from envs.random_anomaly.beliefs import (
     LAST_FRAMES,
     BelievedEpisode,
     belief_frames,
     belief_picture,
     beliefs,
-    play_with_beliefs,
+    with_beliefs,
 )
-from agents.trained.policy import TrainedPolicy, load_trained_policy
-from agents.trained.report import evaluate_policy
+from envs.random_anomaly.pictures import RIGHT, WRONG
 
 MakeRun = Callable[..., Path]
 LENGTH = 4
@@ -40,7 +41,7 @@ def policy(
 
 @pytest.fixture(scope="module")
 def episodes(policy: TrainedPolicy) -> list[BelievedEpisode]:
-    return play_with_beliefs(policy, episodes=12, first_seed=3)
+    return with_beliefs(play(policy, episodes=12, first_seed=3), policy.parameters)
 
 
 def test_episodes_are_those_of_the_evaluation(policy: TrainedPolicy, episodes: list[BelievedEpisode]) -> None:
@@ -62,13 +63,16 @@ def test_beliefs_know_nothing_of_what_is_to_come(policy: TrainedPolicy, episodes
     played = next(episode.played for episode in episodes if episode.played.anomaly_index == 2)
     observations = played.observations.copy()
     observations[2] = 1.0 - observations[2]
-    before, after = beliefs(policy, played), beliefs(policy, dataclasses.replace(played, observations=observations))
+    before, after = (
+        beliefs(policy.parameters, played),
+        beliefs(policy.parameters, dataclasses.replace(played, observations=observations)),
+    )
     np.testing.assert_array_equal(before[:2], after[:2])
     assert (abs(before - after).max(axis=1)[2:] > 1e-3).all()
 
 
 def test_beliefs_are_always_the_same(policy: TrainedPolicy, episodes: list[BelievedEpisode]) -> None:
-    again = play_with_beliefs(policy, episodes=3, first_seed=3)
+    again = with_beliefs(play(policy, episodes=3, first_seed=3), policy.parameters)
     for one, other in zip(again, episodes, strict=False):
         np.testing.assert_array_equal(one.beliefs, other.beliefs)
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agents.trained.belief_pictures import LAST_FRAMES
 from agents.trained.policy import TrainedPolicy, load_trained_policy
 from agents.trained.recording import record, thinned, write_video
 from agents.trained.report import evaluate_policy
+from envs.random_anomaly.beliefs import LAST_FRAMES
 from envs.rendering import prepare_off_screen_rendering
 from policies.refusal import Refusal
 

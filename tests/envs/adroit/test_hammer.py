@@ -75,7 +75,7 @@ def test_euler_angles_at_and_off_the_poles() -> None:
 
 @pytest.mark.parametrize("recorded", [False, True])
 def test_corrected_reward_by_hand(recorded: bool) -> None:
-    environment = make_environment(HAMMER, reward="corrected")
+    environment = make_environment(HAMMER, {"reward": "corrected"})
     actions = np.random.default_rng(1).uniform(-1, 1, (200, 26)).astype(np.float32)
     if recorded:
         actions = recorded_episode(0)[1]
@@ -101,7 +101,7 @@ def test_corrected_reward_by_hand(recorded: bool) -> None:
 
 
 def test_corrected_reward_changes_nothing_else() -> None:
-    ours, corrected = make_environment(HAMMER), make_environment(HAMMER, reward="corrected")
+    ours, corrected = make_environment(HAMMER), make_environment(HAMMER, {"reward": "corrected"})
     ours.reset(seed=5)
     corrected.reset(seed=5)
     for action in np.random.default_rng(2).uniform(-1, 1, (200, 26)).astype(np.float32):
@@ -114,7 +114,7 @@ def test_corrected_reward_changes_nothing_else() -> None:
 
 def test_corrected_sparse_reward_is_refused() -> None:
     with pytest.raises(ValueError, match="reward corrected does not fit the sparse reward"):
-        make_environment("AdroitHandHammerSparse-v1", reward="corrected")
+        make_environment("AdroitHandHammerSparse-v1", {"reward": "corrected"})
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])

@@ -9,7 +9,8 @@ import pytest
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
-from envs.vectorized.make import make_vec_env, with_split
+from envs.task import TASKS, Task
+from envs.vectorized.make import make_vec_env
 from envs.vectorized.threads import ThreadVecEnv
 
 HAMMER = "AdroitHandHammer-v1"
@@ -41,8 +42,9 @@ class Guess(gymnasium.Env):
 
 
 @pytest.fixture
-def guess() -> Any:
+def guess(monkeypatch: pytest.MonkeyPatch) -> Any:
     gymnasium.register("Guess-v0", Guess, kwargs={"size": 3})
+    monkeypatch.setitem(TASKS, "Guess-v0", Task(ids=("Guess-v0",), has_splits=True))
     yield "Guess-v0"
     del gymnasium.registry["Guess-v0"]
 
@@ -98,7 +100,8 @@ def test_threads_by_vectorization() -> None:
 
 def test_corrected_reward_reaches_the_environments() -> None:
     actions = np.random.default_rng(0).uniform(-1, 1, (5, 2, 26)).astype(np.float32)
-    environments = make_vec_env(HAMMER, n_envs=2, seed=0, reward="corrected", vectorization="threads", training=True)
+    arguments = {"reward": "corrected"}
+    environments = make_vec_env(HAMMER, arguments=arguments, n_envs=2, seed=0, vectorization="threads", training=True)
     registered, _ = rollout(make_vec_env(HAMMER, n_envs=2, seed=0, training=False), actions)
     environments.reset()
     for step, action in enumerate(actions):
@@ -140,10 +143,11 @@ def test_splits_and_success_of_the_last_step(guess: str, way: str) -> None:
     environments.close()
 
 
-def test_with_split(guess: str) -> None:
-    assert with_split(guess, {"size": 2}, "test") == {"size": 2, "split": "test"}
-    assert with_split(guess, {"split": "train"}, "test") == {"split": "train"}
-    assert with_split("CartPole-v1", {"a": 1}, "test") == {"a": 1}
+def test_an_argument_of_another_environment_is_its_own(guess: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(TASKS, guess)
+    environments = make_vec_env(guess, n_envs=1, seed=0, training=False)
+    assert environments.get_attr("split") == ["train"]
+    environments.close()
 
 
 @pytest.mark.parametrize(("task", "threshold"), [("Door", 25), ("Pen", 20), ("Relocate", 25)])
@@ -169,7 +173,7 @@ def test_other_adroit_tasks_count_successful_steps(task: str, threshold: int) ->
         ({"vectorization": "fibres"}, "one of threads, serial, processes, batched"),
         ({"arguments": {"nothing": 1}}, "env_arguments nothing=1"),
         ({"arguments": {"nothing": 1}, "vectorization": "processes"}, "env_arguments nothing=1"),
-        ({"reward": "corrected"}, "reward"),
+        ({"arguments": {"reward": "corrected"}}, "env_arguments reward='corrected'"),
     ],
 )
 def test_refusals_are_one_line(options: dict[str, Any], message: str) -> None:

@@ -1,5 +1,6 @@
 """The parts below the layer: sparse kernels against matrices, chains of jobs."""
 
+import os
 import threading
 from functools import partial
 
@@ -12,7 +13,7 @@ from policies.recurrent.arrangement import from_columns, from_rows, to_columns, 
 from policies.recurrent.block_matrix import BlockMatrix, DenseValues, SparseValues
 from policies.recurrent.layer import choose_backends
 from policies.recurrent.sparse import lane_groups
-from policies.recurrent.threads import run_chains
+from policies.recurrent.threads import available_cores, run_chains
 
 
 def random_matrix(n_rows: int = 37, n_columns: int = 29, density: float = 0.2) -> tuple[BlockMatrix, torch.Tensor]:
@@ -85,6 +86,17 @@ def test_rule_prefers_csr_for_sparse_matrices_only() -> None:
             assert choose_backends(1.0, 1.0, n_steps, batch_size) == ("dense", "dense")
             assert choose_backends(0.01, 1.0, n_steps, batch_size) == ("csr", "dense")
             assert choose_backends(0.01, 0.01, n_steps, batch_size) == ("csr", "csr")
+
+
+def test_usable_cores_are_found_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 5)
+    for name, value in (("sched_getaffinity", lambda _: {0, 2, 3}), ("process_cpu_count", lambda: 4)):
+        monkeypatch.setattr(os, name, value, raising=False)
+    assert available_cores() == 4
+    monkeypatch.delattr(os, "process_cpu_count")
+    assert available_cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert available_cores() == 5
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 4])

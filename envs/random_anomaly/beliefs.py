@@ -8,31 +8,17 @@ for by going on: what the agent would answer, on average, if nothing odd followe
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from scipy.special import softmax
 
-from agents.monitoring.episode_pictures import (
-    DASHED,
-    FAINT,
-    RIGHT,
-    SOLID,
-    WRONG,
-    PlayedEpisode,
-    describe,
-    place_names,
-    play_episodes,
-)
-from agents.trained.policy import TrainedPolicy
-from agents.training import EVALUATION_ENVIRONMENTS
+from envs.episode import Outputs, PlayedEpisode
+from envs.random_anomaly.pictures import FAINT, AnsweredEpisode, add_legend, describe, frame, marks, place_names
 from envs.random_anomaly.strip import BACKGROUND, GAP, episode_strip
-from envs.vectorized.make import make_vec_env
+from envs.rendering import figure_pixels
 
 CONTINUATIONS = 64
 """Ways in which an episode goes on that a belief is averaged over."""
@@ -48,39 +34,28 @@ _TOP, _ROW = 1.2, 0.32
 class BelievedEpisode:
     """An episode and what the agent believed while it went on."""
 
-    played: PlayedEpisode
+    played: AnsweredEpisode
     beliefs: np.ndarray
     """(T, n_y) probabilities of the answers after each of the T images; the last row's are those of the answer"""
 
 
-def play_with_beliefs(
-    policy: TrainedPolicy, *, episodes: int, first_seed: int, deterministic: bool = True
-) -> list[BelievedEpisode]:
-    """Play RandomAnomaly-v0 and ask for the beliefs; the episodes are those of an evaluation with the same seeds."""
-    environments = make_vec_env(
-        policy.env,
-        arguments=policy.env_arguments,
-        n_envs=min(episodes, EVALUATION_ENVIRONMENTS),
-        seed=0,
-        vectorization=policy.vectorization,
-        training=False,
-    )
-    try:
-        played = play_episodes(
-            policy.policy,
-            environments,
-            episodes=episodes,
-            first_seed=first_seed,
-            normalization=policy.normalization,
-            deterministic=deterministic,
-            keep=episodes,
-        )
-    finally:
-        environments.close()
-    return [BelievedEpisode(episode, beliefs(policy, episode)) for episode in played]
+def still(episodes: Sequence[PlayedEpisode], outputs: Outputs) -> Figure:
+    """Draw whole episodes with the beliefs in them; see `envs.task.Task`."""
+    return belief_picture(with_beliefs(episodes, outputs))
 
 
-def beliefs(policy: TrainedPolicy, episode: PlayedEpisode) -> np.ndarray:
+def film(episodes: Sequence[PlayedEpisode], outputs: Outputs) -> tuple[Iterator[np.ndarray], float]:
+    """Draw a frame per image: the images so far, and the belief after them; see `envs.task.Task`."""
+    return belief_frames(with_beliefs(episodes, outputs)), FRAMES_PER_SECOND
+
+
+def with_beliefs(episodes: Sequence[PlayedEpisode], outputs: Outputs) -> list[BelievedEpisode]:
+    """Ask for the beliefs in episodes that hold their observations."""
+    answered = [AnsweredEpisode.of(episode) for episode in episodes]
+    return [BelievedEpisode(episode, beliefs(outputs, episode)) for episode in answered]
+
+
+def beliefs(outputs: Outputs, episode: AnsweredEpisode) -> np.ndarray:
     """Return what the agent would answer after each image if nothing odd followed.
 
     After image t the episode goes on with images drawn from those of it that are not odd, and ends with the blank one;
@@ -95,7 +70,7 @@ def beliefs(policy: TrainedPolicy, episode: PlayedEpisode) -> np.ndarray:
     for seen in range(1, length + 1):
         images = np.tile(np.arange(length + 1)[:, None], CONTINUATIONS)
         images[seen:length] = generator.choice(even, (length - seen, CONTINUATIONS))
-        answers = softmax(policy.parameters(observations[images])[-1].astype(np.float64), axis=-1)
+        answers = softmax(outputs(observations[images])[-1].astype(np.float64), axis=-1)
         rows.append(answers.mean(axis=0))
     return np.stack(rows)
 
@@ -118,13 +93,7 @@ def belief_picture(episodes: Sequence[BelievedEpisode], seen: int | None = None)
             bottom = height - legend - index * (picture_height + below) - picture_height
             box = (left / width, bottom / height, image * columns / width, picture_height / height)
             _draw(figure.add_axes(box), episode, rows if seen is None else seen, answered=seen is None)
-        frames = [
-            Rectangle((0, 0), 1, 1, fill=False, edgecolor=RIGHT, linewidth=2.5),
-            Rectangle((0, 0), 1, 1, fill=False, edgecolor=WRONG, linewidth=2.5, linestyle=DASHED),
-        ]
-        figure.legend(
-            frames, ["true place", "wrong answer"], loc="upper right", ncols=2, frameon=False, borderaxespad=0
-        )
+        add_legend(figure, loc="upper right", borderaxespad=0)
     return figure
 
 
@@ -132,16 +101,10 @@ def belief_frames(episodes: Sequence[BelievedEpisode]) -> Iterator[np.ndarray]:
     """Draw the frames of a film: one per image, and the answer for a while; (height, width, 3) uint8."""
     for episode in episodes:
         for seen in range(1, len(episode.beliefs) + 1):
-            yield _pixels(belief_picture([episode], seen))
-        answer = _pixels(belief_picture([episode]))
+            yield figure_pixels(belief_picture([episode], seen))
+        answer = figure_pixels(belief_picture([episode]))
         for _ in range(LAST_FRAMES):
             yield answer
-
-
-def _pixels(figure: Figure) -> np.ndarray:
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
 
 
 def _draw(axes: Axes, episode: BelievedEpisode, seen: int, answered: bool) -> None:
@@ -171,17 +134,10 @@ def _draw(axes: Axes, episode: BelievedEpisode, seen: int, answered: bool) -> No
     axes.hlines(_TOP + _ROW * np.arange(rows + 1), 0, columns, color="#dddddd", linewidth=0.6)
     axes.vlines(np.arange(columns + 1), _TOP, bottom, color="#dddddd", linewidth=0.6)
 
-    marks: list[tuple[int, str, Any]] = (
-        [(played.anomaly_index, RIGHT, SOLID)] if answered or played.anomaly_index < seen else []
-    )
-    if answered and not played.is_right:
-        marks.append((played.answer, WRONG, DASHED))
-    for place, colour, style in marks:
+    shown_marks = marks(played) if answered else [mark for mark in marks(played)[:1] if mark[0] < seen]
+    for place, mark in shown_marks:
         for top, size in ((gap / 2, 1), (_TOP, bottom - _TOP)):
-            frame = Rectangle(
-                (place, top), 1, size, fill=False, edgecolor=colour, lw=2.5, ls=style, clip_on=False, zorder=3
-            )
-            axes.add_patch(frame)
+            axes.add_patch(frame((place, top), 1, size, mark, linewidth=2.5, clip_on=False, zorder=3))
 
     names = place_names(played)
     labels = [f"{names[row]} image{'s' * (row > 0)} seen" for row in range(rows)]
