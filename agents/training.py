@@ -171,12 +171,15 @@ def train(
             )
             normalization = current_normalization(environments)
             folder.save_policy("final", algorithm.policy, normalization)
-            final_environments = InterruptibleVecEnv(held_out_environments(configuration, "test"), signals.check)
+            final_episodes = configuration.final_episodes or configuration.eval_episodes
+            final_environments = InterruptibleVecEnv(
+                held_out_environments(configuration, "test", final_episodes), signals.check
+            )
             cleanup.callback(final_environments.close)
             final = evaluate(
                 algorithm.policy,
                 final_environments,
-                episodes=configuration.final_episodes or configuration.eval_episodes,
+                episodes=final_episodes,
                 first_seed=FINAL_SEED,
                 normalization=normalization,
                 figures=task.figures,
@@ -237,15 +240,16 @@ def training_environments(
     return normalized
 
 
-def held_out_environments(configuration: TrainingConfiguration, split: str) -> VecEnv:
+def held_out_environments(configuration: TrainingConfiguration, split: str, episodes: int | None = None) -> VecEnv:
     """Make environments for evaluation: registered reward, not normalized.
 
     :param split: "validation" or "test", for environments that have splits of their data
+    :param episodes: of an evaluation (default: those of the evaluations during training)
     """
     return make_vec_env(
         configuration.env,
         arguments=with_split(configuration.env, configuration.env_arguments, split),
-        n_envs=min(configuration.eval_episodes, EVALUATION_ENVIRONMENTS),
+        n_envs=min(episodes or configuration.eval_episodes, EVALUATION_ENVIRONMENTS),
         seed=0,
         vectorization=configuration.vectorization,
         training=False,

@@ -54,13 +54,6 @@ def machine() -> dict[str, Any]:
     }
 
 
-def network_name(architecture: str, hidden_proportion: float | None) -> str:
-    """Return what tables and figures call a network."""
-    if architecture == "varied":
-        return f"varied, p = {hidden_proportion:g}"
-    return {"uniform": "uniform, density 0.2", "dense": "dense", "lstm": "LSTM"}[architecture]
-
-
 def write_result(name: str, content: Mapping[str, Any]) -> None:
     """Write benchmarks/results/<name>.json."""
     RESULTS.mkdir(exist_ok=True)

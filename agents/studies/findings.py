@@ -13,7 +13,6 @@ from agents.studies.statistics import (
     interval_over_clusters,
     probability_of_improvement,
     proportion_features,
-    resampled_interval,
     size_features,
 )
 from agents.trained.intervals import Interval, bootstrap_interval
@@ -69,14 +68,14 @@ class Standing:
     def best_iqm(self) -> Figure:
         """Interquartile mean of the best configuration, over seeds."""
         scores = _scores(self.best)
-        return Figure(interquartile_mean(scores), resampled_interval(interquartile_mean, scores))
+        return Figure(float(interquartile_mean(scores)), bootstrap_interval(scores, statistic=interquartile_mean))
 
     @cached_property
     def overall_iqm(self) -> Figure:
         """Interquartile mean over all configurations, which are what is resampled."""
         clusters = _clusters(self.runs)
         scores = np.concatenate(clusters)
-        return Figure(interquartile_mean(scores), interval_over_clusters(interquartile_mean, clusters))
+        return Figure(float(interquartile_mean(scores)), interval_over_clusters(interquartile_mean, clusters))
 
     @property
     def n_configurations(self) -> int:
@@ -243,11 +242,13 @@ def _best(runs: Sequence[Result]) -> tuple[Result, ...]:
 
 def _improvement(runs: Sequence[Result], others: Sequence[Result]) -> Figure:
     x, y = _scores(runs), _scores(others)
-    return Figure(probability_of_improvement(x, y), resampled_interval(probability_of_improvement, x, y))
+    return Figure(
+        float(probability_of_improvement(x, y)), bootstrap_interval(x, y, statistic=probability_of_improvement)
+    )
 
 
 def _overall_improvement(runs: Sequence[Result], others: Sequence[Result]) -> Figure:
-    value = probability_of_improvement(_scores(runs), _scores(others))
+    value = float(probability_of_improvement(_scores(runs), _scores(others)))
     return Figure(value, interval_over_clusters(probability_of_improvement, _clusters(runs), _clusters(others)))
 
 

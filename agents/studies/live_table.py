@@ -1,9 +1,9 @@
 """How a study stands, while it runs: a live table on a terminal, a line at every change elsewhere."""
 
 import statistics
-import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,6 +15,7 @@ from rich.text import Text
 from agents.studies.ledger import DONE, CellState
 
 SHOWN_RUNNING = 16
+Show = Callable[[Sequence[CellState], Sequence[str]], None]
 
 
 @dataclass(frozen=True)
@@ -37,89 +38,67 @@ class Standing:
             "waiting": statuses["waiting"] + statuses["missing"],
             "failed": statuses["failed"],
         }
-        complete = [state for state in states if state.status == "complete"]
-        best = max(complete, key=final_score, default=None)
+        best = max((state for state in states if state.status == "complete"), key=_score, default=None)
         durations = [_elapsed(state, now) for state in states if state.status in ("complete", "pruned")]
-        end = None
-        if durations:
-            mean = statistics.mean(durations)
-            left = mean * counts["waiting"]
-            left += sum(max(mean - _elapsed(state, now), 0.0) for state in states if state.status == "running")
-            end = now + timedelta(seconds=left / max(counts["running"], 1))
-        return cls(counts, best, end)
+        if not durations:
+            return cls(counts, best, None)
+        mean = statistics.mean(durations)
+        under_way = sum(max(mean - _elapsed(state, now), 0.0) for state in states if state.status == "running")
+        seconds = (mean * counts["waiting"] + under_way) / max(counts["running"], 1)
+        return cls(counts, best, now + timedelta(seconds=seconds))
 
     def line(self) -> str:
         """Return the figures in one line."""
         parts = [f"{number} {name}" for name, number in self.counts.items()]
         if self.best is not None:
-            parts.append(f"best {final_score(self.best):.4g} ({self.best.cell.id})")
+            parts.append(f"best {_score(self.best):.4g} ({self.best.cell.id})")
         if self.counts["running"] + self.counts["waiting"]:
             parts.append("expected end " + (f"{self.end:%d %b %H:%M}" if self.end else "not known yet"))
         return ", ".join(parts)
 
 
-def final_score(state: CellState) -> float:
-    """Return the final score of a complete cell."""
+@contextmanager
+def live_table(name: str, console: Console) -> Iterator[Show]:
+    """Yield a function that shows how the cells of a study stand, and notes below; the last table is left standing."""
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            yield lambda states, notes: live.update(_table(name, states, notes), refresh=True)
+        return
+    last = None
+
+    def print_changes(states: Sequence[CellState], notes: Sequence[str]) -> None:
+        nonlocal last
+        standing = Standing.of(states, now := datetime.now())
+        change = (standing.counts, standing.best and standing.best.cell.id, *notes)  # not the expected end's minutes
+        if change != last:
+            last = change
+            lines = [f"{now:%H:%M:%S}  {standing.line()}", *(f"          {note}" for note in notes)]
+            console.print("\n".join(lines), highlight=False, soft_wrap=True)
+
+    yield print_changes
+
+
+def _table(name: str, states: Sequence[CellState], notes: Sequence[str]) -> Group:
+    now = datetime.now()
+    table = Table(title=f"study {name}: {len(states)} cells", title_justify="left", expand=False)
+    for column in ("cell", "worker", "minutes", "step", "score"):
+        table.add_column(column, justify="left" if column in ("cell", "worker") else "right")
+    running = [(state, state.trial) for state in states if state.status == "running" and state.trial]
+    for state, trial in running[:SHOWN_RUNNING]:
+        attempt = f" (attempt {state.attempts})" if state.attempts > 1 else ""
+        step = max(trial.intermediate_values, default=None)
+        evaluated = () if step is None else (f"{step:,}", f"{trial.intermediate_values[step]:.4g}")
+        minutes = f"{_elapsed(state, now) / 60:.1f}"
+        table.add_row(state.cell.id + attempt, str(trial.user_attrs.get("worker", "")), minutes, *evaluated)
+    if len(running) > SHOWN_RUNNING:
+        table.add_row(f"and {len(running) - SHOWN_RUNNING} more")
+    return Group(table, Text(Standing.of(states, now).line()), *map(Text, notes))
+
+
+def _score(state: CellState) -> float:
     assert state.trial is not None
-    value = state.trial.value
-    assert value is not None
-    return value
-
-
-class LiveTable:
-    """Shows a study until it is left; `update` is called with every new look at it."""
-
-    def __init__(self, name: str, console: Console) -> None:
-        self.name = name
-        self.console = console
-        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
-        self._last = ""
-
-    def __enter__(self) -> "LiveTable":
-        """Begin to draw."""
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Leave the last table standing."""
-        if self._live is not None:
-            self._live.stop()
-
-    def update(self, states: Sequence[CellState], notes: Sequence[str] = ()) -> None:
-        """Show how the cells stand."""
-        now = datetime.now()
-        standing = Standing.of(states, now)
-        if self._live is not None:
-            self._live.update(self._table(states, standing, now, notes), refresh=True)
-            return
-        # An expected end that moves by a minute is no change.
-        key = f"{standing.counts} {standing.best.cell.id if standing.best else ''} {list(notes)}"
-        if key != self._last:
-            self._last = key
-            self.console.print(f"{time.strftime('%H:%M:%S')}  {standing.line()}", highlight=False, soft_wrap=True)
-            for note in notes:
-                self.console.print(f"          {note}", highlight=False, soft_wrap=True)
-
-    def _table(self, states: Sequence[CellState], standing: Standing, now: datetime, notes: Sequence[str]) -> Group:
-        table = Table(title=f"study {self.name}: {len(states)} cells", title_justify="left", expand=False)
-        for column in ("cell", "worker", "minutes", "step", "score"):
-            table.add_column(column, justify="left" if column in ("cell", "worker") else "right")
-        running = [state for state in states if state.status == "running"]
-        for state in running[:SHOWN_RUNNING]:
-            assert state.trial is not None
-            values = state.trial.intermediate_values
-            step = max(values, default=None)
-            table.add_row(
-                state.cell.id + (f" (attempt {state.attempts})" if state.attempts > 1 else ""),
-                str(state.trial.user_attrs.get("worker", "")),
-                f"{_elapsed(state, now) / 60:.1f}",
-                "" if step is None else f"{step:,}",
-                "" if step is None else f"{values[step]:.4g}",
-            )
-        if len(running) > SHOWN_RUNNING:
-            table.add_row(f"and {len(running) - SHOWN_RUNNING} more", "", "", "", "")
-        return Group(table, Text(standing.line()), *(Text(note) for note in notes))
+    assert state.trial.value is not None
+    return state.trial.value
 
 
 def _elapsed(state: CellState, now: datetime) -> float:

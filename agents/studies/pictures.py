@@ -1,5 +1,6 @@
 """The charts of a report as PNG files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,25 @@ def _chart(chart: Chart) -> Figure:
     panels = figure.subplots(1, n, squeeze=False, sharey=True)[0]
     handles: dict[str, Any] = {}
     for axes, (title, series) in zip(panels, chart.panels, strict=False):
-        for one in series:
-            handles.setdefault(one.name, _draw_series(axes, one))
-        axes.set(title=title, xlabel=chart.x_label)
-        if chart.log_x:
-            axes.set_xscale("log")
-        if chart.ticks:
-            axes.set_xticks(chart.ticks, [f"{tick:,.0f}" for tick in chart.ticks])
-            axes.minorticks_off()
-        axes.grid(alpha=0.25)
+        handles = draw_panel(axes, chart, title, series) | handles
     panels[0].set_ylabel(chart.y_label)
     if handles:
         figure.legend(handles.values(), handles, fontsize=8, loc="outside lower center", ncols=3)
     figure.suptitle(chart.title, fontsize=11)
     return figure
+
+
+def draw_panel(axes: Any, chart: Chart, title: str, series: Sequence[Series]) -> dict[str, Any]:
+    """Draw a panel of a chart into Matplotlib axes and return a legend's handles by name."""
+    handles = {one.name: _draw_series(axes, one) for one in series}
+    axes.set(title=title, xlabel=chart.x_label)
+    if chart.log_x:
+        axes.set_xscale("log")
+    if chart.ticks:
+        axes.set_xticks(chart.ticks, [f"{tick:,.0f}" for tick in chart.ticks])
+        axes.minorticks_off()
+    axes.grid(alpha=0.25)
+    return handles
 
 
 def _draw_series(axes: Any, series: Series) -> Any:

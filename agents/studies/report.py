@@ -1,4 +1,4 @@
-"""The report of a study, from what the database holds: results.csv, figures/ and report.html."""
+"""The report of a study, from what the database holds: results.csv, evaluations.csv, figures/ and report.html."""
 
 from collections import Counter
 from pathlib import Path
@@ -23,7 +23,7 @@ def write_report(study: optuna.Study, plan: Plan, folder: Path) -> list[str]:
     results = results_of(states)
     definition = plan.definition
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    write_results(results, folder / "results.csv")
+    write_results(results, folder)
     found, explanations = standings(results), explained(results)
     charts = charts_of(results, found, definition.score)
     for chart in charts:

@@ -1,9 +1,13 @@
-"""The results of a study as the report sees them: one per cell, all from the database, and their table."""
+"""The results of a study as the report sees them: one per cell, all from the database, and their tables.
+
+results.csv has a row per trial; evaluations.csv has one per evaluation, those during a training over the validation
+split and the final one over the test split. Both are read back as they were.
+"""
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,8 @@ from optuna.trial import TrialState
 from agents.studies.ledger import CellState
 from policies.network.architectures import ARCHITECTURES
 from policies.network.specification import BLOCKS
+
+_WORDS = {"": None, "True": True, "False": False}
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,8 @@ class Result:
     :ivar final_score: of the final policy over fresh episodes; None unless complete
     :ivar best_score: of the best evaluation during the training
     :ivar curve: (steps, score) of every evaluation
+    :ivar final: all figures of the final policy, as `Evaluation.summary` has them; empty unless complete
+    :ivar evaluations: all figures of every evaluation, with its `steps`; empty unless complete
     """
 
     trial: int
@@ -40,6 +48,8 @@ class Result:
     best_score: float | None
     seconds: float | None
     curve: tuple[tuple[int, float], ...]
+    final: Mapping[str, Any] = field(default_factory=dict)
+    evaluations: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def architecture(self) -> str:
@@ -98,6 +108,8 @@ def _result(state: CellState) -> Result:
         best_score=outcome.get("best_score", max(scores, default=None)),
         seconds=seconds,
         curve=curve,
+        final=outcome.get("final", {}),
+        evaluations=tuple(outcome.get("curve", ())),
     )
 
 
@@ -109,8 +121,8 @@ def by_configuration(results: Iterable[Result]) -> dict[str, list[Result]]:
     return groups
 
 
-def write_results(results: Sequence[Result], file: Path) -> None:
-    """Write results.csv: a row per trial, with all hyperparameters, the network and the scores."""
+def write_results(results: Sequence[Result], folder: Path) -> None:
+    """Write results.csv, with all hyperparameters, the network and the scores, and evaluations.csv."""
     names = list(dict.fromkeys(name for result in results for name in result.hyperparameters))
     known = [result for result in results if result.network]
     known.sort(key=lambda result: list(ARCHITECTURES).index(result.architecture))
@@ -123,25 +135,88 @@ def write_results(results: Sequence[Result], file: Path) -> None:
         *(f"weights_{block}" for block in blocks),
         *("final_score", "best_score", "seconds"),
     ]
+    rows = [
+        [
+            *(result.trial, result.cell, result.configuration, result.group, result.status, result.attempt),
+            *(result.hyperparameters.get(name) for name in names),
+            *(result.network.get(name) for name in ("n_hidden", "hidden_proportion", "total_weights")),
+            *(result.network.get("densities", {}).get(block) for block in blocks),
+            *(result.network.get("weights", {}).get(block) for block in blocks),
+            *(result.final_score, result.best_score, None if result.seconds is None else round(result.seconds, 1)),
+        ]
+        for result in results
+    ]
+    _write(folder / "results.csv", header, rows)
+    evaluations = [row for result in results for row in _evaluations(result)]
+    columns = list(dict.fromkeys(name for row in evaluations for name in row)) or ["cell"]
+    _write(folder / "evaluations.csv", columns, [[row.get(name) for name in columns] for row in evaluations])
+
+
+def _evaluations(result: Result) -> Iterator[dict[str, Any]]:
+    by_steps = {figures["steps"]: figures for figures in result.evaluations}
+    for steps, score in result.curve:
+        row = {"cell": result.cell, "split": "validation", "steps": steps, "score": score}
+        yield {**row, **by_steps.get(steps, {})}
+    if result.final:
+        yield {"cell": result.cell, "split": "test", "steps": None, "score": result.final_score, **result.final}
+
+
+def read_results(folder: Path) -> list[Result]:
+    """Read what `write_results` wrote; older reports have no evaluations.csv, and so no curves."""
+    evaluations: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in _read(folder / "evaluations.csv") if (folder / "evaluations.csv").is_file() else ():
+        known = {name: value for name, value in row.items() if value is not None}
+        evaluations.setdefault((known.pop("cell"), known.pop("split")), []).append(known)
+    results = []
+    for row in _read(folder / "results.csv"):
+        during = evaluations.get((row["cell"], "validation"), [])
+        (final,) = evaluations.get((row["cell"], "test"), [{}])
+        results.append(_of_row(row, during, final))
+    return results
+
+
+def _of_row(row: Mapping[str, Any], during: Sequence[dict[str, Any]], final: Mapping[str, Any]) -> Result:
+    names = list(row)
+    known = {name: value for name, value in row.items() if value is not None}
+    blocks = {
+        kind: {name.removeprefix(kind): value for name, value in known.items() if name.startswith(kind)}
+        for kind in ("density_", "weights_")
+    }
+    return Result(
+        **{name: row[name] for name in ("trial", "cell", "configuration", "group", "seed", "status", "attempt")},
+        hyperparameters={name: row[name] for name in names[names.index("attempt") + 1 : names.index("n_h")]},
+        network={
+            "n_hidden": row["n_h"],
+            "hidden_proportion": row["realized_hidden_proportion"],
+            "total_weights": row["total_weights"],
+            "densities": blocks["density_"],
+            "weights": blocks["weights_"],
+        },
+        **{name: row[name] for name in ("final_score", "best_score", "seconds")},
+        curve=tuple((point["steps"], point.pop("score")) for point in during),
+        final={name: value for name, value in final.items() if name != "score"},
+        evaluations=tuple(during),
+    )
+
+
+def _write(file: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     with file.open("w", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
-        for result in results:
-            network = result.network
-            writer.writerow(
-                [
-                    *(result.trial, result.cell, result.configuration, result.group, result.status, result.attempt),
-                    *(_text(result.hyperparameters.get(name)) for name in names),
-                    *(network.get(name, "") for name in ("n_hidden", "hidden_proportion", "total_weights")),
-                    *(network.get("densities", {}).get(block, "") for block in blocks),
-                    *(network.get("weights", {}).get(block, "") for block in blocks),
-                    *("" if value is None else value for value in (result.final_score, result.best_score)),
-                    "" if result.seconds is None else round(result.seconds, 1),
-                ]
-            )
+        writer.writerows(
+            [json.dumps(cell) if isinstance(cell, Mapping | list) else cell for cell in row] for row in rows
+        )
 
 
-def _text(value: Any) -> Any:
-    if isinstance(value, Mapping | list):
-        return json.dumps(value)
-    return "" if value is None else value
+def _read(file: Path) -> list[dict[str, Any]]:
+    with file.open(newline="") as stream:
+        return [{name: _value(text) for name, text in row.items()} for row in csv.DictReader(stream)]
+
+
+def _value(text: str) -> Any:
+    if text in _WORDS:
+        return _WORDS[text]
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

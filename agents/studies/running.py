@@ -20,7 +20,7 @@ from rich.console import Console
 
 from agents.resumption.signals import SIGNALS, SignalWatch
 from agents.studies.ledger import LEFT, CellState, cell_states
-from agents.studies.live_table import LiveTable
+from agents.studies.live_table import live_table
 from agents.studies.planning import Plan
 from agents.studies.storage import STORAGE_ERRORS, Address, reason
 from agents.studies.worker import StudyAccess, Worker, worker_name
@@ -60,7 +60,7 @@ def run_study(
     shares = core_shares(min(workers, left))
     notes: list[str] = []
     crew: list[_Running] = []
-    with SignalWatch() as signals, LiveTable(access.definition.name, console) as table:
+    with SignalWatch() as signals, live_table(access.definition.name, console) as show:
         try:
             with signals.deferred():
                 crew = [_start(access, number, share, modules) for number, share in enumerate(shares)]
@@ -74,7 +74,7 @@ def run_study(
                         states = cell_states(access.plan, access.study.get_trials(deepcopy=False))
                     except STORAGE_ERRORS as error:
                         notes.append(f"the database cannot be reached: {access.address.without_secrets(reason(error))}")
-                    table.update(states, notes[-3:])
+                    show(states, notes[-3:])
         finally:
             _stop(access, crew)
     return states

@@ -5,6 +5,7 @@ lock of the server; the death of its holder releases it. A password in the addre
 """
 
 import hashlib
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -118,6 +119,23 @@ class StudyStorage(RDBStorage):
         except STORAGE_ERRORS:
             warnings.warn("a heartbeat could not be recorded: the database cannot be reached", stacklevel=2)
 
+    @contextmanager
+    def heartbeats(self, trial_id: int) -> Iterator[None]:
+        """Record signs of life of a trial in a thread, after every interval, until this is left."""
+        left = threading.Event()
+
+        def beat() -> None:
+            while not left.wait(self.get_heartbeat_interval()):
+                self.record_heartbeat(trial_id)
+
+        thread = threading.Thread(target=beat, name="heartbeats")
+        thread.start()
+        try:
+            yield
+        finally:
+            left.set()
+            thread.join()
+
 
 class StudyLock:
     """The lock under which the workers of a study change its trials' states; one process holds it at a time."""
@@ -132,32 +150,25 @@ class StudyLock:
             digest = hashlib.blake2b(study.encode(), digest_size=8).digest()
             self._key = int.from_bytes(digest, "big", signed=True)
             self._server = address.engine(poolclass=sqlalchemy.NullPool, isolation_level="AUTOCOMMIT")
-        self.held = False
 
     def acquire(self) -> None:
-        """Wait for the lock; does nothing if it is held already."""
-        if self.held:
-            return
+        """Wait for the lock."""
         if self._server is None:
             self._file_lock.acquire()
-        else:
-            connection = self._server.connect()
-            try:
-                # A machine that loses its power must not keep the lock for the hours of the default.
-                for setting in ("idle = 20", "interval = 5", "count = 4"):
-                    connection.execute(sqlalchemy.text(f"SET tcp_keepalives_{setting}"))
-                connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": self._key})
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
-        self.held = True
+            return
+        connection = self._server.connect()
+        try:
+            # A machine that loses its power must not keep the lock for the hours of the default.
+            for setting in ("idle = 20", "interval = 5", "count = 4"):
+                connection.execute(sqlalchemy.text(f"SET tcp_keepalives_{setting}"))
+            connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": self._key})
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
 
     def release(self) -> None:
-        """Give the lock back; does nothing if it is not held."""
-        if not self.held:
-            return
-        self.held = False
+        """Give the lock back."""
         if self._server is None:
             self._file_lock.release()
             return

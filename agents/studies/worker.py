@@ -1,18 +1,21 @@
 """A worker: takes one waiting cell after the other, trains it, and leaves when every cell of the study is done.
 
 Workers know each other through the database alone. Each takes the study's lock to look after the dead, to enqueue what
-is missing, and to claim a trial; the lock is free while it trains, and taken again to write the trial's end. So a trial
+is missing, and to ask for a trial; it trains without the lock, and takes it again to tell the trial's end. So a trial
 has one worker, a cell has one trial that counts, and a worker that was taken for dead but lives cannot finish a trial
 that was given to another.
 """
 
+import gc
 import json
 import math
 import os
 import secrets
 import socket
+import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,13 +37,7 @@ from agents.training import TrainingResult, train
 from policies.network.architectures import ActorCriticSpecification
 from policies.refusal import Refusal
 
-
-class CellFailed(Exception):
-    """A training ended in an error, which the trial's record names."""
-
-
-class CellLost(Exception):
-    """The trial was given to another worker, as this one gave no sign of life for too long."""
+GIVEN_AWAY = "was given to another worker, as this one gave no sign of life for too long"
 
 
 class StudyAccess:
@@ -99,7 +96,6 @@ class Worker:
         self.check = check
         self.name = name or worker_name()
         self._cells = {cell.id: cell for cell in access.plan.cells}
-        self._lost = False
 
     def run(self) -> list[CellState]:
         """Work until every cell is complete, pruned or failed.
@@ -114,13 +110,15 @@ class Worker:
             with lock:
                 fail_dead(study)
                 states = enqueue_missing(study, self.access.plan)
-                if any(state.status == "waiting" for state in states):
-                    self._run_one()
-                    continue
-            if not any(state.status in LEFT for state in states):
+                trial = self._claim() if any(state.status == "waiting" for state in states) else None
+            if trial is not None:
+                self._run_one(trial)
+                gc.collect()  # a learner is a circle of objects, whose memory the next one needs
+            elif not any(state.status in LEFT for state in states):
                 return states
-            # Others are at work; should one of them die, its cell has to be taken over.
-            self._pause(min(self.access.definition.heartbeat / 2, 5.0))
+            else:
+                # Others are at work; should one of them die, its cell has to be taken over.
+                self._pause(min(self.access.definition.heartbeat / 2, 5.0))
 
     def _pause(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -128,52 +126,55 @@ class Worker:
             self.check()
             time.sleep(min(left, 0.5))
 
-    def _run_one(self) -> None:
-        self._lost = False
-        try:
-            # One trial waits and the lock is held, so Optuna takes a waiting one and makes none up.
-            self.access.study.optimize(self._objective, n_trials=1, catch=(CellFailed,), gc_after_trial=True)
-        except (CellLost, ValueError, UpdateFinishedTrialError) as error:
-            # Optuna refuses to end a trial that has failed meanwhile.
-            if not self._lost:
-                raise
-            traceback.print_exception(error)
-        except Exception as error:
-            if not _is_of_the_machine(error):
-                raise
-            raise Refusal(" ".join(f"{type(error).__name__}: {error}".split())) from error
-
-    def _objective(self, trial: optuna.Trial) -> float:
-        cell = self._cells[trial.user_attrs["cell"]]
+    def _claim(self) -> optuna.Trial:
+        """Take a waiting trial, sign it and give its first sign of life; hold the lock, and let one wait."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Heartbeat of storage")  # `_run_one` starts what Optuna misses
+            trial = self.access.study.ask()
         trial.set_user_attr("worker", self.name)
         self.access.storage.record_heartbeat(trial._trial_id)
-        self.access.lock.release()
+        return trial
+
+    def _run_one(self, trial: optuna.Trial) -> None:
+        """Train a claimed trial's cell and tell how the trial ended; it shows signs of life until then."""
+        with self.access.storage.heartbeats(trial._trial_id):
+            try:
+                score = self._train(trial, self._cells[trial.user_attrs["cell"]])
+            except UpdateFinishedTrialError:
+                print(f"{trial.user_attrs['cell']} {GIVEN_AWAY}", file=sys.stderr, flush=True)
+            except optuna.TrialPruned:
+                self._tell(trial, TrialState.PRUNED)
+            except STORAGE_ERRORS:
+                self._tell(trial, TrialState.FAIL)
+                raise
+            except Exception as error:
+                if _is_of_the_machine(error):
+                    # Another machine may train the cell; here the next one would fail the same way.
+                    self._tell(trial, TrialState.FAIL, interrupted=True)
+                    raise Refusal(_line(error)) from error
+                traceback.print_exception(error)
+                self._tell(trial, TrialState.FAIL, error=_line(error)[:500])
+            except BaseException:
+                self._tell(trial, TrialState.FAIL, interrupted=True)
+                raise
+            else:
+                self._tell(trial, TrialState.COMPLETE, score)
+
+    def _tell(self, trial: optuna.Trial, state: TrialState, score: float | None = None, **marks: object) -> None:
+        """Write how a trial ended, with marks in its record, unless it has been taken from this worker."""
+
+        def tell() -> None:
+            with self.access.lock:
+                for name, mark in marks.items():
+                    trial.set_user_attr(name, mark)
+                told = self.access.study.tell(trial, score, state, skip_if_finished=True)
+            if told.state != state:
+                raise UpdateFinishedTrialError
+
         try:
-            return self._train(trial, cell)
-        except (optuna.TrialPruned, *STORAGE_ERRORS):
-            raise
-        except (CellLost, UpdateFinishedTrialError):
-            self._lost = True
-            raise
-        except Exception as error:
-            if _is_of_the_machine(error):
-                # Another machine may train the cell; here the next one would fail the same way.
-                patiently(lambda: trial.set_user_attr("interrupted", True))
-                raise
-            traceback.print_exception(error)
-            message = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-            patiently(lambda: trial.set_user_attr("error", message))
-            raise CellFailed(message) from error
-        except BaseException as interruption:
-            trial.set_user_attr("interrupted", True)
-            if isinstance(interruption, KeyboardInterrupt):
-                raise
-            # Of the exceptions that are no errors, Optuna ends a trial properly for this one alone.
-            raise KeyboardInterrupt from interruption
-        finally:
-            patiently(self.access.lock.acquire)
-            state = patiently(lambda: self.access.storage.get_trial(trial._trial_id)).state
-            self._lost = self._lost or state != TrialState.RUNNING
+            patiently(tell)
+        except UpdateFinishedTrialError:
+            print(f"{trial.user_attrs['cell']} {GIVEN_AWAY}", file=sys.stderr, flush=True)
 
     def _train(self, trial: optuna.Trial, cell: Cell) -> float:
         definition = self.access.definition
@@ -264,6 +265,10 @@ def _is_of_the_machine(error: Exception) -> bool:
     )
 
 
+def _line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def worker_name(token: str | None = None) -> str:
     """Return a name for this process as a worker, which no other has: host, process id and a token."""
     return f"{socket.gethostname()}-{os.getpid()}-{token or secrets.token_hex(4)}"
@@ -323,6 +328,7 @@ def _outcome(result: TrainingResult, score: str) -> dict[str, Any]:
         "best_score": max((value for value in scores if math.isfinite(value)), default=final),
         "final": result.final.summary(),
         "best": {"steps": result.best.steps, **result.best.evaluation.summary()},
+        "curve": [{"steps": point.steps, **point.evaluation.summary()} for point in result.curve],
         "steps": result.steps,
         "seconds": round(result.seconds, 3),
         "run": result.path.name,

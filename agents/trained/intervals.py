@@ -1,5 +1,8 @@
 """Confidence intervals of what an evaluation measures."""
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 from scipy import stats
 
@@ -9,22 +12,27 @@ RESAMPLES = 10_000
 Interval = tuple[float, float]
 
 
-def bootstrap_interval(values: np.ndarray) -> Interval | None:
-    """Return the percentile bootstrap interval of a mean: 95 %, 10,000 resamples, always the same ones.
+def bootstrap_interval(
+    *samples: np.ndarray, statistic: Callable[..., np.ndarray] = np.mean, resamples: int = RESAMPLES
+) -> Interval | None:
+    """Return the percentile bootstrap interval of a mean or another statistic: 95 %, always the same resamples.
 
     The percentiles need no assumption about the distribution of returns, which is rarely normal, and are defined where
     all values are equal, unlike the bias-corrected ones (Efron & Tibshirani 1993, chapter 13).
 
-    :param values: (n,) independent values
-    :return: lower and upper end; None for fewer than two values or values that are not finite
+    :param samples: (n,) independent values each, of as many populations as the statistic has arguments
+    :param statistic: of samples; with a parameter `axis` it takes many resamples, (..., n), at once
+    :return: lower and upper end; None if a sample has fewer than two values, which say nothing about its spread, or
+        values that are not finite
     """
-    if len(values) < 2 or not np.isfinite(values).all():
+    if any(len(values) < 2 or not np.isfinite(values).all() for values in samples):
         return None
     result = stats.bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=RESAMPLES,
-        batch=max(1, 2_000_000 // len(values)),  # resamples that are held in memory together
+        samples,
+        statistic,
+        n_resamples=resamples,
+        batch=max(1, 2_000_000 // math.prod(len(values) for values in samples)),  # those in memory together
+        paired=False,
         confidence_level=CONFIDENCE,
         method="percentile",
         rng=np.random.default_rng(0),

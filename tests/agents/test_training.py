@@ -71,6 +71,13 @@ def test_other_seed_other_run(cartpole: TrainingResult, tmp_path: Path) -> None:
     )
 
 
+def test_final_evaluation_may_be_longer(cartpole: TrainingResult, tmp_path: Path) -> None:
+    longer = train(short(tmp_path, final_episodes=5))
+    assert [len(point.evaluation.returns) for point in longer.curve] == [3] * len(longer.curve)
+    assert len(longer.final.returns) == 5
+    np.testing.assert_array_equal(longer.final.returns[:3], cartpole.final.returns)
+
+
 def test_record_is_complete(cartpole: TrainingResult) -> None:
     recorded = yaml.safe_load((cartpole.path / "config.yaml").read_text())
     assert recorded["env"] == "CartPole-v1"

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+from data_files import ROOT
 from optuna.trial import TrialState
 
 from agents.studies.charts import charts_of
@@ -20,7 +21,7 @@ from agents.studies.findings import explained, sentences, standings
 from agents.studies.ledger import cell_states, enqueue_missing
 from agents.studies.planning import NetworkPlanner, Plan, plan_study
 from agents.studies.report import write_report
-from agents.studies.results import results_of
+from agents.studies.results import read_results, results_of
 from agents.studies.worker import described_networks
 from policies.gru_policy import GruSpecification
 from policies.network.architectures import ARCHITECTURES
@@ -61,7 +62,10 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[optuna.Study, Pl
             study.tell(trial, state=TrialState.FAIL)
             continue
         trial.set_user_attr("network", described_networks(networks))
-        trial.set_user_attr("outcome", {"final_score": score, "best_score": score + 1, "seconds": 12.5})
+        curve = [{"steps": step, "mean_return": score * step / 2000, "mean_length": 9.0} for step in (1000, 2000)]
+        final = {"episodes": 3, "mean_return": score, "success_rate": None}
+        outcome = {"final_score": score, "best_score": score + 1, "seconds": 12.5, "final": final, "curve": curve}
+        trial.set_user_attr("outcome", outcome)
         if number == 8:
             study.tell(trial, state=TrialState.FAIL)
             continue
@@ -72,6 +76,8 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[optuna.Study, Pl
     for name, value in study.trials[8].user_attrs.items():
         if name in ("network", "outcome"):
             again.set_user_attr(name, value)
+    for step, score in study.trials[8].intermediate_values.items():
+        again.report(score, step)
     study.tell(again, study.trials[8].user_attrs["outcome"]["final_score"])
     return study, plan, folder / "out", write_report(study, plan, folder / "out")
 
@@ -100,6 +106,23 @@ def test_table_has_a_row_per_cell(reported: tuple[optuna.Study, Plan, Path, list
         ]
         assert gated or 0 < float(row["density_hh"]) <= 1
         assert float(row["seconds"]) == 12.5
+
+
+def test_results_are_read_back(reported: tuple[optuna.Study, Plan, Path, list[str]]) -> None:
+    study, plan, folder, _ = reported
+    written = [result for result in results_of(cell_states(plan, study.get_trials())) if result.status == "complete"]
+    read = [result for result in read_results(folder) if result.status == "complete"]
+    assert len(read) == len(plan.cells) - 1
+    for before, after in zip(written, read, strict=True):
+        assert before.final == after.final | {"success_rate": None}
+        assert dataclasses.replace(before, final=after.final) == after
+        assert [point["mean_length"] for point in after.evaluations] == [9.0, 9.0]
+
+
+def test_committed_study_says_what_is_published() -> None:
+    whole, *_ = explained(read_results(ROOT / "benchmarks" / "studies" / "random_anomaly"))
+    assert (whole.budget, whole.group, whole.n_configurations) == (100_000, "all", 62)
+    assert (whole.proportion, whole.size) == pytest.approx((0.81, 0.74), abs=0.005)
 
 
 def test_findings_state_the_law(reported: tuple[optuna.Study, Plan, Path, list[str]]) -> None:

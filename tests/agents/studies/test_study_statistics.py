@@ -11,9 +11,9 @@ from agents.studies.statistics import (
     interval_over_clusters,
     probability_of_improvement,
     proportion_features,
-    resampled_interval,
     size_features,
 )
+from agents.trained.intervals import bootstrap_interval
 
 SCORES = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=12).map(np.array)
 
@@ -40,19 +40,19 @@ def test_probabilities_of_both_directions_make_one(x: np.ndarray, y: np.ndarray)
 @settings(max_examples=10, deadline=None)
 @given(SCORES)
 def test_interval_lies_within_the_scores_and_is_repeatable(scores: np.ndarray) -> None:
-    interval = resampled_interval(np.mean, scores)
+    interval = bootstrap_interval(scores)
     if len(scores) == 1:
         assert interval is None
         return
     assert interval is not None
     slack = 1e-9 * (1 + np.abs(scores).max())
     assert scores.min() - slack <= interval[0] <= interval[1] <= scores.max() + slack
-    assert resampled_interval(np.mean, scores) == interval
+    assert bootstrap_interval(scores) == interval
 
 
 def test_interval_of_a_mean_is_that_of_the_normal_law() -> None:
     scores = np.random.default_rng(0).normal(2.0, 1.0, 400)
-    low, high = resampled_interval(np.mean, scores) or (0, 0)
+    low, high = bootstrap_interval(scores) or (0, 0)
     half = 1.96 * scores.std() / 20
     assert low == pytest.approx(scores.mean() - half, abs=0.02)
     assert high == pytest.approx(scores.mean() + half, abs=0.02)
@@ -60,15 +60,18 @@ def test_interval_of_a_mean_is_that_of_the_normal_law() -> None:
 
 def test_two_runs_by_hand() -> None:
     # Of two values, the mean of two draws is 0, 1/2 or 1 with probabilities 1/4, 1/2, 1/4.
-    assert resampled_interval(np.mean, np.array([0.0, 1.0])) == (0.0, 1.0)
-    assert resampled_interval(probability_of_improvement, np.array([2.0, 3.0]), np.array([0.0, 1.0])) == (1.0, 1.0)
+    assert bootstrap_interval(np.array([0.0, 1.0])) == (0.0, 1.0)
+    assert bootstrap_interval(np.array([2.0, 3.0]), np.array([0.0, 1.0]), statistic=probability_of_improvement) == (
+        1.0,
+        1.0,
+    )
 
 
 def test_clusters_are_drawn_whole() -> None:
     # Two configurations whose seeds agree: with seeds drawn one by one the mean could be anything between.
     clusters = [np.zeros(50), np.ones(50)]
     assert interval_over_clusters(np.mean, clusters) == (0.0, 1.0)
-    narrow = resampled_interval(np.mean, np.concatenate(clusters))
+    narrow = bootstrap_interval(np.concatenate(clusters))
     assert narrow is not None
     assert 0.3 < narrow[0] < narrow[1] < 0.7
     assert interval_over_clusters(np.mean, clusters[:1]) is None

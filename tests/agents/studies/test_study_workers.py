@@ -1,7 +1,9 @@
 """Workers of a study: every cell once, whatever happens to workers, on SQLite and on a real PostgreSQL server."""
 
 import dataclasses
+import io
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -19,13 +21,14 @@ import numpy as np
 import optuna
 import pytest
 from data_files import ROOT
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from rich.console import Console
 
 from agents.resumption.signals import SignalWatch
 from agents.studies.definition import read_study
 from agents.studies.ledger import MOST_DEATHS, CellState, cell_states, enqueue_missing, fail_dead
-from agents.studies.live_table import Standing
+from agents.studies.live_table import Standing, live_table
 from agents.studies.planning import plan_study
 from agents.studies.results import results_of
 from agents.studies.running import core_shares, run_study
@@ -165,6 +168,26 @@ def test_trouble_of_the_machine_is_no_failure_of_the_cell(tmp_path: Path) -> Non
     assert [state.status for state in opened.enqueue()] == ["waiting"] * 4
 
 
+def test_signs_of_life_outlive_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = access(tmp_path)
+    opened.enqueue()
+    beats: list[int] = []
+    third = threading.Event()
+
+    def record(storage: optuna.storages.RDBStorage, trial_id: int) -> None:
+        beats.append(trial_id)
+        if len(beats) < 3:
+            raise StorageInternalError("the server is gone")
+        third.set()
+
+    monkeypatch.setattr(optuna.storages.RDBStorage, "record_heartbeat", record)
+    monkeypatch.setattr(opened.storage, "heartbeat_interval", 0.01)
+    with pytest.warns(UserWarning, match="heartbeat could not be recorded"), opened.storage.heartbeats(1):
+        assert third.wait(10)
+    assert set(beats) == {1}
+    assert "heartbeats" not in {thread.name for thread in threading.enumerate()}
+
+
 def test_cell_that_kills_its_workers_fails_in_the_end(tmp_path: Path) -> None:
     opened = access(tmp_path, TINY.replace("[0, 1]", "[0]").replace("[0.3, 0.6]", "[0.3]"))
     for _ in range(MOST_DEATHS):
@@ -272,6 +295,30 @@ def assert_expected_end(states: list[CellState]) -> None:
     end = Standing.of([*states, *waiting], now).end
     assert end is not None
     assert (end - now) / timedelta(seconds=1) == pytest.approx(2 * mean)
+
+
+def test_table_of_a_study(tmp_path: Path) -> None:
+    opened = access(tmp_path)
+    opened.enqueue()
+    trial = opened.study.get_trials()[0]
+    opened.storage.set_trial_user_attr(trial._trial_id, "worker", "here-7-ab")
+    opened.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+    opened.storage.set_trial_intermediate_value(trial._trial_id, 12_800, 21.375)
+    states = cell_states(opened.plan, opened.study.get_trials())
+    for is_terminal in (True, False):
+        written = io.StringIO()
+        console = Console(file=written, force_terminal=is_terminal, width=120, color_system=None)
+        with live_table("tiny", console) as show:
+            for _ in range(2):
+                show(states, ["a worker was killed"])
+        text = written.getvalue()
+        assert "0 done, 1 running, 3 waiting, 0 failed, expected end not known yet" in text
+        assert "a worker was killed" in text
+        if is_terminal:
+            assert "study tiny: 4 cells" in text
+            assert re.search(r"all-0000-seed0 +│ here-7-ab +│ +0.0 │ 12,800 │ 21.38", text)
+        else:
+            assert text.count("\n") == 2  # nothing has changed between the two
 
 
 BAD_ADDRESSES = [

@@ -1,0 +1,195 @@
+"""Tables and pictures of finished studies, in the README of the benchmarks: python -m benchmarks.study_tables NAME.
+
+They come from what `sweep.py report benchmarks/studies/NAME.yaml --out benchmarks/studies/NAME` wrote.
+"""
+
+import argparse
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy import stats
+
+from agents.studies.charts import Chart, Series, learning_curves, score_by_proportion
+from agents.studies.definition import read_study
+from agents.studies.findings import number
+from agents.studies.pictures import draw_panel
+from agents.studies.results import Result, by_configuration, read_results
+from agents.trained.intervals import CONFIDENCE, Interval, bootstrap_interval, wilson_interval
+from benchmarks.harness import FOLDER, markdown_table, write_section
+from policies.network.architectures import ARCHITECTURES
+
+Runs = Sequence[Result]
+ALL = 450
+"""demonstrations of the whole data set of the hammer task, a tenth held out"""
+COLOURS = ("#9ecae1", "#6baed6", "#2171b5", "#08306b", "#edae49", "#d1495b", "#6b7280")
+COURSES = (
+    # -233 is the mean return of doing nothing with the hammer, 138 that of the best of 60 random constant actions.
+    ("mean_return", "mean return", {"zero action": -233.0, "best constant action": 138.0}),
+    ("mean_lifted", "share of steps with the hammer lifted", {"half": 0.5}),
+)
+"""of a training from nothing: figure, its label, what to compare it with"""
+
+
+def network(runs: Runs) -> str:
+    """Return what tables and pictures call a network."""
+    p = runs[0].hyperparameters["hidden_proportion"]
+    return ARCHITECTURES[runs[0].architecture].title if p is None else f"varied, p = {p:g}"
+
+
+def demonstrations(runs: Runs) -> int:
+    """Return how many demonstrations were fitted."""
+    given = runs[0].hyperparameters
+    return 0 if given["demos"] is None else given["demo_episodes"] or ALL
+
+
+def learning(runs: Runs) -> str:
+    """Return how a network learned."""
+    given = runs[0].hyperparameters
+    after = "imitation" if given["demos_only"] else "imitation, then PPO"
+    return after if demonstrations(runs) else f"PPO, {given['total_timesteps']:,} steps"
+
+
+def place(runs: Runs) -> tuple[object, ...]:
+    """Return what sorts configurations: few demonstrations first and none last, small before large, varied by p."""
+    given = runs[0].hyperparameters
+    trained = (demonstrations(runs) or math.inf, runs[0].budget, not given["demos_only"], given["total_timesteps"])
+    return *trained, runs[0].architecture != "varied", given["hidden_proportion"] or 0.0
+
+
+def mean(runs: Runs, figure: str) -> float:
+    """Return the mean of a figure of the final evaluation over runs."""
+    return float(np.mean([run.final[figure] for run in runs]))
+
+
+def interval(runs: Runs) -> Interval:
+    """Return the 95 % interval of the mean score: over runs, by the bootstrap; of a single run over its episodes."""
+    over_runs = bootstrap_interval(np.array([run.score for run in runs]))
+    if over_runs is not None:
+        return over_runs
+    score, final = runs[0].score, runs[0].final
+    if score == final.get("success_rate"):
+        return wilson_interval(round(score * final["episodes"]), final["episodes"])
+    low, high = stats.norm.interval(CONFIDENCE, score, final["std_return"] / math.sqrt(final["episodes"]))
+    return float(low), float(high)
+
+
+COLUMNS: Mapping[str, Callable[[Runs], str]] = {
+    "budget": lambda runs: f"{runs[0].budget:,}",
+    "network": network,
+    "hidden proportion": lambda runs: f"{runs[0].hidden_proportion:.3f}",
+    "hidden units": lambda runs: f"{runs[0].network['n_hidden']:,}",
+    "demonstrations": lambda runs: str(demonstrations(runs) or "none"),
+    "learning": learning,
+    "runs": lambda runs: str(len(runs)),
+    "mean return": lambda runs: f"{mean(runs, 'mean_return'):,.0f}",
+    "test accuracy": lambda runs: f"{mean(runs, 'success_rate'):.3f}",
+    "95 % interval": lambda runs: " to ".join(map(number, interval(runs))),
+    "success": lambda runs: f"{mean(runs, 'success_rate'):.1%}",
+    "lifted": lambda runs: f"{mean(runs, 'mean_lifted'):.0%}",
+    "seconds": lambda runs: f"{np.median([run.seconds or math.nan for run in runs]):.0f}",
+}
+"""What a table says of the runs of a configuration."""
+Tables = Mapping[str, tuple[tuple[str, ...], Callable[[Runs], bool]]]
+ANOMALY: Tables = {
+    "": (("network", "hidden proportion", "hidden units", "runs", "test accuracy", "95 % interval"), bool)
+}
+FIGURES = ("runs", "mean return", "95 % interval", "success", "lifted", "seconds")
+HAMMER: Tables = {
+    "How few demonstrations are enough? 50,000 weights, p = 0.5:": (
+        ("demonstrations", "learning", *FIGURES),
+        lambda runs: runs[0].budget == 50_000 and network(runs) == "varied, p = 0.5",
+    ),
+    "Architectures at equal budget:": (
+        ("budget", "network", "hidden units", "learning", *FIGURES),
+        lambda runs: demonstrations(runs) == ALL,
+    ),
+}
+"""title -> columns, which configurations"""
+
+
+def hammer_charts(configurations: Sequence[Runs]) -> list[Chart]:
+    """Show return against budget for imitation alone, and the courses of the longest trainings from nothing."""
+    imitated = [runs for runs in configurations if (demonstrations(runs), learning(runs)) == (ALL, "imitation")]
+    by_budget = []
+    for name, colour in zip(dict.fromkeys(map(network, imitated)), COLOURS, strict=True):
+        own = [runs for runs in imitated if network(runs) == name]
+        low, high = zip(*map(interval, own), strict=True)
+        means = tuple(mean(runs, "mean_return") for runs in own)
+        by_budget.append(Series(name, colour, tuple(runs[0].budget for runs in own), means, low, high, line=True))
+    charts = [Chart("", "", "weights per network", "mean return", (("imitation alone", tuple(by_budget)),), log_x=True)]
+    longest = configurations[-1]
+    ends = (0.0, float(longest[0].hyperparameters["total_timesteps"]))
+    for figure, label, levels in COURSES:
+        lines = [
+            Series(f"{name}: {value:g}", "black", ends, (value, value), line=True) for name, value in levels.items()
+        ]
+        for run, colour in zip(longest, (COLOURS[2], *COLOURS[4:]), strict=False):
+            x, y = zip(*((point["steps"], point[figure]) for point in run.evaluations), strict=True)
+            lines.append(Series(f"seed {run.seed}", colour, x, y, line=True))
+        panel = (f"from nothing, {network(longest)}", tuple(lines))
+        charts.append(Chart("", "", "environment steps", label, (panel,)))
+    return charts
+
+
+def anomaly_charts(configurations: Sequence[Runs]) -> list[Chart]:
+    """Show accuracy against the hidden proportion, and in the course of the training."""
+    complete = [replace(run, group="all") for runs in configurations for run in runs]  # groups differ in seeds alone
+    return [score_by_proportion(complete, "accuracy"), learning_curves(complete, "accuracy")]
+
+
+REPORTS: Mapping[str, tuple[Tables, str | None, Callable[[Sequence[Runs]], list[Chart]]]] = {
+    "hammer": (HAMMER, "hammer.png", hammer_charts),
+    "random_anomaly_mnist": (ANOMALY, "random_anomaly.png", anomaly_charts),
+    "random_anomaly_digits": (ANOMALY, None, anomaly_charts),
+}
+"""study -> tables, picture, what it shows"""
+
+
+def report(name: str) -> str:
+    """Make a study's tables and its picture, and return the Markdown that shows them."""
+    folder = FOLDER / "studies"
+    complete = [run for run in read_results(folder / name) if run.status == "complete"]
+    configurations = sorted(by_configuration(complete).values(), key=place)
+    tables, picture, charts = REPORTS[name]
+    parts = []
+    for title, (columns, belongs) in tables.items():
+        rows = [[COLUMNS[column](runs) for column in columns] for runs in configurations if belongs(runs)]
+        parts += [title, markdown_table(columns, rows)]
+    planned = sum(
+        len(group.seeds) * group.trials * math.prod(map(len, group.each.values()))
+        for group in read_study(folder / f"{name}.yaml").groups
+    )
+    parts.append(f"{len(complete)} of {planned} runs are there.")
+    if picture is not None:
+        draw(charts(configurations), FOLDER / "figures" / picture)
+        parts.append(f"![{name.replace('_', ' ')}](figures/{picture})")
+    return "\n\n".join(parts).strip()
+
+
+def draw(charts: Sequence[Chart], file: Path) -> None:
+    """Draw charts of one panel each side by side."""
+    figure = Figure(figsize=(4.6 * len(charts), 4.6), dpi=110, layout="constrained")
+    for axes, chart in zip(figure.subplots(1, len(charts)), charts, strict=True):
+        ((title, series),) = chart.panels
+        handles = draw_panel(axes, chart, title, series)
+        axes.set_ylabel(chart.y_label)
+        axes.legend(handles.values(), handles, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3)
+    figure.savefig(file)
+
+
+def main() -> None:
+    """Renew a study's part of the README."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=REPORTS, help="a study")
+    name = parser.parse_args().name
+    text = report(name)
+    print(text)
+    write_section(name, text)
+
+
+if __name__ == "__main__":
+    main()
