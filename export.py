@@ -4,7 +4,7 @@ import sys
 import typing
 
 from agents.command_line import OneLineParser, run
-from agents.export.export import OBSERVATIONS, TOLERANCE, Format, UnfaithfulExport, export_policy
+from agents.export.export import OBSERVATIONS, TOLERANCE, UnfaithfulExport, export_policy
 from agents.runs.folder import Which
 
 
@@ -14,17 +14,11 @@ def main() -> None:
         prog="export.py", description="Export a trained policy as one self-contained file, checked and timed."
     )
     parser.add_argument("run", metavar="RUN", help="folder of a run")
-    parser.add_argument("--output", metavar="FILE", help="file to write (default: policy.onnx or policy.pt in RUN)")
+    parser.add_argument("--output", metavar="FILE", help="file to write (default: policy.onnx in RUN)")
     parser.add_argument("--which", choices=typing.get_args(Which), default="best", help="policy of the run")
-    parser.add_argument(
-        "--format",
-        choices=typing.get_args(Format),
-        default="onnx",
-        help="onnx; or torchscript for C++ programs on libtorch, which PyTorch has deprecated",
-    )
     arguments = parser.parse_args()
     try:
-        export = export_policy(arguments.run, arguments.output, arguments.which, arguments.format)
+        export = export_policy(arguments.run, arguments.output, arguments.which)
     except UnfaithfulExport as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from agents.building import load_agent, specification_of
 from agents.configuration import TrainingConfiguration
 from agents.export.onnx_policy import PolicyMetadata, load_onnx
 from agents.export.policy_graph import policy_model
-from agents.export.torchscript_policy import load_torchscript, save_torchscript
 from agents.runs.folder import RunFolder, Which
 from agents.runs.normalization import ObservationNormalization
 from envs.vectorized.make import make_vec_env, with_split
@@ -27,8 +26,7 @@ from policies.refusal import Refusal
 from policies.sequence_policy import Pair, SequencePolicy
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 
-Format = Literal["onnx", "torchscript"]
-SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt"}
+SUFFIX = ".onnx"
 
 Step = Callable[[np.ndarray, np.ndarray | None, np.ndarray | None], tuple[np.ndarray, np.ndarray, np.ndarray]]
 """observations, state, episode starts -> actions, means or logits, next state; see `OnnxPolicy.step`."""
@@ -72,19 +70,16 @@ class Export:
     """of a step of one environment, median"""
 
 
-def export_policy(
-    run: str | Path, output: str | Path | None = None, which: Which = "best", form: Format = "onnx"
-) -> Export:
+def export_policy(run: str | Path, output: str | Path | None = None, which: Which = "best") -> Export:
     """Write a run's policy as one self-contained file, check it against the policy, and time it.
 
-    :param output: the file; by default `policy.onnx` or `policy.pt` in the run folder
+    :param output: the file; by default `policy.onnx` in the run folder
     :param which: best/ or final/ of the run folder
-    :param form: "onnx", or "torchscript" for libtorch, which PyTorch has deprecated
     :raises Refusal: if the folder is no run, a file in it is damaged, or the output cannot be written
     :raises UnfaithfulExport: if the file does not act as the policy does; it is not kept then
     """
     policy, normalization, configuration = load_agent(run, which)
-    output = _check_output(Path(run) / f"policy{SUFFIXES[form]}" if output is None else Path(output), form)
+    output = _check_output(Path(run) / f"policy{SUFFIX}" if output is None else Path(output))
     metadata = PolicyMetadata(
         env=configuration.env,
         env_arguments=configuration.env_arguments,
@@ -92,16 +87,11 @@ def export_policy(
         versions={name: version(name) for name in PACKAGES},
         evaluation=RunFolder.open(run).read_figures(which),
     )
-    properties = metadata.to_properties()
     environments = _environments(configuration)
     temporary = output.with_name(f".{output.name}.tmp")
     try:
-        if form == "onnx":
-            temporary.write_bytes(policy_model(policy, normalization, metadata).SerializeToString())
-            step: Step = load_onnx(temporary).step
-        else:
-            save_torchscript(policy, normalization, properties, temporary)
-            step = load_torchscript(temporary)
+        temporary.write_bytes(policy_model(policy, normalization, metadata).SerializeToString())
+        step = load_onnx(temporary).step
         differences = compare(step, policy, normalization, environments)
         if not differences.one_step <= TOLERANCE:
             raise UnfaithfulExport(
@@ -184,13 +174,13 @@ def _environments(configuration: TrainingConfiguration) -> VecEnv:
     )
 
 
-def _check_output(output: Path, form: Format) -> Path:
+def _check_output(output: Path) -> Path:
     """Refuse a file that cannot be written, before anything is computed.
 
     :raises Refusal: one line that names the output
     """
-    if output.suffix != SUFFIXES[form]:
-        raise Refusal(f"`output` {output} does not fit: a name that ends in {SUFFIXES[form]} is needed")
+    if output.suffix != SUFFIX:
+        raise Refusal(f"`output` {output} does not fit: a name that ends in {SUFFIX} is needed")
     if not output.parent.is_dir():
         raise Refusal(f"`output` {output} does not fit: {output.parent} is no folder")
     if output.is_dir():

@@ -19,7 +19,6 @@ from agents.export import export as policy_export
 from agents.export.export import UnfaithfulExport, compare, export_policy, step_microseconds
 from agents.export.onnx_policy import OnnxPolicy, PolicyMetadata, load_onnx, read_policy
 from agents.export.policy_graph import policy_model
-from agents.export.torchscript_policy import load_torchscript
 from agents.monitoring.callbacks import current_normalization
 from agents.runs.folder import RunFolder
 from agents.runs.normalization import ObservationNormalization
@@ -230,24 +229,6 @@ def test_the_default_network_is_one_matrix_and_fast() -> None:
     assert min(step_microseconds(exported.step, 46, 2000)) <= 30
 
 
-@pytest.mark.parametrize("env", ["CartPole-v1", "AdroitHandHammer-v1"])
-@pytest.mark.parametrize("architecture", ["varied", "lstm"])
-def test_torchscript_is_the_same_policy(env: str, architecture: str, tmp_path: Path) -> None:
-    export = export_policy(make_run(tmp_path, env, architecture), form="torchscript")
-    assert export.path.name == "policy.pt"
-    assert export.differences.running <= 1e-4
-    properties = dict.fromkeys(export.metadata.to_properties(), "")
-    torch.jit.load(str(export.path), _extra_files=properties)
-    assert PolicyMetadata.from_properties({k: v.decode() for k, v in properties.items()}) == export.metadata
-
-
-def test_torchscript_of_low_density_is_small(tmp_path: Path) -> None:
-    run = make_run(tmp_path, "AdroitHandHammer-v1", budget=100_000, densities=LOW_DENSITIES)
-    export = export_policy(run, tmp_path / "policy.pt", form="torchscript")
-    assert export.n_bytes < 1.5e6
-    assert load_torchscript(export.path)(np.zeros((2, 46), np.float32))[0].shape == (2, 26)
-
-
 def test_metadata_say_what_the_run_said(tmp_path: Path) -> None:
     run = make_run(
         tmp_path, "RandomAnomaly-v0", env_arguments={"sequence_length": 4, "image_size": 12, "kinds": "none,blur"}
@@ -322,6 +303,12 @@ def test_the_command_reports_what_it_measured(tmp_path: Path) -> None:
     assert "µs" in result.stdout
     assert "MB" in result.stdout
     assert "500 observations" in result.stdout
+
+
+def test_there_is_one_format(tmp_path: Path) -> None:
+    result = call("export.py", str(tmp_path), "--format", "torchscript")
+    assert result.returncode == 2
+    assert result.stderr == "error: unrecognized arguments: --format torchscript\n"
 
 
 def test_no_run_is_one_line(tmp_path: Path) -> None:
