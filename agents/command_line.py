@@ -11,8 +11,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from agents.configuration import PRESET_ONLY, TrainingConfiguration, option_name
-from agents.errors import TrainingStopped
-from agents.resumption.signals import Interrupted
+from agents.errors import Interrupted, TrainingStopped
 from envs.lookup import check_environment, parse_arguments
 from envs.presets import has_preset
 from policies.network.architectures import ActorCriticSpecification, format_table, oversize_warning

@@ -9,6 +9,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.configuration import TrainingConfiguration
+from agents.extras import require
 from agents.monitoring.callbacks import EvaluationCallback, current_normalization
 from agents.ppo.imitation import Demonstrations, FitPoint, ImitationLoss, default_learning_rate, fit
 from agents.ppo.sequence_ppo import ImitationTerm, SequencePPO
@@ -30,7 +31,8 @@ def demonstrations_of(configuration: TrainingConfiguration) -> DemonstrationSpli
     """
     if configuration.demos is None:
         return None
-    from agents.demonstrations.dataset import load_demonstrations  # Minari, which the other trainings do not need
+    require("demonstrations", "`demos`")
+    from agents.demonstrations.dataset import load_demonstrations
 
     return load_demonstrations(
         configuration.demos,
