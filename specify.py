@@ -3,11 +3,7 @@
 import json
 
 from agents.command_line import OneLineParser, add_training_options, run, show_network, training_options
-from envs.lookup import environment_spaces
-from envs.presets import preset_for
-from policies.network.architectures import specify_architecture
 from policies.refusal import Refusal
-from policies.sequence_policy import network_sizes
 
 NETWORK_OPTIONS = (
     "env",
@@ -31,6 +27,11 @@ def main() -> None:
     parser.add_argument("--outputs", type=int, metavar="N", help="action size or number of choices, in place of --env")
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
     arguments = parser.parse_args()
+    from envs.lookup import environment_spaces
+    from envs.presets import preset_for
+    from policies.network.architectures import specify_architecture
+    from policies.sequence_policy import network_sizes
+
     options = training_options(arguments)
     env, env_arguments = options.pop("env", None), options.pop("env_arguments", {})
     sizes = (arguments.inputs, arguments.outputs)

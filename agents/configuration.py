@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import yaml
 
-from envs.presets import Preset, preset_for
 from policies.network.specification import BLOCKS
 from policies.refusal import Refusal
 
@@ -157,6 +156,8 @@ def configure(env: str, **options: Any) -> TrainingConfiguration:
     :param options: fields of `TrainingConfiguration` that differ from the preset
     :raises Refusal: one line that names the option at fault and what would fit
     """
+    from envs.presets import Preset, preset_for  # and with them Gymnasium, which `--help` need not wait for
+
     known = {field.name for field in dataclasses.fields(TrainingConfiguration)}
     unknown = sorted(set(options) - known)
     if unknown:

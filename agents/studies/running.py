@@ -147,7 +147,7 @@ def _work(plan: Plan, folder: Path, address: Address, token: str, log: Path, mod
     with log.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    gc.freeze()  # as every command does
+    gc.freeze()  # what the imports made lives to the end
     with SignalWatch() as signals, signals.deferred():
         if MASKS:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
