@@ -23,7 +23,7 @@ try:
 except SystemExit as end:
     code = end.code
 names = {name.partition(".")[0] for name in set(sys.modules) - before}
-print(json.dumps([code, sorted(names - sys.stdlib_module_names)]))
+print(json.dumps([code, sorted(name for name in names - sys.stdlib_module_names if "cython" not in name)]))
 """
 
 
