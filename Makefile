@@ -17,10 +17,11 @@ test: $(INSTALLED)  ## All tests, the slow learning tests included.
 quick: $(INSTALLED)  ## The tests that need no learning.
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
-check: $(INSTALLED)  ## Formatting, lint and types.
+check: $(INSTALLED)  ## Formatting, lint, types and the directions of imports.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .
