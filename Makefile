@@ -17,10 +17,11 @@ test: $(INSTALLED)  ## All tests, the slow learning tests included.
 quick: $(INSTALLED)  ## The tests that need no learning.
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
-check: $(INSTALLED)  ## Formatting, lint and types.
+check: $(INSTALLED)  ## Formatting, lint, types and the directions of imports.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .
@@ -31,7 +32,7 @@ install: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, set PYTHON=...") if sys.version_info < (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,postgresql]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
 	touch $(INSTALLED)
 
 clean:

@@ -3,11 +3,6 @@
 import json
 
 from agents.command_line import OneLineParser, run
-from agents.evaluation import FRESH_SEED
-from agents.trained.policy import load_trained_policy
-from agents.trained.recording import record
-from agents.trained.report import evaluate_policy
-from envs.lookup import check_environment, parse_arguments
 from policies.refusal import Refusal
 
 
@@ -26,9 +21,8 @@ def main() -> None:
     parser.add_argument(
         "--seed",
         type=int,
-        default=FRESH_SEED,
         metavar="N",
-        help=f"seed of the first episode, the next has the next (default {FRESH_SEED}: fresh to every run)",
+        help="seed of the first episode, the next has the next (default 2000000000: fresh to every run)",
     )
     parser.add_argument("--stochastic", action="store_true", help="draw actions as in training, not the likeliest ones")
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
@@ -40,6 +34,11 @@ def main() -> None:
     parser.add_argument("--video-episodes", type=int, metavar="N", help="episodes of the video (default 1)")
     parser.add_argument("--watch", action="store_true", help="show the episodes in a window, one after the other")
     arguments = parser.parse_args()
+    from agents.evaluation import FRESH_SEED
+    from agents.trained.policy import load_trained_policy
+    from agents.trained.recording import record
+    from agents.trained.report import evaluate_policy
+    from envs.lookup import check_environment, parse_arguments
 
     if arguments.video_episodes is not None and arguments.video is None:
         raise Refusal("`video_episodes` does nothing by itself: `video` FILE is needed with it")
@@ -49,7 +48,8 @@ def main() -> None:
         env=arguments.env and check_environment(arguments.env),
         env_arguments=parse_arguments(arguments.env_arg),
     )
-    common = {"first_seed": arguments.seed, "deterministic": not arguments.stochastic}
+    first_seed = FRESH_SEED if arguments.seed is None else arguments.seed
+    common = {"first_seed": first_seed, "deterministic": not arguments.stochastic}
     if arguments.video is not None:
         episodes = 1 if arguments.video_episodes is None else arguments.video_episodes
         record(policy, arguments.video, episodes=episodes, **common)

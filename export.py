@@ -1,11 +1,9 @@
 """Export a trained policy as one file: python export.py logs/AdroitHandHammer-v1/first --output policy.onnx."""
 
 import sys
-import typing
 
 from agents.command_line import OneLineParser, run
-from agents.export.export import OBSERVATIONS, TOLERANCE, UnfaithfulExport, export_policy
-from agents.runs.folder import Which
+from agents.extras import require
 
 
 def main() -> None:
@@ -15,8 +13,11 @@ def main() -> None:
     )
     parser.add_argument("run", metavar="RUN", help="folder of a run")
     parser.add_argument("--output", metavar="FILE", help="file to write (default: policy.onnx in RUN)")
-    parser.add_argument("--which", choices=typing.get_args(Which), default="best", help="policy of the run")
+    parser.add_argument("--which", choices=("best", "final"), default="best", help="policy of the run")
     arguments = parser.parse_args()
+    require("export", "an export")
+    from agents.export.export import OBSERVATIONS, TOLERANCE, UnfaithfulExport, export_policy
+
     try:
         export = export_policy(arguments.run, arguments.output, arguments.which)
     except UnfaithfulExport as error:

@@ -4,10 +4,7 @@ import json
 
 from agents.command_line import OneLineParser, add_training_options, run, show_network, training_options
 from agents.configuration import configure
-from envs.lookup import environment_spaces
-from policies.network.architectures import specify_architecture
 from policies.refusal import Refusal
-from policies.sequence_policy import network_sizes
 
 NETWORK_OPTIONS = (
     "env",
@@ -31,6 +28,10 @@ def main() -> None:
     parser.add_argument("--outputs", type=int, metavar="N", help="action size or number of choices, in place of --env")
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
     arguments = parser.parse_args()
+    from envs.lookup import environment_spaces
+    from policies.network.architectures import specify_architecture
+    from policies.sequence_policy import network_sizes
+
     options = training_options(arguments)
     env = options.pop("env", None)
     sizes = (arguments.inputs, arguments.outputs)

@@ -5,8 +5,6 @@ python train.py --resume RUN goes on with a training that was stopped.
 
 from agents.command_line import OneLineParser, add_training_options, run, show_network, training_options
 from agents.configuration import configure
-from agents.resumption.options import configuration_to_resume
-from agents.training import plan_training, train
 
 
 def main() -> None:
@@ -17,6 +15,9 @@ def main() -> None:
     add_training_options(parser)
     parser.add_argument("--resume", metavar="RUN", help="go on with the training in this run folder")
     arguments = parser.parse_args()
+    from agents.resumption.options import configuration_to_resume
+    from agents.training import plan_training, train
+
     options = training_options(arguments)
     if arguments.resume is not None and arguments.config is not None:
         parser.error("--config does not fit --resume, which goes on with the run's own config.yaml: one is needed")

@@ -1,4 +1,8 @@
-"""What the command lines share: options made from the configuration, one-line errors, exit codes."""
+"""What the command lines share: options made from the configuration, one-line errors, exit codes.
+
+A command answers `--help` and refuses a wrong option before it imports what takes seconds; environments, networks and
+learning are imported by the functions that use them.
+"""
 
 import argparse
 import gc
@@ -9,12 +13,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from agents.configuration import PRESET_ONLY, TrainingConfiguration, option_name
-from agents.errors import TrainingStopped
+from agents.errors import Interrupted, TrainingStopped
 from agents.options_file import Options, read_options
-from agents.resumption.signals import Interrupted
 from agents.settings import field_schemas
-from envs.lookup import check_environment, parse_arguments
-from envs.presets import has_preset
 from policies.network.architectures import ActorCriticSpecification, format_table, oversize_warning
 from policies.refusal import Refusal
 
@@ -79,7 +80,6 @@ def run(main: Callable[[], None]) -> None:
     traceback of the environment, if one raised. A signal: 130 (Ctrl-C) or 143 (SIGTERM). Any other exception is ours
     and keeps its traceback.
     """
-    gc.freeze()  # what the imports made lives to the end, where going through it would take most of a second
     try:
         main()
     except Refusal as error:
@@ -91,6 +91,8 @@ def run(main: Callable[[], None]) -> None:
     except Interrupted as interruption:
         print(str(interruption) or "interrupted before the training began", file=sys.stderr)
         raise SystemExit(interruption.exit_code) from None
+    finally:
+        gc.freeze()  # to go through all that the imports made, to no end, would take most of a second at exit
 
 
 def add_training_options(parser: argparse.ArgumentParser, only: Collection[str] | None = None) -> None:
@@ -121,6 +123,8 @@ def training_options(arguments: argparse.Namespace) -> Options:
 
     :raises Refusal: if the environment is unknown, a repeated option is malformed or the file does not fit
     """
+    from envs.lookup import check_environment, parse_arguments
+
     options = {name: value for name, value in vars(arguments).items() if name in TrainingConfiguration.model_fields}
     if "env" in options:
         options["env"] = check_environment(options["env"])
@@ -133,9 +137,11 @@ def training_options(arguments: argparse.Namespace) -> Options:
 
 def show_network(specification: ActorCriticSpecification, env: str | None) -> None:
     """Print the table of a network, and a warning if it is out of proportion and no preset asked for it."""
+    from envs.task import task_of
+
     print(format_table(specification), flush=True)
     warning = oversize_warning(specification)
-    if warning and not (env and has_preset(env)):
+    if warning and not (env and task_of(env).preset):
         print(warning, file=sys.stderr)
 
 

@@ -11,8 +11,6 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from agents.settings import Settings, first_misfit
-from envs.presets import preset_for
-from envs.task import with_reward
 from policies.network.architectures import ARCHITECTURES
 from policies.network.specification import BLOCKS
 from policies.refusal import Refusal
@@ -165,6 +163,8 @@ class TrainingConfiguration(Settings):
 
         :raises Refusal: if the environment has no such reward
         """
+        from envs.task import with_reward
+
         return with_reward(self.env, self.env_arguments, self.reward)
 
 
@@ -185,7 +185,9 @@ def configure(env: str, **options: Any) -> TrainingConfiguration:
     :param options: fields of `TrainingConfiguration` that differ from the preset
     :raises Refusal: one line that names the option at fault and what would fit
     """
-    values = {**flat(preset_for(env), options), "env": env, **options}
+    from envs.task import task_of  # and with it Gymnasium, which `--help` need not wait for
+
+    values = {**flat(task_of(env).preset, options), "env": env, **options}
     try:
         return TrainingConfiguration.model_validate(values)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The error that ends a training before its time. What does not fit is refused by `envs.refusal.Refusal`."""
+"""What ends a training before its time. What does not fit is refused by `policies.refusal.Refusal`."""
 
 from policies.refusal import OneLine
 
@@ -8,3 +8,19 @@ class TrainingStopped(OneLine, RuntimeError):
 
     Its cause, if any, is what an environment of the user's raised.
     """
+
+
+class Interrupted(KeyboardInterrupt):
+    """A training was stopped by a signal; the text is one line that says how to go on.
+
+    :ivar signal_number: which signal
+    """
+
+    def __init__(self, signal_number: int, text: str = "") -> None:
+        super().__init__(text)
+        self.signal_number = signal_number
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell reports of a process that this signal ended: 130 or 143."""
+        return 128 + self.signal_number

@@ -20,7 +20,6 @@ from pydantic import ValidationError
 from agents.configuration import TrainingConfiguration, flat, merged
 from agents.settings import first_misfit, in_short
 from agents.yaml_file import YamlFile, read_yaml, under
-from envs.lookup import check_environment
 from policies.refusal import Refusal
 
 
@@ -58,6 +57,8 @@ def read_options(path: Path, given: Mapping[str, Any]) -> Options:
     own = _checked(file, file.content, "", beside=("presets", "versions"))
     if "env" in own and "env" not in given:
         try:
+            from envs.lookup import check_environment
+
             own["env"] = check_environment(own["env"], allow_module=False)
         except Refusal as error:
             raise file.refuse("env", str(error)) from None

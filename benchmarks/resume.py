@@ -31,6 +31,7 @@ from agents.configuration import configure
 from agents.resumption.checkpoint import Checkpoint, checkpoint_files
 from agents.resumption.options import configuration_to_resume
 from agents.runs import files
+from agents.runs.lock import HOLDER
 from agents.training import train
 from benchmarks.harness import RESULTS, append_line, describe, machine, markdown_table, read_lines, write_section
 
@@ -125,7 +126,7 @@ def start(run: Path, steps: int, file_system: str = "plain") -> "subprocess.Pope
 def kill_once(run: Path, kill: int, mode: str, generator: random.Random) -> dict[str, Any]:
     """Start a session, end it as the mode says, and look at what it left behind."""
     before = newest_steps(run)
-    locked, log = run / ".lock", run / "progress.csv"
+    locked, log = run / HOLDER, run / "progress.csv"
     lock_time = locked.stat().st_mtime_ns if locked.exists() else 0
     file_system = {"writing": "slow", "failing disk": "failing"}.get(mode, "plain")
     process = start(run, HORIZON, file_system)

@@ -1,8 +1,12 @@
-"""Worlds: the environments trained on, how they are found, vectorized and preset. Importing it registers our own."""
+"""Worlds: the environments trained on, what is known of each, how they are found and vectorized.
+
+Importing it registers our own.
+"""
 
 from envs.adroit.records import ADROIT
+from envs.classic_control import CARTPOLE
 from envs.random_anomaly.record import RANDOM_ANOMALY
 from envs.task import register
 
-for _task in (*ADROIT, RANDOM_ANOMALY):
+for _task in (*ADROIT, CARTPOLE, RANDOM_ANOMALY):
     register(_task)

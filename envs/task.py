@@ -7,6 +7,7 @@ stands in them as a text, `module:name`, and is imported when it is needed.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import gymnasium
@@ -39,7 +40,8 @@ class Task:
     figures: tuple[str, ...] = ()
     """entries of an episode's last info, numbers, that are reported beside the return"""
     preset: Mapping[str, Any] = field(default_factory=dict)
-    """settings of a training that suit it"""
+    """settings of a training that suit it, by the names of its options; the others keep their defaults. What stands
+    under `with_demos` suits a policy that has been fitted to demonstrations first"""
 
     pictures: str | None = None
     """function that draws what TensorBoard shows beside a training: (played episodes, action space) to matplotlib
@@ -50,6 +52,10 @@ class Task:
     film: str | None = None
     """function that draws them as a film, called with the same: to frames (height, width, 3) uint8 and how many are
     shown per second; None: the environment is rendered"""
+
+    def __post_init__(self) -> None:
+        tables = {name: MappingProxyType(dict(v)) if isinstance(v, Mapping) else v for name, v in self.preset.items()}
+        object.__setattr__(self, "preset", MappingProxyType(tables))
 
 
 TASKS: dict[str, Task] = {}

@@ -7,59 +7,25 @@ names is ever imported or run.
 import json
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 from gymnasium import spaces
-from minari.dataset._storages import get_minari_storage
+from minari import download_dataset
 from minari.dataset.minari_dataset import DATASET_ID_RE
 from minari.dataset.minari_storage import MinariStorage
 from minari.serialization import deserialize_space
-from minari.storage.datasets_root_dir import get_dataset_path
-from minari.storage.hosting import download_dataset
+from minari.storage import get_dataset_path
 
+from agents.ppo.imitation import Demonstrations
 from policies.refusal import Refusal
 
 HELD_OUT_SHARE = 0.1
 """of the episodes, to measure the loss on episodes that were not fitted"""
 LARGEST_COMPRESSION = 1032
 """of deflate, HDF5's compression; see https://zlib.net/zlib_tech.html"""
-
-
-@dataclass(frozen=True)
-class Demonstrations:
-    """E episodes, time-major, padded with zeros behind their ends to the T steps of the longest."""
-
-    observations: np.ndarray
-    """(T, E, n_x) float32, as the environment gives them"""
-    actions: np.ndarray
-    """(T, E, n_a) float32, for Discrete (T, E) int64"""
-    lengths: np.ndarray
-    """(E,) int64, steps of each episode"""
-    returns: np.ndarray
-    """(E,) float64, sum of the recorded rewards"""
-
-    def __len__(self) -> int:
-        """Count the episodes."""
-        return len(self.lengths)
-
-    @property
-    def counted(self) -> np.ndarray:
-        """(T, E) bool, the steps that lie within their episode."""
-        return np.arange(len(self.observations))[:, None] < self.lengths
-
-    def select(self, episodes: np.ndarray) -> "Demonstrations":
-        """Return some of the episodes, in the order given."""
-        longest = int(self.lengths[episodes].max())
-        return Demonstrations(
-            self.observations[:longest, episodes],
-            self.actions[:longest, episodes],
-            self.lengths[episodes],
-            self.returns[episodes],
-        )
 
 
 def load_demonstrations(
@@ -127,9 +93,9 @@ def _open(
     try:
         metadata: dict[str, Any] = json.loads((folder / "metadata.json").read_text())
         total = metadata["total_episodes"]
+        # Were a space missing, Minari would make the environment that the file names, to ask it.
         found = [deserialize_space(metadata[key]) for key in ("observation_space", "action_space")]
-        storage_class = get_minari_storage(metadata["data_format"])
-        storage = storage_class(folder, *found)
+        storage = MinariStorage.read(folder)
     except Exception as error:  # a damaged file can raise anything in Minari's readers
         raise Refusal(f"`demos` {name} is damaged: {type(error).__name__}: {error}") from error
     # An episode takes more than a byte: a damaged number must not make room for billions of them.

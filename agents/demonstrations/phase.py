@@ -9,9 +9,9 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.configuration import TrainingConfiguration
-from agents.demonstrations.dataset import Demonstrations, load_demonstrations
+from agents.extras import require
 from agents.monitoring.callbacks import EvaluationCallback, current_normalization
-from agents.ppo.imitation import FitPoint, ImitationLoss, default_learning_rate, fit
+from agents.ppo.imitation import Demonstrations, FitPoint, ImitationLoss, default_learning_rate, fit
 from agents.ppo.sequence_ppo import ImitationTerm, SequencePPO
 from envs.lookup import environment_spaces
 from envs.vectorized.state_tree import StateTree
@@ -31,6 +31,9 @@ def demonstrations_of(configuration: TrainingConfiguration) -> DemonstrationSpli
     """
     if configuration.demos is None:
         return None
+    require("demonstrations", "`demos`")
+    from agents.demonstrations.dataset import load_demonstrations
+
     return load_demonstrations(
         configuration.demos,
         *environment_spaces(configuration.env, configuration.training_arguments),

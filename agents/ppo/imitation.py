@@ -17,7 +17,6 @@ from torch.nn import Parameter
 from torch.special import log_ndtr
 from tqdm import tqdm
 
-from agents.demonstrations.dataset import Demonstrations
 from agents.ppo.finite import check_gradient
 from agents.runs.normalization import ObservationNormalization
 from policies.sequence_policy import SequencePolicy
@@ -28,6 +27,39 @@ UPDATES_PER_EPOCH, LARGEST_BATCH = 15, 32
 """A minibatch holds a fifteenth of the episodes, but no more than this many."""
 LEARNING_RATE, WIDE = 1e-3, 500
 """Step size unless told, and the hidden units from which on it is less."""
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """E episodes, time-major, padded with zeros behind their ends to the T steps of the longest."""
+
+    observations: np.ndarray
+    """(T, E, n_x) float32, as the environment gives them"""
+    actions: np.ndarray
+    """(T, E, n_a) float32, for Discrete (T, E) int64"""
+    lengths: np.ndarray
+    """(E,) int64, steps of each episode"""
+    returns: np.ndarray
+    """(E,) float64, sum of the recorded rewards"""
+
+    def __len__(self) -> int:
+        """Count the episodes."""
+        return len(self.lengths)
+
+    @property
+    def counted(self) -> np.ndarray:
+        """(T, E) bool, the steps that lie within their episode."""
+        return np.arange(len(self.observations))[:, None] < self.lengths
+
+    def select(self, episodes: np.ndarray) -> "Demonstrations":
+        """Return some of the episodes, in the order given."""
+        longest = int(self.lengths[episodes].max())
+        return Demonstrations(
+            self.observations[:longest, episodes],
+            self.actions[:longest, episodes],
+            self.lengths[episodes],
+            self.returns[episodes],
+        )
 
 
 @dataclass(frozen=True)

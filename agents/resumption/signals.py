@@ -12,23 +12,9 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
+from agents.errors import Interrupted
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Interrupted(KeyboardInterrupt):
-    """A training was stopped by a signal; the text is one line that says how to go on.
-
-    :ivar signal_number: which signal
-    """
-
-    def __init__(self, signal_number: int, text: str = "") -> None:
-        super().__init__(text)
-        self.signal_number = signal_number
-
-    @property
-    def exit_code(self) -> int:
-        """What a shell reports of a process that this signal ended: 130 or 143."""
-        return 128 + self.signal_number
 
 
 class SignalWatch:

@@ -5,10 +5,9 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from agents.errors import TrainingStopped
+from agents.errors import Interrupted, TrainingStopped
 from agents.resumption.callback import CheckpointCallback
 from agents.resumption.checkpoint import checkpoint_files
-from agents.resumption.signals import Interrupted
 from agents.runs.folder import RunFolder
 from envs.vectorized.finite import NotFinite
 from envs.vectorized.threads import EnvironmentFailure

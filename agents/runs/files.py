@@ -27,8 +27,11 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 
 def flush_folder(path: Path) -> None:
-    """Flush a folder's entries to disk, so that a rename in it survives a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Flush a folder's entries to disk, so that a rename in it survives a power cut; Windows has no call for it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:  # what Windows says to opening a folder
+        return
     try:
         os.fsync(descriptor)
     finally:
@@ -37,4 +40,5 @@ def flush_folder(path: Path) -> None:
 
 def flush_file(path: Path) -> None:
     """Flush what other handles have written to a file."""
-    flush_folder(path)
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

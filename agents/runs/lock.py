@@ -1,37 +1,42 @@
 """One training at a time in a run folder."""
 
-import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from policies.refusal import Refusal
 
-NAME = ".lock"
+LOCK, HOLDER = ".lock", ".holder"
+"""The file that is locked, and the one beside it that says by whom: Windows lets nobody else read a locked file."""
 
 
 @contextmanager
 def run_lock(run: Path) -> Iterator[None]:
-    """Hold a run folder's lock. The kernel releases it when the process ends, however it ends.
+    """Hold a run folder's lock. The system releases it when the process ends, however it ends.
 
     :raises Refusal: if another process holds it, or the folder cannot be written
     """
+    lock, holder = FileLock(run / LOCK), run / HOLDER
     try:
-        descriptor = os.open(run / NAME, os.O_RDWR | os.O_CREAT, 0o644)
+        lock.acquire(blocking=False)
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+    except Timeout:
+        name = ""
+        with suppress(OSError):
+            name = holder.read_text(errors="replace")
+        raise Refusal(
+            f"the run {run} is being trained by {name or 'another process'}: wait for it, or stop it"
+        ) from None
     except OSError as error:
-        raise Refusal(f"the run folder {run} cannot be written: {error.strerror}") from None
+        lock.release()
+        raise Refusal(f"the run folder {run} cannot be written: {error.strerror or error}") from None
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
-            raise Refusal(f"the run {run} is being trained by {holder}: wait for it, or stop it") from None
-        except OSError as error:
-            raise Refusal(f"the run folder {run} cannot be locked: {error.strerror}") from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:
-        os.close(descriptor)
+        with suppress(OSError):
+            holder.unlink()
+        lock.release()

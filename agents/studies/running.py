@@ -31,6 +31,8 @@ REFRESH = 1.0
 """Seconds between two looks at the workers and the table."""
 PATIENCE = 60.0
 """Seconds that workers get to hand their cells back when they are to end."""
+MASKS = hasattr(signal, "pthread_sigmask")
+"""Whether signals can be held back, which Windows cannot."""
 
 
 @dataclass
@@ -140,13 +142,15 @@ def _stop(access: StudyAccess, crew: Sequence[_Running]) -> None:
 def _work(plan: Plan, folder: Path, address: Address, token: str, log: Path, modules: Sequence[str]) -> None:
     """Be a worker process: write to the log alone, and end with the process that started it."""
     # A terminal's Ctrl-C reaches its whole group of processes; the one that started us says when to end.
-    os.setsid()
+    if hasattr(os, "setsid"):
+        os.setsid()
     with log.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    gc.freeze()  # as every command does
+    gc.freeze()  # what the imports made lives to the end
     with SignalWatch() as signals, signals.deferred():
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        if MASKS:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         threading.Thread(target=_end_with_parent, daemon=True).start()
         try:
             import_modules(modules)
@@ -167,7 +171,7 @@ def _end_with_parent() -> None:
     multiprocessing.connection.wait([parent.sentinel])
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(PATIENCE)
-    os.kill(os.getpid(), signal.SIGKILL)
+    os._exit(1)
 
 
 def core_shares(workers: int, cores: Sequence[int] | None = None) -> list[tuple[int, ...]]:
@@ -202,6 +206,9 @@ def _on_cores(share: Sequence[int]) -> Iterator[None]:
 @contextmanager
 def _signals_held_back() -> Iterator[None]:
     """Let a process that is started begin with signals that wait until it is ready for them."""
+    if not MASKS:
+        yield
+        return
     multiprocessing.resource_tracker.ensure_running()  # where it is started, it lets them through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:

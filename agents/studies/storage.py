@@ -19,10 +19,10 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
+from agents.extras import missing
+from agents.studies import EXAMPLE_ADDRESS
 from policies.refusal import Refusal
 
-EXAMPLE_ADDRESS = "postgresql+psycopg://user@host/database"
-INSTALL_POSTGRESQL = "pip install --editable '.[postgresql]'"
 GRACE = 3
 """A worker that gave no sign of life for this many heartbeats is taken for dead."""
 STORAGE_ERRORS = (StorageInternalError, SQLAlchemyError)
@@ -196,12 +196,12 @@ def storage_errors(address: Address) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         if address.file is None and error.name == "psycopg":
-            raise _driver_is_missing() from None
+            raise missing("postgresql", "`storage` postgresql") from None
         raise
     except ImportError as error:
         # Optuna wraps what SQLAlchemy raises; psycopg also fails to import where libpq is missing.
         if address.file is None:
-            raise _driver_is_missing() from error
+            raise missing("postgresql", "`storage` postgresql") from error
         raise
     except STORAGE_ERRORS as error:
         raise Refusal(f"`storage` {address} cannot be used: {address.without_secrets(reason(error))}") from None
@@ -209,10 +209,6 @@ def storage_errors(address: Address) -> Iterator[None]:
         if address.file is None:
             raise
         raise Refusal(f"`storage` {address} cannot be used: {error.strerror or error}") from None
-
-
-def _driver_is_missing() -> Refusal:
-    return Refusal(f"`storage` postgresql needs the package psycopg: install it with {INSTALL_POSTGRESQL}")
 
 
 def reason(error: BaseException) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,13 +11,16 @@ from gymnasium.spaces import Space
 
 from agents.building import load_agent
 from agents.configuration import configure
-from agents.export.onnx_policy import OnnxPolicy, load_onnx
+from agents.extras import require
 from agents.runs.folder import RunFolder, Which
 from agents.runs.normalization import ObservationNormalization
 from envs.lookup import check_environment, environment_spaces
 from envs.task import task_of, with_split
 from policies.refusal import Refusal
 from policies.sequence_policy import PolicyShapes, SequencePolicy
+
+if TYPE_CHECKING:
+    from agents.export.onnx_policy import OnnxPolicy
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class TrainedPolicy:
 
     source: Path
     """best/ or final/ of a run folder, or an ONNX file"""
-    policy: SequencePolicy | OnnxPolicy
+    policy: "SequencePolicy | OnnxPolicy"
     normalization: ObservationNormalization | None
     """of the observations before the policy sees them; an ONNX file has it inside"""
     env: str
@@ -42,9 +45,9 @@ class TrainedPolicy:
         :return: (T, B, n_y) float32, the means or logits after each observation
         """
         seen = observations if self.normalization is None else self.normalization(observations)
-        if isinstance(self.policy, OnnxPolicy):
-            return _onnx_parameters(self.policy, seen)
-        return _torch_parameters(self.policy, seen)
+        if isinstance(self.policy, SequencePolicy):
+            return _torch_parameters(self.policy, seen)
+        return _onnx_parameters(self.policy, seen)
 
 
 def load_trained_policy(
@@ -70,6 +73,9 @@ def load_trained_policy(
     if path.suffix == ".onnx":
         if which is not None:
             raise Refusal(f"`which` {which} does not fit {path}: it is for run folders, a file holds one policy")
+        require("export", str(path))
+        from agents.export.onnx_policy import load_onnx
+
         exported = load_onnx(path)
         env, arguments = _environment(exported.env, exported.env_arguments, env, env_arguments or {})
         shapes = PolicyShapes(exported.n_inputs, exported.n_outputs, exported.discrete)
@@ -128,7 +134,7 @@ def _torch_parameters(policy: SequencePolicy, observations: np.ndarray) -> np.nd
     return torch.stack(parameters).numpy()
 
 
-def _onnx_parameters(policy: OnnxPolicy, observations: np.ndarray) -> np.ndarray:
+def _onnx_parameters(policy: "OnnxPolicy", observations: np.ndarray) -> np.ndarray:
     state, parameters = None, []
     for row in observations:
         _, outputs, state = policy.step(row, state)

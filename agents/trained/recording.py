@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
-import imageio_ffmpeg
 import numpy as np
 import torch
 
 from agents.evaluation import check_length, play_episodes
+from agents.extras import require
 from agents.trained.policy import TrainedPolicy
 from agents.trained.report import check_episodes
 from agents.training import EVALUATION_ENVIRONMENTS, torch_threads
@@ -68,6 +68,8 @@ def record(
             f"`video_episodes` {episodes} does not fit {path}: "
             f"a still picture has room for {MOST_IN_A_PICTURE}, .mp4 or .gif for more"
         )
+    if path.suffix in _ENCODING:
+        require("video", "`video`")
     unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
     if path.is_dir():
         raise Refusal(f"`video` {path} cannot be written: it is a folder")
@@ -101,6 +103,8 @@ def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
 
     :param frames: at least one; (height, width, 3) uint8, all of one size
     """
+    import imageio_ffmpeg
+
     frames = iter(frames)
     first = next(frames)
     size = first.shape[1], first.shape[0]

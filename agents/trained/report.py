@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from agents.evaluation import Evaluation, evaluate
-from agents.export.onnx_policy import OnnxPolicy
 from agents.trained.intervals import Interval, bootstrap_interval, wilson_interval
 from agents.trained.policy import TrainedPolicy
 from agents.training import EVALUATION_ENVIRONMENTS, torch_threads
@@ -20,6 +19,7 @@ from envs.task import task_of
 from envs.vectorized.make import make_vec_env
 from envs.vectorized.threads import EnvironmentFailure
 from policies.refusal import Refusal
+from policies.sequence_policy import SequencePolicy
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def check_episodes(
         raise Refusal(f"`{field}` {episodes} does not fit: at least 1 is needed")
     if not 0 <= first_seed < 2**31:
         raise Refusal(f"`seed` {first_seed} does not fit: a whole number from 0 to {2**31 - 1} is needed")
-    if not deterministic and isinstance(policy.policy, OnnxPolicy):
+    if not deterministic and not isinstance(policy.policy, SequencePolicy):
         raise Refusal(f"`stochastic` does not fit {policy.source}: an ONNX file holds no exploration noise")
 
 

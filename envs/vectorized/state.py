@@ -9,13 +9,12 @@ numbers arrays. If it does not fit, `set_state` may raise a `Refusal`, which a u
 raises is taken for a bug of its own and keeps its traceback.
 """
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
-import mujoco
 import numpy as np
-from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.wrappers import OrderEnforcing, TimeLimit
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor
 
@@ -53,8 +52,6 @@ POSE_FIELDS = (
     "sensordata",
 )
 """What MuJoCo derives from its state at the beginning of a step, and some rewards read before the next one (Ant)."""
-
-_INTEGRATION = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
 def vec_env_state(environments: VecEnv) -> State | None:
@@ -141,20 +138,28 @@ def set_environment_state(environment: gymnasium.Env, state: State) -> None:
 
 
 def _is_known_mujoco(environment: gymnasium.Env) -> bool:
-    return isinstance(environment, MujocoEnv) and type(environment).__module__.partition(".")[0] in KNOWN_PACKAGES
+    return _is_mujoco(environment) and type(environment).__module__.partition(".")[0] in KNOWN_PACKAGES
+
+
+def _is_mujoco(environment: gymnasium.Env) -> bool:
+    # Where there is one it has been imported, which is for the lookup to do: with MUJOCO_GL set, that may fail.
+    module = sys.modules.get("gymnasium.envs.mujoco")
+    return module is not None and isinstance(environment, module.MujocoEnv)
 
 
 def _has_own_state(environment: gymnasium.Env) -> bool:
     # MujocoEnv's set_state(qpos, qvel) is something else.
-    return not isinstance(environment, MujocoEnv) and all(
+    return not _is_mujoco(environment) and all(
         callable(getattr(environment, name, None)) for name in ("get_state", "set_state")
     )
 
 
 def _mujoco_state(environment: Any) -> State:
-    model, data = environment.model, environment.data
-    integration = np.empty(mujoco.mj_stateSize(model, _INTEGRATION))
-    mujoco.mj_getState(model, data, integration, _INTEGRATION)
+    import mujoco
+
+    model, data, kind = environment.model, environment.data, mujoco.mjtState.mjSTATE_INTEGRATION
+    integration = np.empty(mujoco.mj_stateSize(model, kind))
+    mujoco.mj_getState(model, data, integration, kind)
     attributes = vars(environment)
     return {
         "integration": integration,
@@ -167,16 +172,18 @@ def _mujoco_state(environment: Any) -> State:
 
 
 def _set_mujoco_state(environment: Any, tree: StateTree) -> None:
+    import mujoco
+
     environment.reset()  # some attributes exist from the first episode on
-    model, data = environment.model, environment.data
+    model, data, kind = environment.model, environment.data, mujoco.mjtState.mjSTATE_INTEGRATION
     attributes = vars(environment)
     numbers, arrays = tree.table("numbers"), tree.table("arrays")
     kept = ({n for n, v in attributes.items() if _is_number(v)}, {n for n, v in attributes.items() if _is_own_array(v)})
     if (set(numbers), set(arrays)) != kept:
         raise Refusal(f"{tree.place} has other attributes: it is of another environment, or of another version")
-    integration = tree.array("integration", (mujoco.mj_stateSize(model, _INTEGRATION),), np.float64)
+    integration = tree.array("integration", (mujoco.mj_stateSize(model, kind),), np.float64)
     _spread(tree, "model", [getattr(model, name) for name in MODEL_FIELDS])
-    mujoco.mj_setState(model, data, integration, _INTEGRATION)
+    mujoco.mj_setState(model, data, integration, kind)
     _spread(tree, "poses", [getattr(data, name) for name in POSE_FIELDS])
     set_generator_state(environment.np_random, tree.table("random"))
     for name in arrays:

@@ -12,15 +12,15 @@ from agents.command_line import OneLineParser, add_training_options, training_op
 from agents.configuration import PRESET_ONLY, TrainingConfiguration, configure, from_yaml, option_name, to_yaml
 from agents.settings import Settings, field_schemas, first_misfit
 from agents.studies.definition import OWN_FIELDS
-from envs.presets import PRESETS, preset_for
+from envs.task import TASKS, task_of
 from policies.network.specification import BLOCKS
 from specify import NETWORK_OPTIONS
 
 
-@pytest.mark.parametrize("env", [*PRESETS, "Pendulum-v1"])
+@pytest.mark.parametrize("env", [*TASKS, "Pendulum-v1"])
 def test_preset_fills_in_and_options_win(env: str) -> None:
     configuration = configure(env)
-    assert {**dict(configuration), **preset_for(env), "with_demos": {}} == {**dict(configuration), "with_demos": {}}
+    assert {**dict(configuration), **task_of(env).preset, "with_demos": {}} == {**dict(configuration), "with_demos": {}}
     assert configure(env, n_steps=7, batch_size=7).n_steps == 7
 
 

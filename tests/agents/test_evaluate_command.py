@@ -14,6 +14,8 @@ import evaluate
 from agents.command_line import run as run_command
 
 MakeRun = Callable[..., Path]
+DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "PYOPENGL_PLATFORM")
+"""Variables that choose where is drawn; MuJoCo leaves the last one behind in the process of the tests."""
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +26,7 @@ def cartpole(make_run: MakeRun, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def call(*options: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(ROOT / "evaluate.py"), *map(str, options)],
-        env={name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
-        | environment,
+        env={name: value for name, value in os.environ.items() if name not in DISPLAYS} | environment,
         capture_output=True,
         text=True,
         timeout=300,

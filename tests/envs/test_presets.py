@@ -5,10 +5,10 @@ import pytest
 
 from agents.configuration import TrainingConfiguration, configure
 from envs.lookup import environment_spaces
-from envs.presets import PRESETS, has_preset, preset_for
-from envs.task import TASKS, Task
+from envs.task import TASKS, Task, task_of
 from envs.vectorized.make import VECTORIZATIONS
 
+PRESETS = {env_id: task.preset for env_id, task in TASKS.items() if task.preset}
 ENVIRONMENTS = [*PRESETS, "any other"]
 
 
@@ -26,37 +26,35 @@ def test_minibatches_are_whole_sequences_that_fill_a_rollout(env: str, demos: st
 @pytest.mark.parametrize("env", ENVIRONMENTS)
 def test_presets_set_what_differs_from_the_defaults_and_is_no_other_environment(env: str) -> None:
     defaults = dict(TrainingConfiguration(env=env))
-    fields = {name: value for name, value in preset_for(env).items() if name != "with_demos"}
+    fields = {name: value for name, value in task_of(env).preset.items() if name != "with_demos"}
     assert all(value != defaults[name] for name, value in fields.items())
-    with_demos = preset_for(env).get("with_demos", {})
+    with_demos = task_of(env).preset.get("with_demos", {})
     assert all(value != fields.get(name, defaults[name]) for name, value in with_demos.items())
     assert "env" not in {*fields, *with_demos}
 
 
 def test_lookup() -> None:
     assert configure("CartPole-v1").budget < configure("Pendulum-v1").budget == 50_000
-    assert preset_for("some.module:CartPole-v1") == preset_for("CartPole-v1")
-    assert preset_for("Pendulum-v1") == {}
-    assert has_preset("AdroitHandHammer-v1")
-    assert not has_preset("Pendulum-v1")
+    assert task_of("some.module:CartPole-v1").preset == task_of("CartPole-v1").preset
+    assert task_of("Pendulum-v1").preset == {}
+    assert task_of("AdroitHandHammer-v1").preset
+    assert not task_of("Pendulum-v1").preset
 
 
 def test_record_of_a_task_brings_a_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TASKS, "Guess-v0", Task(ids=("Guess-v0",), preset={"n_envs": 3, "with_demos": {"n_envs": 5}}))
     assert configure("Guess-v0").n_envs == 3
     assert configure("some.module:Guess-v0", demos="some/data-v0").n_envs == 5
-    assert has_preset("Guess-v0")
+    assert task_of("Guess-v0").preset
 
 
 def test_presets_cannot_be_changed() -> None:
     with pytest.raises(TypeError):
-        preset_for("CartPole-v1")["budget"] = 1  # type: ignore[index]
+        task_of("CartPole-v1").preset["budget"] = 1  # type: ignore[index]
     with pytest.raises(TypeError):
-        preset_for("AdroitHandHammer-v1")["with_demos"]["n_envs"] = 1  # type: ignore[index]
+        task_of("AdroitHandHammer-v1").preset["with_demos"]["n_envs"] = 1  # type: ignore[index]
     with pytest.raises(TypeError):
-        PRESETS["CartPole-v1"] = {}  # type: ignore[index]
-    with pytest.raises(TypeError):
-        preset_for("Pendulum-v1")["budget"] = 1  # type: ignore[index]
+        task_of("Pendulum-v1").preset["budget"] = 1  # type: ignore[index]
 
 
 @pytest.mark.parametrize("env_id", [env_id for env_id in PRESETS if env_id in gymnasium.registry or "Adroit" in env_id])

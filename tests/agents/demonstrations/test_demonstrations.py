@@ -224,7 +224,7 @@ def test_an_unknown_id_without_network_is_one_line(tmp_path):
     assert line.startswith("error: --demos D4RL/hammer/expert-v2 is not on this machine and cannot be downloaded")
 
 
-@pytest.mark.parametrize("key", ["env_spec", "requirements", "observation_space"])
+@pytest.mark.parametrize("key", ["env_spec", "requirements", "observation_space", "action_space"])
 def test_nothing_that_a_data_set_names_is_run(pendulum, pendulum_spaces, tmp_path, monkeypatch, key):
     """Minari would build an environment from the entry point in the file where the spaces are missing."""
     planted = tmp_path / "planted.py"
@@ -234,13 +234,13 @@ def test_nothing_that_a_data_set_names_is_run(pendulum, pendulum_spaces, tmp_pat
     metadata = json.loads(path.read_text())
     spec = json.dumps({"id": "Planted-v0", "entry_point": "planted:Env", "kwargs": {}, "additional_wrappers": []})
     metadata["env_spec"] = spec
-    if key == "observation_space":
+    if key.endswith("_space"):
         del metadata[key]
     elif key == "requirements":
         metadata[key] = ["planted"]
     path.write_text(json.dumps(metadata))
-    if key == "observation_space":
-        with pytest.raises(ValueError, match="is damaged: KeyError: 'observation_space'"):
+    if key.endswith("_space"):
+        with pytest.raises(ValueError, match=f"is damaged: KeyError: '{key}'"):
             load_demonstrations(str(pendulum), *pendulum_spaces, None, seed=0)
     else:
         load_demonstrations(str(pendulum), *pendulum_spaces, None, seed=0)

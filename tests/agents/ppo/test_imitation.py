@@ -11,9 +11,14 @@ from scipy import stats
 
 from agents.building import load_agent
 from agents.configuration import configure
-from agents.demonstrations.dataset import Demonstrations
 from agents.errors import TrainingStopped
-from agents.ppo.imitation import ImitationLoss, censored_negative_log_likelihood, default_learning_rate, fit
+from agents.ppo.imitation import (
+    Demonstrations,
+    ImitationLoss,
+    censored_negative_log_likelihood,
+    default_learning_rate,
+    fit,
+)
 from agents.ppo.sequence_ppo import ImitationTerm
 from agents.resumption.options import configuration_to_resume
 from agents.runs.normalization import FixedStatistics

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from data_files import ROOT
 
+from agents.errors import Interrupted
 from agents.resumption.checkpoint import checkpoint_to_resume
-from agents.resumption.signals import Interrupted, SignalWatch
+from agents.resumption.signals import SignalWatch
 
 SHORT = ["--env", "CartPole-v1", "--budget", "300", "--n-envs", "2", "--n-steps", "64", "--batch-size", "128"]
 SHORT += ["--n-epochs", "1", "--eval-every", "100000", "--eval-episodes", "2", "--run-name", "run", "--no-progress"]

@@ -22,11 +22,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from agents.configuration import TrainingConfiguration, configure
 from agents.demonstrations.phase import DemonstrationCallback
+from agents.errors import Interrupted
 from agents.monitoring.network import NetworkCallback
 from agents.resumption.callback_states import state_key
 from agents.resumption.checkpoint import Checkpoint, checkpoint_files
 from agents.resumption.options import configuration_to_resume
-from agents.resumption.signals import Interrupted
 from agents.runs.lock import run_lock
 from agents.training import TrainingResult, train
 from envs.lookup import make_environment

@@ -1,0 +1,107 @@
+"""What `sweep.py` does with a study: run it, work on it, report it, show a trial of it."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from agents.errors import Interrupted
+from agents.resumption.signals import SignalWatch
+from agents.studies.command import train_command
+from agents.studies.definition import StudyDefinition, read_study
+from agents.studies.ledger import CellState
+from agents.studies.planning import check_demonstrations, plan_study
+from agents.studies.running import run_study
+from agents.studies.storage import Address, storage_errors
+from agents.studies.worker import StudyAccess, Worker, embedded_address
+from envs.lookup import import_modules
+from policies.refusal import Refusal
+
+
+def act(arguments: argparse.Namespace) -> None:
+    """Do what `sweep.py` was asked for.
+
+    :param arguments: as its parser returns them
+    """
+    import_modules(arguments.modules)
+    definition = read_study(arguments.study)
+    folder: Path = arguments.studies_dir / definition.name
+    address = Address.parse(arguments.storage) if arguments.storage is not None else embedded_address(folder)
+    do = {"run": _run, "worker": _worker, "report": _report, "show": _show}[arguments.command]
+    do(arguments, definition, folder, address)
+
+
+def _run(arguments: argparse.Namespace, definition: StudyDefinition, folder: Path, address: Address) -> None:
+    workers = definition.workers if arguments.workers is None else arguments.workers
+    if workers < 1:
+        raise Refusal(f"`workers` {workers} does not fit: a whole number of at least 1 is needed")
+    with storage_errors(address):
+        access = _open(definition, folder, address)
+        try:
+            states = run_study(
+                access, workers, modules=arguments.modules, retry_failed=arguments.retry_failed, console=Console()
+            )
+        except Interrupted as interruption:
+            text = f"stopped; python sweep.py run {arguments.study} goes on"
+            raise Interrupted(interruption.signal_number, text) from None
+    _finish(states, f"report: python sweep.py report {arguments.study}")
+
+
+def _worker(arguments: argparse.Namespace, definition: StudyDefinition, folder: Path, address: Address) -> None:
+    with storage_errors(address), SignalWatch() as signals:
+        try:
+            access = _open(definition, folder, address)
+            access.enqueue(retry_failed=arguments.retry_failed)
+            with signals.deferred():
+                states = Worker(access, check=signals.check).run()
+        except Interrupted as interruption:
+            raise Interrupted(interruption.signal_number, "stopped; the cell at hand goes back to the study") from None
+    _finish(states, "every cell is done")
+
+
+def _report(arguments: argparse.Namespace, definition: StudyDefinition, folder: Path, address: Address) -> None:
+    # Plotly and SciPy's statistics take a second, which the others need not wait.
+    from agents.studies.report import write_report
+
+    with storage_errors(address):
+        access = StudyAccess(plan_study(definition), folder, address, create=False)
+    out: Path = arguments.out or folder / "report"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        said = write_report(access.study, access.plan, out)
+    except OSError as error:
+        raise Refusal(f"`out` {error.filename or out} cannot be written: {error.strerror}") from None
+    for sentence in said:
+        print(sentence)
+    print(f"report: {out / 'report.html'}")
+
+
+def _show(arguments: argparse.Namespace, definition: StudyDefinition, folder: Path, address: Address) -> None:
+    with storage_errors(address):
+        access = StudyAccess(plan_study(definition), folder, address, create=False)
+        words = train_command(access.study, arguments.trial, arguments.modules)
+    print(shlex.join(words))
+
+
+def _open(definition: StudyDefinition, folder: Path, address: Address) -> StudyAccess:
+    plan = plan_study(definition)
+    check_demonstrations(plan)
+    access = StudyAccess(plan, folder, address)
+    print(f"study {definition.name}: {len(plan.cells)} cells, in {folder}, storage {address}", flush=True)
+    if plan.infeasible:
+        print(f"{len(plan.infeasible)} configurations are infeasible and skipped:", flush=True)
+        for configuration, trouble in plan.infeasible.items():
+            print(f"  {configuration}: {trouble}", flush=True)
+    return access
+
+
+def _finish(states: list[CellState], message: str) -> None:
+    failed = [state for state in states if state.status == "failed"]
+    for state in failed:
+        print(f"{state.cell.id} failed: {state.trouble}")
+    print(message)
+    if failed:
+        print(f"{len(failed)} of {len(states)} cells failed; --retry-failed runs them again", file=sys.stderr)
+        raise SystemExit(1)

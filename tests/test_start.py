@@ -1,0 +1,55 @@
+"""A command answers at once: what takes seconds to import is imported when it is needed."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from data_files import ROOT
+
+from agents.evaluation import FRESH_SEED
+
+LIGHT = {"agents", "policies", "yaml", "_yaml"} | {
+    *("pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection")
+}
+"""What a command may import to know its options: they are described by a typed model, and read from YAML."""
+
+IMPORTED = """
+import json, runpy, sys
+before = set(sys.modules)
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as end:
+    code = end.code
+names = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(json.dumps([code, sorted(name for name in names - sys.stdlib_module_names if "cython" not in name)]))
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(f"{name}.py --help" for name in ("train", "evaluate", "export", "specify", "sweep")),
+        "sweep.py run --help",
+        "train.py --budget many",
+        "train.py --hidden-budget 3",
+        "evaluate.py",
+    ],
+)
+def test_nothing_heavy_is_imported_for_an_answer_about_options(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED, *command.split()], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    *said, last = done.stdout.splitlines()
+    code, imported = json.loads(last)
+    assert set(imported) <= LIGHT
+    if command.endswith("--help"):
+        assert (code or 0, done.stderr) == (0, "")
+        assert said
+    else:
+        assert code == 2
+        assert done.stderr.count("\n") == 1
+    if command == "evaluate.py --help":
+        assert str(FRESH_SEED) in done.stdout
