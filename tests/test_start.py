@@ -23,7 +23,8 @@ try:
 except SystemExit as end:
     code = end.code
 names = {name.partition(".")[0] for name in set(sys.modules) - before}
-print(json.dumps([code, sorted(name for name in names - sys.stdlib_module_names if "cython" not in name)]))
+generated = ("_sysconfigdata", "cython", "_cython")  # part of the interpreter, and of compiled modules
+print(json.dumps([code, sorted(name for name in names - sys.stdlib_module_names if not name.startswith(generated))]))
 """
 
 
