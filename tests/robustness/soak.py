@@ -1,4 +1,4 @@
-"""Train on Random Anomaly for an hour and watch memory, threads, files and processes: python -m benchmarks.soak.
+"""Train on Random Anomaly for an hour and watch memory, threads, files and processes: python -m tests.robustness.soak.
 
 Every ten seconds a line is appended to results/soak.jsonl. The command may be stopped (Ctrl-C) and called again: the
 training is resumed and the hour goes on. `--report` makes figure and table from what is there.
@@ -56,7 +56,7 @@ def soak(seconds: float, work: Path, lines: Path, options: tuple[str, ...] = OPT
         shutil.rmtree(work, ignore_errors=True)
         lines.parent.mkdir(parents=True, exist_ok=True)
         lines.write_text("")
-    train = Path(__file__).parents[1] / "train.py"
+    train = Path(__file__).parents[2] / "train.py"
     runs = list(work.glob("*/soak/config.yaml"))
     command = [sys.executable, str(train), "--total-timesteps", "1000000000"]
     command += ["--resume", str(runs[0].parent)] if runs else [*options, "--log-dir", str(work), "--run-name", "soak"]
@@ -121,7 +121,7 @@ def report(samples: list[dict[str, Any]]) -> None:
     print(table)
     write_section(
         "soak",
-        f"### A soak: {len(samples) * EVERY / 60:.0f} minutes of training\n\n`python -m benchmarks.soak`, then "
+        f"### A soak: {len(samples) * EVERY / 60:.0f} minutes of training\n\n`python -m tests.robustness.soak`, then "
         f"`--report`\n\n{table}\n\n![soak](figures/soak.png)\n\n`train.py {' '.join(OPTIONS)}`, sampled every "
         f"{EVERY:.0f} s; the table leaves out the first {WARM_UP / 60:.0f} minutes. {describe(machine())}",
     )

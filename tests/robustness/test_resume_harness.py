@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.resume import MODES, run_harness, verdict
+from tests.robustness.resume import MODES, run_harness, verdict
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Kill a training again and again, resume it each time, compare it with one left alone: python -m benchmarks.resume.
+"""Kill a training again and again, resume it, compare it with one left alone: python -m tests.robustness.resume.
 
 Kills come by SIGKILL: at random moments of the training, of the start of the process, and in the middle of a checkpoint
 that a slow file system (simulated) takes long to write; now and then a failing file system (simulated) ends the process
@@ -118,9 +118,9 @@ def session(run: Path, steps: int, file_system: str) -> None:
 
 def start(run: Path, steps: int, file_system: str = "plain") -> "subprocess.Popen[str]":
     """Start a session in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.resume", "--session", str(run), str(steps), file_system]
+    command = [sys.executable, "-m", "tests.robustness.resume", "--session", str(run), str(steps), file_system]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=Path(__file__).parents[1])
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=Path(__file__).parents[2])
 
 
 def kill_once(run: Path, kill: int, mode: str, generator: random.Random) -> dict[str, Any]:
@@ -294,7 +294,7 @@ def report(lines: list[dict[str, Any]]) -> None:
     write_section(
         "resume",
         f"### Never lose a run: a training killed {figures['interruptions']} times\n\n"
-        f"`python -m benchmarks.resume --kills {figures['interruptions']}`, then `--report`\n\n{table}\n\n"
+        f"`python -m tests.robustness.resume --kills {figures['interruptions']}`, then `--report`\n\n{table}\n\n"
         f"RandomAnomaly-v0, {SETTINGS['budget']:,} weights, a checkpoint every {INTERVAL} steps, rollouts of "
         f"{ROLLOUT}. " + (describe(facts) if facts else "Not finished."),
     )

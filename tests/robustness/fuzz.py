@@ -1,4 +1,4 @@
-"""Fuzz everything that reads a user's file or option: python -m benchmarks.fuzz --inputs 1500.
+"""Fuzz everything that reads a user's file or option: python -m tests.robustness.fuzz --inputs 1500.
 
 Each input is a valid one with some damage, some foreign content or an attack in it. It must be accepted, or refused
 with one clear line: never a traceback, never code run from a file, never a file written outside of the run folder. An
@@ -430,7 +430,7 @@ EXPORT_OPTIONS: Mapping[str, tuple[str, ...]] = {
 def option_words(generator: random.Random, workshop: Workshop, options: Mapping[str, tuple[str, ...]]) -> list[str]:
     """Choose options that exist, with values that mostly do not fit."""
     words: list[str] = []
-    for option in generator.sample(list(options), generator.randrange(1, 5)):
+    for option in generator.sample(list(options), generator.randrange(1, min(5, 1 + len(options)))):
         words.append(option)
         if options[option] and generator.random() < 0.97:
             kind = generator.random()
@@ -537,12 +537,12 @@ class WorkBegins(Exception):
 
 
 WORK: Mapping[str, tuple[str, ...]] = {
-    "train": ("train",),
+    "train": ("agents.training.train",),
     "specify": (),
-    "evaluate": ("evaluate_policy", "record"),
-    "export": ("export_policy",),
+    "evaluate": ("agents.trained.report.evaluate_policy", "agents.trained.recording.record"),
+    "export": ("agents.export.export.export_policy",),
 }
-"""What each command line does when all of its options are accepted."""
+"""What each command line does when all of its options are accepted; it imports that when it comes to it."""
 
 
 def read_command(name: str, words: list[str], workshop: Workshop) -> None:
@@ -553,7 +553,8 @@ def read_command(name: str, words: list[str], workshop: Workshop) -> None:
         raise WorkBegins
 
     for work_itself in WORK[name]:
-        setattr(command, work_itself, begin)
+        module, _, function = work_itself.rpartition(".")
+        setattr(importlib.import_module(module), function, begin)
     errors, before = io.StringIO(), sys.argv
     sys.argv = [f"{name}.py", *words]
     try:
@@ -570,7 +571,7 @@ def read_command(name: str, words: list[str], workshop: Workshop) -> None:
             lines = [line for line in errors.getvalue().splitlines() if not line.startswith("warning: ")]
             if end.code != 2 or len(lines) != 1 or not lines[0].startswith("error: "):
                 raise AssertionError(f"exit code {end.code}, {errors.getvalue()!r}") from None
-            raise ValueError(lines[0]) from None
+            raise Refusal(lines[0]) from None
     finally:
         sys.argv = before
 
@@ -765,7 +766,7 @@ def fuzz(name: str, inputs: int, seed: int, runs: Path) -> dict[str, Any]:
     failures: list[str] = []
     slowest, following = 0.0, 0
     while following < inputs:
-        command = [sys.executable, "-m", "benchmarks.fuzz", "--worker", name, str(following), str(inputs)]
+        command = [sys.executable, "-m", "tests.robustness.fuzz", "--worker", name, str(following), str(inputs)]
         command += [str(seed), str(runs)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         worker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
@@ -892,7 +893,7 @@ def main() -> None:
         fuzz_all(arguments.inputs, arguments.seed, [arguments.reader])
     else:
         results = fuzz_all(arguments.inputs, arguments.seed, list(READERS))
-        command = f"python -m benchmarks.fuzz --inputs {arguments.inputs}"
+        command = f"python -m tests.robustness.fuzz --inputs {arguments.inputs}"
         content = {"command": command, "seed": arguments.seed, "machine": machine(), "readers": results}
         (RESULTS / "fuzz.json").write_text(json.dumps(content, indent=1) + "\n")
         report(results, command)

@@ -5,9 +5,18 @@ from pathlib import Path
 import pytest
 
 from benchmarks.harness import read_lines
-from benchmarks.soak import figures, soak
+from tests.robustness.soak import figures, soak
 
-SMALL = ("--env", "RandomAnomaly-v0", "--budget", "4000", "--env-arg", "image_size=12", "--n-envs", "32")
+SMALL: tuple[str, ...] = (
+    "--env",
+    "RandomAnomaly-v0",
+    "--budget",
+    "4000",
+    "--env-arg",
+    "image_size=12",
+    "--n-envs",
+    "32",
+)
 SMALL += ("--batch-size", "88", "--eval-episodes", "32", "--checkpoint-every", "3000", "--eval-every", "3000")
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fuzz import READERS, Reader, Watch, Workshop, fuzz_all, judge
+from tests.robustness.fuzz import READERS, Reader, Watch, Workshop, fuzz_all, judge
 
 
 @pytest.mark.slow
