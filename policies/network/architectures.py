@@ -3,13 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from policies.network.specification import BlockSpecification
 from policies.refusal import Refusal
-
-if TYPE_CHECKING:
-    from policies.sequence_policy import SequencePolicy
 
 
 @dataclass(frozen=True)
@@ -41,9 +38,9 @@ class Architecture:
     """a sentence to go with the table of the networks"""
 
     @property
-    def policy_class(self) -> "type[SequencePolicy]":
-        """The class of the policy."""
-        return cast("type[SequencePolicy]", resolve_name(self.policy))
+    def policy_class(self) -> type[Any]:
+        """The class of the policy, a `SequencePolicy`."""
+        return cast(type[Any], resolve_name(self.policy))
 
     @property
     def specification_class(self) -> type[BlockSpecification]:
