@@ -17,6 +17,7 @@ def main() -> None:
     arguments = parser.parse_args()
     from agents.resumption.options import configuration_to_resume
     from agents.training import plan_training, train
+    from envs.task import task_of
 
     options = training_options(arguments)
     if arguments.resume is not None and arguments.config is not None:
@@ -35,7 +36,7 @@ def main() -> None:
     print(f"evaluation over {len(result.final.returns)} fresh episodes after {learned}:")
     print(f"  return        {result.final.mean_return:.2f} ± {result.final.std_return:.2f}")
     if result.final.success_rate is not None:
-        print(f"  success rate  {result.final.success_rate:.1%}")
+        print(f"  {task_of(configuration.env).score:<12}  {result.final.success_rate:.1%}")
     print(f"run: {result.path}")
 
 
