@@ -33,6 +33,7 @@ from optuna.trial import FrozenTrial, TrialState
 from agents.configuration import TrainingConfiguration, marks_of
 from agents.studies.definition import OWN_FIELDS, StudyDefinition
 from agents.studies.planning import Cell, Plan
+from agents.studies.samplers import SAMPLERS
 from agents.studies.storage import StudyStorage
 
 MOST_DEATHS = 10
@@ -67,7 +68,7 @@ def open_study(storage: StudyStorage, definition: StudyDefinition, *, create: bo
     """
     names = {summary.study_name for summary in optuna.get_all_study_summaries(storage, include_best_trial=False)}
     if definition.name not in names and not create:
-        raise definition.refuse("name", f"there is no study {definition.name!r} in the storage: run it first")
+        raise definition.source.refuse("name", f"there is no study {definition.name!r} in the storage: run it first")
     sampler = optuna.samplers.RandomSampler(seed=0)  # draws nothing: cells are planned, and tpe is set for each cell
     if definition.name not in names:
         study = optuna.create_study(
@@ -85,11 +86,11 @@ def open_study(storage: StudyStorage, definition: StudyDefinition, *, create: bo
     known = study.user_attrs.get("definition")
     if known is None:
         if not create or study.get_trials(deepcopy=False):
-            raise definition.refuse("name", f"the storage holds a study {definition.name!r} that is not ours")
+            raise definition.source.refuse("name", f"the storage holds a study {definition.name!r} that is not ours")
         study.set_user_attr("definition", content)
     elif known != content:
         key, before = _difference(known, content)
-        raise definition.refuse(
+        raise definition.source.refuse(
             key,
             f"the study {definition.name!r} was planned with {before} here: restore that, "
             "or give the new study a 'name' of its own",
@@ -187,7 +188,7 @@ def _waiting_trial(plan: Plan, state: CellState, distributions: Mapping[str, Bas
         "seed": cell.seed,
         "attempt": state.attempts + 1,
     }
-    if plan.group(cell).sampler == "tpe":
+    if SAMPLERS[plan.group(cell).sampler].proposes:
         # What was proposed once is trained again.
         params = dict(state.trial.params) if state.trial else {}
         used = dict(state.trial.distributions) if state.trial else {}

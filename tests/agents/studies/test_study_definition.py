@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from agents.command_line import OneLineParser, add_training_options, training_options
 from agents.configuration import configure
 from agents.studies.command import options_of
-from agents.studies.definition import Distribution, StudyDefinition, read_study
+from agents.studies.definition import StudyDefinition, read_study
 from agents.studies.ledger import recorded
 from agents.studies.planning import plan_study
+from agents.studies.samplers import Distribution
 from policies.network.specification import BLOCKS
 from policies.refusal import Refusal
 
