@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from agents.studies.results import Result, by_configuration
+from agents.studies.results import Result, by_budget, by_configuration, grouped
 from agents.studies.statistics import (
     cross_validated_r2,
     interquartile_mean,
@@ -48,8 +48,8 @@ class Standing:
 
     architecture: str
     budget: int
-    best: tuple[Result, ...]
-    runs: tuple[Result, ...]
+    best: Sequence[Result]
+    runs: Sequence[Result]
     improvement: dict[str, Figure]
     overall_improvement: dict[str, Figure]
 
@@ -103,35 +103,16 @@ class Explained:
 
 def standings(results: Sequence[Result]) -> list[Standing]:
     """Return every architecture at every budget, the budgets rising, from the complete runs."""
-    complete = [result for result in results if result.status == "complete"]
+    complete = sorted((result for result in results if result.status == "complete"), key=lambda result: result.rank)
     found: list[Standing] = []
-    for budget in sorted({result.budget for result in complete}):
-        runs = {
-            architecture: tuple(
-                result for result in complete if result.budget == budget and result.architecture == architecture
-            )
-            for architecture in ARCHITECTURES
-        }
-        best = {architecture: _best(own) for architecture, own in runs.items() if own}
-        for architecture, own in best.items():
-            found.append(
-                Standing(
-                    architecture,
-                    budget,
-                    own,
-                    runs[architecture],
-                    {
-                        other: _improvement(own, best[other])
-                        for other in BASELINES
-                        if other in best and other != architecture
-                    },
-                    {
-                        other: _overall_improvement(runs[architecture], runs[other])
-                        for other in BASELINES
-                        if other in best and other != architecture
-                    },
-                )
-            )
+    for budget, here in by_budget(complete):
+        runs = grouped(here, lambda result: result.architecture)
+        best = {name: _best(own) for name, own in runs.items()}
+        for name, own in runs.items():
+            others = [other for other in BASELINES if other in runs and other != name]
+            improvement = {other: _improvement(best[name], best[other]) for other in others}
+            overall = {other: _overall_improvement(own, runs[other]) for other in others}
+            found.append(Standing(name, budget, best[name], own, improvement, overall))
     return found
 
 
@@ -139,12 +120,11 @@ def explained(results: Sequence[Result]) -> list[Explained]:
     """Return how much of the variance is explained at each budget, over all networks of six blocks and by group."""
     rows = [result for result in results if result.status == "complete" and result.has_six_blocks]
     found = []
-    for budget in sorted({result.budget for result in rows}):
-        here = [result for result in rows if result.budget == budget]
-        groups = list(dict.fromkeys(result.group for result in here))
+    for budget, here in by_budget(rows):
         found.append(_explained(budget, "all", here))
+        groups = grouped(here, lambda row: row.group)
         if len(groups) > 1:
-            parts = [_explained(budget, group, [row for row in here if row.group == group]) for group in groups]
+            parts = [_explained(budget, group, own) for group, own in groups.items()]
             found += [part for part in parts if part.proportion is not None]
     return found
 
@@ -234,10 +214,8 @@ def _percent(r2: float) -> str:
     return f"{r2:.0%} of the variance (R² {r2:.2f})"
 
 
-def _best(runs: Sequence[Result]) -> tuple[Result, ...]:
-    configurations = list(by_configuration(runs).values())
-    best = max(configurations, key=lambda own: float(_scores(own).mean()))
-    return tuple(best)
+def _best(runs: Sequence[Result]) -> list[Result]:
+    return max(by_configuration(runs).values(), key=lambda own: float(_scores(own).mean()))
 
 
 def _improvement(runs: Sequence[Result], others: Sequence[Result]) -> Figure:

@@ -14,17 +14,14 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from agents.building import specification_of
 from agents.configuration import TrainingConfiguration, configure
 from agents.demonstrations.phase import demonstrations_of
-from agents.ppo.sequence_ppo import check_batch_size
 from agents.studies.definition import Group, StudyDefinition, with_parameters
 from agents.studies.samplers import SAMPLERS
-from agents.training import check_device
+from agents.training import plan_training
 from agents.yaml_file import Scalar
 from envs.lookup import environment_spaces
 from policies.network.architectures import ActorCriticSpecification
-from policies.network.initialization import parse_initialization
 from policies.refusal import Refusal
 
 
@@ -76,14 +73,11 @@ class NetworkPlanner:
 
         :raises Refusal: if something does not fit
         """
-        check_device(configuration.device)
-        check_batch_size(configuration.batch_size, configuration.n_steps, configuration.n_envs)
-        parse_initialization(configuration.init)
         arguments = configuration.training_arguments
         key = repr((configuration.env, sorted(arguments.items())))
         if key not in self._spaces:
             self._spaces[key] = environment_spaces(configuration.env, arguments)
-        return specification_of(configuration, *self._spaces[key])
+        return plan_training(configuration, self._spaces[key])
 
 
 def plan_study(definition: StudyDefinition) -> Plan:

@@ -6,10 +6,10 @@ split and the final one over the test split. Both are read back as they were.
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from optuna.trial import TrialState
@@ -18,6 +18,7 @@ from agents.studies.ledger import CellState
 from policies.network.architectures import ARCHITECTURES
 from policies.network.specification import BLOCKS
 
+Key = TypeVar("Key", bound=Hashable)
 _WORDS = {"": None, "True": True, "False": False}
 
 
@@ -55,6 +56,11 @@ class Result:
     def architecture(self) -> str:
         """Kind of network."""
         return str(self.hyperparameters["architecture"])
+
+    @property
+    def rank(self) -> int:
+        """Place of the architecture among all."""
+        return list(ARCHITECTURES).index(self.architecture)
 
     @property
     def budget(self) -> int:
@@ -113,19 +119,28 @@ def _result(state: CellState) -> Result:
     )
 
 
+def grouped(results: Iterable[Result], key: Callable[[Result], Key]) -> dict[Key, list[Result]]:
+    """Group results by a key, in the order in which keys first come up."""
+    groups: dict[Key, list[Result]] = {}
+    for result in results:
+        groups.setdefault(key(result), []).append(result)
+    return groups
+
+
 def by_configuration(results: Iterable[Result]) -> dict[str, list[Result]]:
     """Group results by their configuration."""
-    groups: dict[str, list[Result]] = {}
-    for result in results:
-        groups.setdefault(result.configuration, []).append(result)
-    return groups
+    return grouped(results, lambda result: result.configuration)
+
+
+def by_budget(results: Iterable[Result]) -> list[tuple[int, list[Result]]]:
+    """Group results by their budget, the budgets rising."""
+    return sorted(grouped(results, lambda result: result.budget).items())
 
 
 def write_results(results: Sequence[Result], folder: Path) -> None:
     """Write results.csv, with all hyperparameters, the network and the scores, and evaluations.csv."""
     names = list(dict.fromkeys(name for result in results for name in result.hyperparameters))
-    known = [result for result in results if result.network]
-    known.sort(key=lambda result: list(ARCHITECTURES).index(result.architecture))
+    known = sorted((result for result in results if result.network), key=lambda result: result.rank)
     blocks = list(dict.fromkeys(block for result in known for block in result.network["weights"]))
     header = [
         *("trial", "cell", "configuration", "group", "status", "attempt"),
