@@ -1,6 +1,6 @@
 """What a study found, in numbers: the tables and the sentences of its report."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,8 +29,21 @@ class Figure:
     value: float
     interval: Interval | None
 
+    @classmethod
+    def of(
+        cls, statistic: Callable[..., np.ndarray], *samples: Sequence[Result], over_configurations: bool = False
+    ) -> "Figure":
+        """Return a statistic of the scores of one or several sets of runs.
+
+        :param over_configurations: the bootstrap draws configurations with all their runs, not single runs
+        """
+        value = float(statistic(*map(_scores, samples)))
+        if over_configurations:
+            clusters = ([_scores(own) for own in by_configuration(runs).values()] for runs in samples)
+            return cls(value, interval_over_clusters(statistic, *clusters))
+        return cls(value, bootstrap_interval(*map(_scores, samples), statistic=statistic))
+
     def __str__(self) -> str:
-        """Return the figure and its interval."""
         if self.interval is None:
             return number(self.value)
         return f"{number(self.value)} ({number(self.interval[0])} to {number(self.interval[1])})"
@@ -61,25 +74,20 @@ class Standing:
     @cached_property
     def best_mean(self) -> Figure:
         """Mean score of the best configuration, over seeds."""
-        scores = _scores(self.best)
-        return Figure(float(scores.mean()), bootstrap_interval(scores))
+        return Figure.of(np.mean, self.best)
 
     @cached_property
     def best_iqm(self) -> Figure:
         """Interquartile mean of the best configuration, over seeds."""
-        scores = _scores(self.best)
-        return Figure(float(interquartile_mean(scores)), bootstrap_interval(scores, statistic=interquartile_mean))
+        return Figure.of(interquartile_mean, self.best)
 
     @cached_property
     def overall_iqm(self) -> Figure:
         """Interquartile mean over all configurations, which are what is resampled."""
-        clusters = _clusters(self.runs)
-        scores = np.concatenate(clusters)
-        return Figure(float(interquartile_mean(scores)), interval_over_clusters(interquartile_mean, clusters))
+        return Figure.of(interquartile_mean, self.runs, over_configurations=True)
 
     @property
     def n_configurations(self) -> int:
-        """Number of configurations."""
         return len(by_configuration(self.runs))
 
 
@@ -110,8 +118,11 @@ def standings(results: Sequence[Result]) -> list[Standing]:
         best = {name: _best(own) for name, own in runs.items()}
         for name, own in runs.items():
             others = [other for other in BASELINES if other in runs and other != name]
-            improvement = {other: _improvement(best[name], best[other]) for other in others}
-            overall = {other: _overall_improvement(own, runs[other]) for other in others}
+            improvement = {other: Figure.of(probability_of_improvement, best[name], best[other]) for other in others}
+            overall = {
+                other: Figure.of(probability_of_improvement, own, runs[other], over_configurations=True)
+                for other in others
+            }
             found.append(Standing(name, budget, best[name], own, improvement, overall))
     return found
 
@@ -216,22 +227,6 @@ def _percent(r2: float) -> str:
 
 def _best(runs: Sequence[Result]) -> list[Result]:
     return max(by_configuration(runs).values(), key=lambda own: float(_scores(own).mean()))
-
-
-def _improvement(runs: Sequence[Result], others: Sequence[Result]) -> Figure:
-    x, y = _scores(runs), _scores(others)
-    return Figure(
-        float(probability_of_improvement(x, y)), bootstrap_interval(x, y, statistic=probability_of_improvement)
-    )
-
-
-def _overall_improvement(runs: Sequence[Result], others: Sequence[Result]) -> Figure:
-    value = float(probability_of_improvement(_scores(runs), _scores(others)))
-    return Figure(value, interval_over_clusters(probability_of_improvement, _clusters(runs), _clusters(others)))
-
-
-def _clusters(runs: Sequence[Result]) -> list[np.ndarray]:
-    return [_scores(own) for own in by_configuration(runs).values()]
 
 
 def _scores(runs: Sequence[Result]) -> np.ndarray:
