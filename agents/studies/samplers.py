@@ -120,5 +120,5 @@ class TreeParzen(Sampler):
         return {name: distribution.suggest(trial, name) for name, distribution in drawn.items()}
 
 
-SAMPLERS: Mapping[str, Sampler] = {"grid": Sampler(), "random": Random(), "tpe": TreeParzen()}
+SAMPLERS: dict[str, Sampler] = {"grid": Sampler(), "random": Random(), "tpe": TreeParzen()}
 """What `sampler` in a study file may be."""
