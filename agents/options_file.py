@@ -56,12 +56,10 @@ def read_options(path: Path, given: Mapping[str, Any]) -> Options:
     file = read_yaml(path)
     own = _checked(file, file.content, "", beside=("presets", "versions"))
     if "env" in own and "env" not in given:
-        try:
-            from envs.lookup import check_environment
+        from envs.lookup import check_environment  # and with it Gymnasium, which `--help` need not wait for
 
+        with file.at("env"):
             own["env"] = check_environment(own["env"], allow_module=False)
-        except Refusal as error:
-            raise file.refuse("env", str(error)) from None
     options = merged(own, given)
     preset, origins = _preset(file, options.get("env", ""))
     keys = flat(origins, {**preset, **options}) | {name: name for name in own}
@@ -75,18 +73,22 @@ def _preset(file: YamlFile, env: str) -> tuple[dict[str, Any], dict[str, Any]]:
     found: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
     for name, content in _table(file, file.content.get("presets", {}), "presets").items():
         key = under("presets", name)
-        fields = _checked(file, content, key, beside=("with_demos",))
-        with_demos = _checked(file, content.get("with_demos", {}), under(key, "with_demos"))
-        for table, place in ((fields, key), (with_demos, under(key, "with_demos"))):
-            if "env" in table:
-                raise file.refuse(under(place, "env"), "is what the preset is called: leave it out")
+        fields, origins = _preset_fields(file, content, key, beside=("with_demos",))
+        demos, demos_origins = _preset_fields(file, content.get("with_demos", {}), under(key, "with_demos"))
         env_id = name.rpartition(":")[2]
         if env_id in found:
             raise file.refuse(key, f"is a second preset for {env_id}: one is needed")
-        origins = {field: under(key, field) for field in fields}
-        demos_origins = {field: under(key, "with_demos", field) for field in with_demos}
-        found[env_id] = (fields | {"with_demos": with_demos}, origins | {"with_demos": demos_origins})
+        found[env_id] = (fields | {"with_demos": demos}, origins | {"with_demos": demos_origins})
     return found.get(env, ({}, {}))
+
+
+def _preset_fields(
+    file: YamlFile, content: Any, key: str, beside: Collection[str] = ()
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    fields = _checked(file, content, key, beside)
+    if "env" in fields:
+        raise file.refuse(under(key, "env"), "is what the preset is called: leave it out")
+    return fields, {field: under(key, field) for field in fields}
 
 
 def _checked(file: YamlFile, content: Any, key: str, beside: Collection[str] = ()) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 import torch
+from gymnasium.spaces import Box, Discrete
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
@@ -77,16 +78,20 @@ class TrainingResult:
     """of the whole training, evaluations included"""
 
 
-def plan_training(configuration: TrainingConfiguration) -> ActorCriticSpecification:
+def plan_training(
+    configuration: TrainingConfiguration, spaces: tuple[Box, Box | Discrete] | None = None
+) -> ActorCriticSpecification:
     """Check everything that can be checked before a training starts, and return the networks it would train.
 
+    :param spaces: of the environment, where they are known already
     :raises Refusal: one line that names the option at fault and what would fit
     """
     check_device(configuration.device)
     check_batch_size(configuration.batch_size, configuration.n_steps, configuration.n_envs)
     parse_initialization(configuration.init)
-    spaces = environment_spaces(configuration.env, configuration.training_arguments)
-    return specification_of(configuration, *spaces)
+    return specification_of(
+        configuration, *spaces or environment_spaces(configuration.env, configuration.training_arguments)
+    )
 
 
 def train(

@@ -1,6 +1,8 @@
 """YAML read as plain values, with the line of each, so that every refusal can name file, line and key."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +33,14 @@ class YamlFile:
         """Return the error that refuses a key; the key of the whole file is empty."""
         line = self.lines.get(key, 1)
         return Refusal(f"{self.path}, line {line}{f', key {key!r}' if key else ''}: {message}")
+
+    @contextmanager
+    def at(self, key: str) -> Iterator[None]:
+        """Let what is refused here name file, line and key."""
+        try:
+            yield
+        except Refusal as error:
+            raise self.refuse(key, str(error)) from None
 
     def checked(self, model: type[Model], values: Any, key: str = "") -> Model:
         """Return values of this file as a model.

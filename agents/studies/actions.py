@@ -28,7 +28,7 @@ def act(arguments: argparse.Namespace) -> None:
     import_modules(arguments.modules)
     definition = read_study(arguments.study)
     folder: Path = arguments.studies_dir / definition.name
-    address = Address.parse(arguments.storage) if arguments.storage is not None else embedded_address(folder)
+    address = embedded_address(folder) if arguments.storage is None else Address.parse(arguments.storage)
     do = {"run": _run, "worker": _worker, "report": _report, "show": _show}[arguments.command]
     do(arguments, definition, folder, address)
 

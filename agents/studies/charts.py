@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agents.studies.findings import Standing, number
-from agents.studies.results import Result, by_configuration
+from agents.studies.results import Result, by_budget, by_configuration, grouped
 from agents.trained.intervals import bootstrap_interval
 from policies.network.architectures import ARCHITECTURES
 
@@ -84,29 +84,25 @@ def score_by_proportion(complete: Sequence[Result], label: str) -> Chart:
     """Show the final score against the hidden proportion: a panel for each budget, a point for each configuration."""
     groups = list(dict.fromkeys(result.group for result in complete))
     panels = []
-    for budget in _budgets(complete):
+    for budget, here in by_budget(complete):
+        here.sort(key=lambda run: (run.rank, groups.index(run.group)))
         series = []
-        for architecture in ARCHITECTURES.values():
-            for place, group in enumerate(groups):
-                runs = [
-                    r for r in complete if (r.budget, r.architecture, r.group) == (budget, architecture.name, group)
-                ]
-                if not runs:
-                    continue
-                points = sorted(by_configuration(runs).values(), key=lambda own: own[0].hidden_proportion)
-                scores = [np.array([run.score for run in own]) for own in points]
-                series.append(
-                    Series(
-                        name=architecture.title if group == "all" else f"{architecture.title} ({group})",
-                        colour=architecture.colour,
-                        x=tuple(own[0].hidden_proportion for own in points),
-                        y=tuple(float(values.mean()) for values in scores),
-                        low=tuple(float(values.min()) for values in scores),
-                        high=tuple(float(values.max()) for values in scores),
-                        texts=tuple(_described(own) for own in points),
-                        marker=MARKERS[place % len(MARKERS)],
-                    )
+        for (name, group), runs in grouped(here, lambda run: (run.architecture, run.group)).items():
+            architecture = ARCHITECTURES[name]
+            points = sorted(by_configuration(runs).values(), key=lambda own: own[0].hidden_proportion)
+            scores = [np.array([run.score for run in own]) for own in points]
+            series.append(
+                Series(
+                    name=architecture.title if group == "all" else f"{architecture.title} ({group})",
+                    colour=architecture.colour,
+                    x=tuple(own[0].hidden_proportion for own in points),
+                    y=tuple(float(values.mean()) for values in scores),
+                    low=tuple(float(values.min()) for values in scores),
+                    high=tuple(float(values.max()) for values in scores),
+                    texts=tuple(_described(own) for own in points),
+                    marker=MARKERS[groups.index(group) % len(MARKERS)],
                 )
+            )
         panels.append((f"{budget:,} weights", tuple(series)))
     proportions = [result.hidden_proportion for result in complete]
     return Chart(
@@ -123,10 +119,10 @@ def score_by_proportion(complete: Sequence[Result], label: str) -> Chart:
 
 def learning_curves(complete: Sequence[Result], label: str) -> Chart:
     """Show the evaluations during training: the mean over runs, with the bootstrap interval of that mean."""
-    panels = []
-    for budget in _budgets(complete):
-        here = [result for result in complete if result.budget == budget and result.curve]
-        panels.append((f"{budget:,} weights", tuple(_curves(here))))
+    panels = [
+        (f"{budget:,} weights", tuple(_curves([run for run in here if run.curve])))
+        for budget, here in by_budget(complete)
+    ]
     return Chart(
         "learning_curves",
         f"{label.capitalize()} during training",
@@ -145,7 +141,7 @@ def _curves(runs: Sequence[Result]) -> list[Series]:
             title = ARCHITECTURES[own[0].architecture].title
             bundles[f"{title}, p = {own[0].hidden_proportion:.3g} ({name})"] = own
     else:
-        for run in sorted(runs, key=lambda run: (list(ARCHITECTURES).index(run.architecture), _bin(run))):
+        for run in sorted(runs, key=lambda run: (run.rank, _bin(run))):
             name = ARCHITECTURES[run.architecture].title
             if _is_free(run):
                 name += f", p {_bin_name(_bin(run))}"
@@ -189,16 +185,16 @@ def score_by_budget(found: Sequence[Standing], label: str) -> Chart:
         own = [standing for standing in found if standing.architecture == architecture.name]
         if own:
             means = [standing.best_mean for standing in own]
+            low, high = zip(*(mean.interval or (mean.value, mean.value) for mean in means), strict=True)
             series.append(
                 Series(
                     name=architecture.title,
                     colour=architecture.colour,
                     x=tuple(float(standing.budget) for standing in own),
                     y=tuple(mean.value for mean in means),
-                    low=tuple((mean.interval or (mean.value,) * 2)[0] for mean in means),
-                    high=tuple((mean.interval or (mean.value,) * 2)[1] for mean in means),
+                    low=low,
+                    high=high,
                     texts=tuple(_described(standing.best) for standing in own),
-                    marker="circle",
                 )
             )
     budgets = sorted({standing.budget for standing in found})
@@ -217,16 +213,14 @@ def score_by_budget(found: Sequence[Standing], label: str) -> Chart:
 def heat_map(complete: Sequence[Result], label: str) -> HeatMap:
     """Show the mean score by hidden proportion and budget, over all networks of six blocks."""
     runs = [result for result in complete if result.has_six_blocks]
-    budgets = _budgets(runs)
-    bins = sorted({_bin(run) for run in runs})
+    budgets, bins = sorted({run.budget for run in runs}), sorted({_bin(run) for run in runs})
     values = np.full((len(budgets), len(bins)), np.nan)
     counts = np.zeros((len(budgets), len(bins)), dtype=np.int64)
-    for row, budget in enumerate(budgets):
-        for column, place in enumerate(bins):
-            own = by_configuration(run for run in runs if run.budget == budget and _bin(run) == place)
-            if own:
-                counts[row, column] = len(own)
-                values[row, column] = np.mean([np.mean([run.score for run in seeds]) for seeds in own.values()])
+    for (budget, place), own in grouped(runs, lambda run: (run.budget, _bin(run))).items():
+        cell = budgets.index(budget), bins.index(place)
+        configurations = by_configuration(own).values()
+        counts[cell] = len(configurations)
+        values[cell] = np.mean([np.mean([run.score for run in seeds]) for seeds in configurations])
     return HeatMap(
         "proportion_by_budget",
         f"Final {label} by hidden proportion and budget",
@@ -238,21 +232,13 @@ def heat_map(complete: Sequence[Result], label: str) -> HeatMap:
     )
 
 
-def _budgets(results: Sequence[Result]) -> list[int]:
-    return sorted({result.budget for result in results})
-
-
 def _is_free(run: Result) -> bool:
     """Tell whether the hidden proportion of a run's architecture is free to be chosen."""
     return "hidden_proportion" in ARCHITECTURES[run.architecture].options
 
 
 def _bin(run: Result) -> int:
-    return int(
-        np.clip(
-            np.searchsorted(PROPORTION_EDGES, run.hidden_proportion, side="right") - 1, 0, len(PROPORTION_EDGES) - 2
-        )
-    )
+    return int(np.searchsorted(PROPORTION_EDGES[1:-1], run.hidden_proportion, side="right"))
 
 
 def _bin_name(place: int) -> str:

@@ -28,13 +28,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
 from agents.configuration import PRESET_ONLY, Seed, TrainingConfiguration, configure, merged
 from agents.settings import Settings, in_short
+from agents.studies.samplers import SAMPLERS, Distribution, Parameter
 from agents.yaml_file import Scalar, YamlFile, read_yaml, under
 from envs.lookup import check_environment
 from policies.network.specification import BLOCKS
@@ -77,43 +77,10 @@ def _mean_and_deviation(values: list[float]) -> list[float]:
 
 Name = Annotated[str, AfterValidator(_plain_name)]
 Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_each_once)]
-Sampler = Literal["grid", "random", "tpe"]
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """What a parameter is drawn from.
-
-    uniform, log_uniform: from low to high; normal: mean and std, clipped to low … high; integers: low … high, both
-    included; choice: one of the values.
-    """
-
-    kind: str
-    low: float = -math.inf
-    high: float = math.inf
-    mean: float = 0.0
-    std: float = 1.0
-    values: tuple[Scalar, ...] = ()
-
-    def draw(self, generator: np.random.Generator) -> Scalar:
-        """Draw one value."""
-        if self.kind == "uniform":
-            return float(generator.uniform(self.low, self.high))
-        if self.kind == "log_uniform":
-            value = math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
-            return min(max(value, self.low), self.high)
-        if self.kind == "normal":
-            return float(np.clip(generator.normal(self.mean, self.std), self.low, self.high))
-        if self.kind == "integers":
-            return int(generator.integers(int(self.low), int(self.high), endpoint=True))
-        return self.values[int(generator.integers(len(self.values)))]
-
-    def extremes(self) -> tuple[Scalar, ...]:
-        """Return values that stand for all: the bounds, or every value of a choice."""
-        if self.kind == "choice":
-            return self.values
-        bounds = (self.low, self.high) if self.kind != "integers" else (int(self.low), int(self.high))
-        return tuple(bound for bound in bounds if math.isfinite(bound)) or (self.mean,)
+if TYPE_CHECKING:
+    SamplerName = str
+else:
+    SamplerName = Literal[tuple(SAMPLERS)]
 
 
 @dataclass(frozen=True)
@@ -144,28 +111,6 @@ class Pruning(Settings):
     n_warmup_steps: Annotated[int, Field(ge=0)] = 0
 
 
-@dataclass(frozen=True)
-class StudyDefinition:
-    """A study as its file describes it, checked as far as that goes without making an environment."""
-
-    source: YamlFile
-    name: str
-    env: str
-    score: str
-    seed: int
-    workers: int
-    heartbeat: int
-    """seconds between signs of life of a worker"""
-    pruning: Pruning | None
-    groups: tuple[Group, ...]
-    content: Mapping[str, Any]
-    """what decides cells and results, as plain values"""
-
-    def refuse(self, key: str, message: str) -> Refusal:
-        """Return the error that refuses a key of the file."""
-        return self.source.refuse(key, message)
-
-
 class _StudyTable(Settings):
     """The top of a study file."""
 
@@ -176,6 +121,7 @@ class _StudyTable(Settings):
     seeds: Seeds = Field([0])
     workers: Annotated[int, Field(ge=1, le=1000)] = 1
     heartbeat: Annotated[int, Field(ge=1, le=3600)] = 20
+    """seconds between signs of life of a worker"""
     options: dict[str, Any] = Field({})
     pruning: Pruning | None = None
     groups: Annotated[dict[Name, Any], Field(min_length=1)] | None = None
@@ -184,10 +130,23 @@ class _StudyTable(Settings):
     parameters: Any = None
 
 
+class StudyDefinition(_StudyTable):
+    """A study as its file describes it, checked as far as that goes without making an environment."""
+
+    source: YamlFile
+    name: str
+    groups: tuple[Group, ...]  # type: ignore[assignment] # read
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What decides cells and results, as plain values."""
+        return {name: value for name, value in self.source.content.items() if name not in _NOT_DEFINING}
+
+
 class _GroupTable(Settings):
     """A group in a study file."""
 
-    sampler: Sampler
+    sampler: SamplerName
     trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)] | None = None
     seeds: Seeds | None = None
     options: dict[str, Any] = Field({})
@@ -215,7 +174,9 @@ class _DistributionTable(Settings):
         return self
 
     def distribution(self) -> Distribution:
-        """Return what is drawn from, if it is no choice."""
+        """Return what is drawn from."""
+        if self.choice is not None:
+            return Distribution("choice", values=tuple(self.choice))
         if self.normal is not None:
             low, high = self.clip or (-math.inf, math.inf)
             mean, std = self.normal
@@ -229,52 +190,23 @@ def read_study(file: str | Path) -> StudyDefinition:
     :raises Refusal: one line that names file, line and key
     """
     source = read_yaml(Path(file))
-    top = source.checked(_StudyTable, source.content)
+    table = source.checked(_StudyTable, source.content)
+    with source.at("env"):
+        check_environment(table.env, allow_module=False)
     try:
-        check_environment(top.env, allow_module=False)
-    except Refusal as error:
-        raise source.refuse("env", str(error)) from None
-    try:
-        name = top.name or _plain_name(source.path.stem)
+        name = table.name or _plain_name(source.path.stem)
     except Refusal as error:
         raise source.refuse("", f"the file's name cannot be the study's, which 'name' sets: {error}") from None
-    reader = _Reader(source, top.env)
-    shared = reader.options(top.options, "options", {})
-    groups = tuple(reader.group(*table, shared, top.seeds) for table in _group_tables(source, top))
-    definition = StudyDefinition(
-        source=source,
-        name=name,
-        env=top.env,
-        score=top.score,
-        seed=top.seed,
-        workers=top.workers,
-        heartbeat=top.heartbeat,
-        pruning=top.pruning,
-        groups=groups,
-        content={name: value for name, value in source.content.items() if name not in _NOT_DEFINING},
-    )
-    if any(group.sampler == "tpe" for group in groups) and len(groups) > 1:
-        raise definition.refuse("groups", "does not fit tpe, which learns from one group: leave the others out")
+    groups = tuple(_Reader(source, table).groups())
+    alone = next((group.sampler for group in groups if SAMPLERS[group.sampler].proposes), None)
+    if alone is not None and len(groups) > 1:
+        raise source.refuse("groups", f"does not fit {alone}, which learns from one group: leave the others out")
     planned = sum(
         len(group.seeds) * group.trials * math.prod(len(values) for values in group.each.values()) for group in groups
     )
     if planned > MOST_TRIALS:
-        raise definition.refuse("", f"the study plans {planned:,} trials: at most {MOST_TRIALS:,} fit")
-    return definition
-
-
-def _group_tables(source: YamlFile, top: _StudyTable) -> Iterator[tuple[str, str, Any]]:
-    """Yield the name, the key and the content of every group."""
-    alone = {name: source.content[name] for name in _ALONE if name in source.content}
-    if top.groups is None:
-        if not alone:
-            raise source.refuse("", "the study has neither 'groups' nor 'sampler' and 'parameters': one is needed")
-        yield "all", "", alone
-    elif alone:
-        raise source.refuse(next(iter(alone)), "stands beside 'groups': it belongs into one of them")
-    else:
-        for name, table in top.groups.items():
-            yield name, under("groups", name), table
+        raise source.refuse("", f"the study plans {planned:,} trials: at most {MOST_TRIALS:,} fit")
+    return StudyDefinition.model_construct(**dict(table) | {"source": source, "name": name, "groups": groups})
 
 
 @dataclass(frozen=True)
@@ -282,99 +214,70 @@ class _Reader:
     """Reads the groups of a study, and lets the configuration's own checks see what they set."""
 
     source: YamlFile
-    env: str
+    study: _StudyTable
 
-    def group(self, name: str, key: str, content: Any, shared: Mapping[str, Any], seeds: Sequence[int]) -> Group:
-        """Read a group that stands under a key.
+    def groups(self) -> Iterator[Group]:
+        """Yield the groups, each of which stands under its name, or alone at the top."""
+        alone = {name: self.source.content[name] for name in _ALONE if name in self.source.content}
+        shared = self._options(self.study.options, "options", {})
+        if self.study.groups is None:
+            if not alone:
+                needed = "the study has neither 'groups' nor 'sampler' and 'parameters': one is needed"
+                raise self.source.refuse("", needed)
+            yield self._group("all", "", alone, shared)
+        elif alone:
+            raise self.source.refuse(next(iter(alone)), "stands beside 'groups': it belongs into one of them")
+        else:
+            for name, content in self.study.groups.items():
+                yield self._group(name, under("groups", name), content, shared)
 
-        :param shared: the study's options
-        :param seeds: the study's
-        """
+    def _group(self, name: str, key: str, content: Any, shared: Mapping[str, Any]) -> Group:
         table = self.source.checked(_GroupTable, content, key)
-        options = self.options(table.options, under(key, "options"), shared)
-        each: dict[str, tuple[Scalar, ...]] = {}
-        drawn: dict[str, Distribution] = {}
-        for parameter, value in table.parameters.items():
-            place = under(key, "parameters", parameter)
+        options = self._options(table.options, under(key, "options"), shared)
+        parameters: dict[str, Parameter] = {}
+        for written, value in table.parameters.items():
+            place = under(key, "parameters", written)
             # Written without a block, densities stands for all six, each drawn on its own.
-            names = [f"densities.{block}" for block in BLOCKS] if parameter == "densities" else [parameter]
+            names = [f"densities.{block}" for block in BLOCKS] if written == "densities" else [written]
             for full_name in names:
-                if full_name in each or full_name in drawn:
+                if full_name in parameters:
                     raise self.source.refuse(place, f"sets {full_name} a second time: once is needed")
-                self._check_parameter(place, full_name)
-                if isinstance(value, list) and parameter != "densities":
-                    each[full_name] = self._values(place, value, full_name, options)
-                elif isinstance(value, dict):
-                    drawn[full_name] = self._distribution(place, value, full_name, options)
-                else:
-                    raise self.source.refuse(
-                        place,
-                        f"is {in_short(value)}: {'' if parameter == 'densities' else 'a list of values, or '}"
-                        "a distribution such as {uniform: [0.1, 0.9]}, is needed; a single one belongs into 'options'",
-                    )
-            self._check_sampled(place, table.sampler, drawn.get(names[0]))
-        seeds = table.seeds or seeds
-        self._check_sampler(key, table, bool(drawn), seeds)
-        return Group(name, table.sampler, table.trials or 1, tuple(seeds), options, each, drawn)
+                parameters[full_name] = self._parameter(place, written, full_name, value, options)
+            complaint = SAMPLERS[table.sampler].complaint(parameters[names[0]])
+            if complaint is not None:
+                raise self.source.refuse(place, complaint)
+        drawn = {name: parameter for name, parameter in parameters.items() if isinstance(parameter, Distribution)}
+        each = {name: parameter for name, parameter in parameters.items() if not isinstance(parameter, Distribution)}
+        self._check_sampler(key, table, bool(drawn))
+        seeds = tuple(table.seeds or self.study.seeds)
+        return Group(name, table.sampler, table.trials or 1, seeds, options, each, drawn)
 
-    def options(self, own: Mapping[str, Any], key: str, shared: Mapping[str, Any]) -> dict[str, Any]:
+    def _options(self, own: Mapping[str, Any], key: str, shared: Mapping[str, Any]) -> dict[str, Any]:
         """Read a table of fields of the configuration, and return them over others that hold beside them."""
         for name in own:
-            self._check_field(under(key, name), name)
+            with self.source.at(under(key, name)):
+                _check_field(name)
         options = merged(shared, own)
         try:
-            configure(self.env, **options)
+            configure(self.study.env, **options)
         except Refusal as error:
             keys = [under(key, field) for field in error.fields if field in own]
             raise self.source.refuse([*keys, key][0], str(error)) from None
         return options
 
-    def _check_sampled(self, place: str, sampler: str, distribution: Distribution | None) -> None:
-        """Refuse a parameter that does not fit the sampler of its group.
-
-        :param distribution: what it is drawn from; None for a list of values
-        """
-        if sampler == "grid" and distribution is not None:
-            raise self.source.refuse(place, "is drawn: a grid takes lists alone")
-        if sampler == "tpe" and distribution is None:
-            raise self.source.refuse(place, "is a list, which tpe does not go through: {choice: [...]} is needed")
-        if sampler == "tpe" and distribution is not None and distribution.kind == "normal":
-            raise self.source.refuse(place, "is normal, which tpe does not propose from: another kind is needed")
-
-    def _check_sampler(self, key: str, table: _GroupTable, drawn: bool, seeds: Sequence[int]) -> None:
-        grid = table.sampler == "grid"
-        if grid and table.trials is not None:
-            raise self.source.refuse(under(key, "trials"), "does not fit a grid, which its lists count: leave it out")
-        if not grid and table.trials is None:
-            raise self.source.refuse(key, f"has no 'trials': the sampler {table.sampler} needs their number")
-        if not grid and not drawn:
-            raise self.source.refuse(key, f"draws nothing: the sampler {table.sampler} needs a distribution")
-        if table.sampler == "tpe" and len(seeds) > 1:
-            place = key if table.seeds is None else under(key, "seeds")
-            raise self.source.refuse(
-                place, "has several seeds, where tpe proposes one training at a time: one is needed"
-            )
-
-    def _check_field(self, place: str, name: str) -> None:
-        if name in OWN_FIELDS:
-            instead = {"env": "the key 'env'", "seed": "'seeds'"}.get(name, "the study itself")
-            raise self.source.refuse(place, f"is set by {instead}: leave it out")
-        if name in PRESET_ONLY:
-            raise self.source.refuse(place, "is no option of the command line that repeats a trial: leave it out")
-        if name not in TrainingConfiguration.model_fields:
-            fitting = sorted(TrainingConfiguration.model_fields.keys() - {*PRESET_ONLY, *OWN_FIELDS})
-            raise self.source.refuse(place, f"is unknown: one of {', '.join(fitting)} is needed")
-
-    def _check_parameter(self, place: str, full_name: str) -> None:
-        table, dot, inner = full_name.partition(".")
-        self._check_field(place, table)
-        if (table in _TABLES) != bool(dot):
-            example = "densities.hh or env_arguments.sequence_length" if table in _TABLES else table
-            raise self.source.refuse(place, f"does not fit: a name such as {example} is needed")
-        if table == "densities" and inner not in BLOCKS:
-            raise self.source.refuse(place, f"names the unknown block {inner!r}: one of {' '.join(BLOCKS)} is needed")
-        if table == "env_arguments" and not inner.isidentifier():
-            raise self.source.refuse(place, f"names the argument {inner!r}, which is none")
+    def _parameter(self, place: str, written: str, full_name: str, value: Any, options: Mapping[str, Any]) -> Parameter:
+        with self.source.at(place):
+            _check_parameter(full_name)
+        if isinstance(value, list) and written == full_name:
+            return self._values(place, value, full_name, options)
+        if isinstance(value, dict):
+            return self._distribution(place, value, full_name, options)
+        needed = "a list of values, or a distribution" if written == full_name else "a distribution"
+        raise self.source.refuse(
+            place,
+            f"is {in_short(value)}: {needed} such as {{uniform: [0.1, 0.9]}}, is needed; "
+            "a single one belongs into 'options'",
+        )
 
     def _values(
         self, place: str, items: Sequence[Any], full_name: str, options: Mapping[str, Any]
@@ -382,30 +285,63 @@ class _Reader:
         if not items:
             raise self.source.refuse(place, "is empty: a list of values is needed")
         for index, value in enumerate(items):
-            item = under(place, index)
-            if isinstance(value, dict | list):
-                raise self.source.refuse(item, f"is {in_short(value)}: a single value is needed")
-            if any(value == other and type(value) is type(other) for other in items[:index]):
-                raise self.source.refuse(item, f"is {in_short(value)} a second time: once is needed")
-            self._check_value(item, full_name, value, options)
+            with self.source.at(under(place, index)):
+                if isinstance(value, dict | list):
+                    raise Refusal(f"is {in_short(value)}: a single value is needed")
+                if any(value == other and type(value) is type(other) for other in items[:index]):
+                    raise Refusal(f"is {in_short(value)} a second time: once is needed")
+                configure(self.study.env, **with_parameters(options, {full_name: value}))
         return tuple(items)
 
     def _distribution(self, place: str, content: Any, full_name: str, options: Mapping[str, Any]) -> Distribution:
-        table = self.source.checked(_DistributionTable, content, place)
-        if table.choice is not None:
-            return Distribution("choice", values=self._values(under(place, "choice"), table.choice, full_name, options))
-        distribution = table.distribution()
+        distribution = self.source.checked(_DistributionTable, content, place).distribution()
+        if distribution.kind == "choice":
+            self._values(under(place, "choice"), distribution.values, full_name, options)
+            return distribution
         for value in distribution.extremes():
             if full_name == "hidden_proportion" and distribution.kind == "uniform" and value in (0, 1):
                 continue  # the bound of an interval that does not hold it
-            self._check_value(under(place, distribution.kind), full_name, value, options)
+            with self.source.at(under(place, distribution.kind)):
+                configure(self.study.env, **with_parameters(options, {full_name: value}))
         return distribution
 
-    def _check_value(self, place: str, full_name: str, value: Scalar, options: Mapping[str, Any]) -> None:
-        try:
-            configure(self.env, **with_parameters(options, {full_name: value}))
-        except Refusal as error:
-            raise self.source.refuse(place, str(error)) from None
+    def _check_sampler(self, key: str, table: _GroupTable, is_drawn: bool) -> None:
+        sampler = SAMPLERS[table.sampler]
+        if not sampler.draws and table.trials is not None:
+            complaint = f"does not fit a {table.sampler}, which its lists count: leave it out"
+            raise self.source.refuse(under(key, "trials"), complaint)
+        if sampler.draws and table.trials is None:
+            raise self.source.refuse(key, f"has no 'trials': the sampler {table.sampler} needs their number")
+        if sampler.draws and not is_drawn:
+            raise self.source.refuse(key, f"draws nothing: the sampler {table.sampler} needs a distribution")
+        if sampler.proposes and len(table.seeds or self.study.seeds) > 1:
+            raise self.source.refuse(
+                key if table.seeds is None else under(key, "seeds"),
+                f"has several seeds, where {table.sampler} proposes one training at a time: one is needed",
+            )
+
+
+def _check_field(name: str) -> None:
+    if name in OWN_FIELDS:
+        instead = {"env": "the key 'env'", "seed": "'seeds'"}.get(name, "the study itself")
+        raise Refusal(f"is set by {instead}: leave it out")
+    if name in PRESET_ONLY:
+        raise Refusal("is no option of the command line that repeats a trial: leave it out")
+    if name not in TrainingConfiguration.model_fields:
+        fitting = sorted(TrainingConfiguration.model_fields.keys() - {*PRESET_ONLY, *OWN_FIELDS})
+        raise Refusal(f"is unknown: one of {', '.join(fitting)} is needed")
+
+
+def _check_parameter(full_name: str) -> None:
+    table, dot, inner = full_name.partition(".")
+    _check_field(table)
+    if (table in _TABLES) != bool(dot):
+        example = "densities.hh or env_arguments.sequence_length" if table in _TABLES else table
+        raise Refusal(f"does not fit: a name such as {example} is needed")
+    if table == "densities" and inner not in BLOCKS:
+        raise Refusal(f"names the unknown block {inner!r}: one of {' '.join(BLOCKS)} is needed")
+    if table == "env_arguments" and not inner.isidentifier():
+        raise Refusal(f"names the argument {inner!r}, which is none")
 
 
 def with_parameters(options: Mapping[str, Any], parameters: Mapping[str, Scalar]) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """What a study found, in numbers: the tables and the sentences of its report."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from agents.studies.results import Result, by_configuration
+from agents.studies.results import Result, by_budget, by_configuration, grouped
 from agents.studies.statistics import (
     cross_validated_r2,
     interquartile_mean,
@@ -29,8 +29,21 @@ class Figure:
     value: float
     interval: Interval | None
 
+    @classmethod
+    def of(
+        cls, statistic: Callable[..., np.ndarray], *samples: Sequence[Result], over_configurations: bool = False
+    ) -> "Figure":
+        """Return a statistic of the scores of one or several sets of runs.
+
+        :param over_configurations: the bootstrap draws configurations with all their runs, not single runs
+        """
+        value = float(statistic(*map(_scores, samples)))
+        if over_configurations:
+            clusters = ([_scores(own) for own in by_configuration(runs).values()] for runs in samples)
+            return cls(value, interval_over_clusters(statistic, *clusters))
+        return cls(value, bootstrap_interval(*map(_scores, samples), statistic=statistic))
+
     def __str__(self) -> str:
-        """Return the figure and its interval."""
         if self.interval is None:
             return number(self.value)
         return f"{number(self.value)} ({number(self.interval[0])} to {number(self.interval[1])})"
@@ -48,8 +61,8 @@ class Standing:
 
     architecture: str
     budget: int
-    best: tuple[Result, ...]
-    runs: tuple[Result, ...]
+    best: Sequence[Result]
+    runs: Sequence[Result]
     improvement: dict[str, Figure]
     overall_improvement: dict[str, Figure]
 
@@ -61,25 +74,20 @@ class Standing:
     @cached_property
     def best_mean(self) -> Figure:
         """Mean score of the best configuration, over seeds."""
-        scores = _scores(self.best)
-        return Figure(float(scores.mean()), bootstrap_interval(scores))
+        return Figure.of(np.mean, self.best)
 
     @cached_property
     def best_iqm(self) -> Figure:
         """Interquartile mean of the best configuration, over seeds."""
-        scores = _scores(self.best)
-        return Figure(float(interquartile_mean(scores)), bootstrap_interval(scores, statistic=interquartile_mean))
+        return Figure.of(interquartile_mean, self.best)
 
     @cached_property
     def overall_iqm(self) -> Figure:
         """Interquartile mean over all configurations, which are what is resampled."""
-        clusters = _clusters(self.runs)
-        scores = np.concatenate(clusters)
-        return Figure(float(interquartile_mean(scores)), interval_over_clusters(interquartile_mean, clusters))
+        return Figure.of(interquartile_mean, self.runs, over_configurations=True)
 
     @property
     def n_configurations(self) -> int:
-        """Number of configurations."""
         return len(by_configuration(self.runs))
 
 
@@ -103,35 +111,19 @@ class Explained:
 
 def standings(results: Sequence[Result]) -> list[Standing]:
     """Return every architecture at every budget, the budgets rising, from the complete runs."""
-    complete = [result for result in results if result.status == "complete"]
+    complete = sorted((result for result in results if result.status == "complete"), key=lambda result: result.rank)
     found: list[Standing] = []
-    for budget in sorted({result.budget for result in complete}):
-        runs = {
-            architecture: tuple(
-                result for result in complete if result.budget == budget and result.architecture == architecture
-            )
-            for architecture in ARCHITECTURES
-        }
-        best = {architecture: _best(own) for architecture, own in runs.items() if own}
-        for architecture, own in best.items():
-            found.append(
-                Standing(
-                    architecture,
-                    budget,
-                    own,
-                    runs[architecture],
-                    {
-                        other: _improvement(own, best[other])
-                        for other in BASELINES
-                        if other in best and other != architecture
-                    },
-                    {
-                        other: _overall_improvement(runs[architecture], runs[other])
-                        for other in BASELINES
-                        if other in best and other != architecture
-                    },
-                )
-            )
+    for budget, here in by_budget(complete):
+        runs = grouped(here, lambda result: result.architecture)
+        best = {name: _best(own) for name, own in runs.items()}
+        for name, own in runs.items():
+            others = [other for other in BASELINES if other in runs and other != name]
+            improvement = {other: Figure.of(probability_of_improvement, best[name], best[other]) for other in others}
+            overall = {
+                other: Figure.of(probability_of_improvement, own, runs[other], over_configurations=True)
+                for other in others
+            }
+            found.append(Standing(name, budget, best[name], own, improvement, overall))
     return found
 
 
@@ -139,12 +131,11 @@ def explained(results: Sequence[Result]) -> list[Explained]:
     """Return how much of the variance is explained at each budget, over all networks of six blocks and by group."""
     rows = [result for result in results if result.status == "complete" and result.has_six_blocks]
     found = []
-    for budget in sorted({result.budget for result in rows}):
-        here = [result for result in rows if result.budget == budget]
-        groups = list(dict.fromkeys(result.group for result in here))
+    for budget, here in by_budget(rows):
         found.append(_explained(budget, "all", here))
+        groups = grouped(here, lambda row: row.group)
         if len(groups) > 1:
-            parts = [_explained(budget, group, [row for row in here if row.group == group]) for group in groups]
+            parts = [_explained(budget, group, own) for group, own in groups.items()]
             found += [part for part in parts if part.proportion is not None]
     return found
 
@@ -234,26 +225,8 @@ def _percent(r2: float) -> str:
     return f"{r2:.0%} of the variance (R² {r2:.2f})"
 
 
-def _best(runs: Sequence[Result]) -> tuple[Result, ...]:
-    configurations = list(by_configuration(runs).values())
-    best = max(configurations, key=lambda own: float(_scores(own).mean()))
-    return tuple(best)
-
-
-def _improvement(runs: Sequence[Result], others: Sequence[Result]) -> Figure:
-    x, y = _scores(runs), _scores(others)
-    return Figure(
-        float(probability_of_improvement(x, y)), bootstrap_interval(x, y, statistic=probability_of_improvement)
-    )
-
-
-def _overall_improvement(runs: Sequence[Result], others: Sequence[Result]) -> Figure:
-    value = float(probability_of_improvement(_scores(runs), _scores(others)))
-    return Figure(value, interval_over_clusters(probability_of_improvement, _clusters(runs), _clusters(others)))
-
-
-def _clusters(runs: Sequence[Result]) -> list[np.ndarray]:
-    return [_scores(own) for own in by_configuration(runs).values()]
+def _best(runs: Sequence[Result]) -> list[Result]:
+    return max(by_configuration(runs).values(), key=lambda own: float(_scores(own).mean()))
 
 
 def _scores(runs: Sequence[Result]) -> np.ndarray:

@@ -20,19 +20,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import BasePruner, NopPruner, PercentilePruner
+from optuna.pruners import NopPruner, PercentilePruner
 from optuna.trial import FrozenTrial, TrialState
 
 from agents.configuration import TrainingConfiguration, marks_of
+from agents.settings import in_short
 from agents.studies.definition import OWN_FIELDS, StudyDefinition
 from agents.studies.planning import Cell, Plan
+from agents.studies.samplers import SAMPLERS
 from agents.studies.storage import StudyStorage
 
 MOST_DEATHS = 10
@@ -65,46 +62,32 @@ def open_study(storage: StudyStorage, definition: StudyDefinition, *, create: bo
 
     :raises ValueError: if a study of another definition has the name, or there is none and none is to be created
     """
-    names = {summary.study_name for summary in optuna.get_all_study_summaries(storage, include_best_trial=False)}
-    if definition.name not in names and not create:
-        raise definition.refuse("name", f"there is no study {definition.name!r} in the storage: run it first")
-    sampler = optuna.samplers.RandomSampler(seed=0)  # draws nothing: cells are planned, and tpe is set for each cell
-    if definition.name not in names:
-        study = optuna.create_study(
-            study_name=definition.name,
-            storage=storage,
-            direction="maximize",
-            sampler=sampler,
-            pruner=_pruner(definition),
-        )
-    else:
-        study = optuna.load_study(
-            study_name=definition.name, storage=storage, sampler=sampler, pruner=_pruner(definition)
-        )
+    if not create and definition.name not in optuna.get_all_study_names(storage):
+        raise definition.source.refuse("name", f"there is no study {definition.name!r} in the storage: run it first")
+    study = optuna.create_study(
+        study_name=definition.name,
+        storage=storage,
+        direction="maximize",
+        sampler=optuna.samplers.RandomSampler(
+            seed=0
+        ),  # draws nothing: cells are planned, or set a sampler of their own
+        pruner=NopPruner() if definition.pruning is None else PercentilePruner(**dict(definition.pruning)),
+        load_if_exists=True,
+    )
     content = json.loads(json.dumps(definition.content))
     known = study.user_attrs.get("definition")
     if known is None:
         if not create or study.get_trials(deepcopy=False):
-            raise definition.refuse("name", f"the storage holds a study {definition.name!r} that is not ours")
+            raise definition.source.refuse("name", f"the storage holds a study {definition.name!r} that is not ours")
         study.set_user_attr("definition", content)
     elif known != content:
         key, before = _difference(known, content)
-        raise definition.refuse(
+        raise definition.source.refuse(
             key,
             f"the study {definition.name!r} was planned with {before} here: restore that, "
             "or give the new study a 'name' of its own",
         )
     return study
-
-
-def _pruner(definition: StudyDefinition) -> BasePruner:
-    if definition.pruning is None:
-        return NopPruner()
-    return PercentilePruner(
-        definition.pruning.percentile,
-        n_startup_trials=definition.pruning.n_startup_trials,
-        n_warmup_steps=definition.pruning.n_warmup_steps,
-    )
 
 
 def _difference(known: Any, given: Any, key: str = "") -> tuple[str, str]:
@@ -117,8 +100,7 @@ def _difference(known: Any, given: Any, key: str = "") -> tuple[str, str]:
                 return key, f"the key {name!r}"
             if known[name] != given[name]:
                 return _difference(known[name], given[name], f"{key}.{name}".lstrip("."))
-    text = repr(known)
-    return key, text if len(text) <= 60 else text[:57] + "..."
+    return key, in_short(known)
 
 
 def cell_states(plan: Plan, trials: Iterable[FrozenTrial]) -> list[CellState]:
@@ -130,11 +112,9 @@ def cell_states(plan: Plan, trials: Iterable[FrozenTrial]) -> list[CellState]:
 
 
 def _cell_state(cell: Cell, trials: Sequence[FrozenTrial]) -> CellState:
-    standing = sorted(
-        (trial for trial in trials if trial.state in _RANK), key=lambda trial: (_RANK[trial.state], trial.number)
-    )
+    standing = [trial for trial in trials if trial.state in _RANK]
     if standing:
-        trial = standing[0]
+        trial = min(standing, key=lambda trial: (_RANK[trial.state], trial.number))
         status = "infeasible" if "infeasible" in trial.user_attrs else trial.state.name.lower()
         return CellState(cell, status, trial, len(trials))
     if not trials:
@@ -169,16 +149,16 @@ def enqueue_missing(study: optuna.Study, plan: Plan, *, retry_failed: bool = Fal
     :return: how every cell stands now; those just added count as waiting
     """
     states = cell_states(plan, study.get_trials(deepcopy=False))
-    distributions: dict[str, BaseDistribution] | None = None
+    shown: dict[str, BaseDistribution] = {}
     for index, state in enumerate(states):
         if state.status == "missing" or (retry_failed and state.status == "failed"):
-            distributions = distributions or shown_distributions(plan)
-            study.add_trial(_waiting_trial(plan, state, distributions))
+            shown = shown or shown_distributions(plan)
+            study.add_trial(_waiting_trial(plan, state, shown))
             states[index] = dataclasses.replace(state, status="waiting", attempts=state.attempts + 1)
     return states
 
 
-def _waiting_trial(plan: Plan, state: CellState, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:
+def _waiting_trial(plan: Plan, state: CellState, shown: Mapping[str, BaseDistribution]) -> FrozenTrial:
     cell = state.cell
     attributes: dict[str, Any] = {
         "cell": cell.id,
@@ -187,15 +167,16 @@ def _waiting_trial(plan: Plan, state: CellState, distributions: Mapping[str, Bas
         "seed": cell.seed,
         "attempt": state.attempts + 1,
     }
-    if plan.group(cell).sampler == "tpe":
-        # What was proposed once is trained again.
-        params = dict(state.trial.params) if state.trial else {}
-        used = dict(state.trial.distributions) if state.trial else {}
-    else:
-        params = dict(cell.parameters)
-        used = {name: distributions[name] for name in params}
+    if not SAMPLERS[plan.group(cell).sampler].proposes:
+        params, distributions = dict(cell.parameters), {name: shown[name] for name in cell.parameters}
         attributes["configuration"] = recorded(plan.configuration(cell, cell.parameters))
-    return optuna.create_trial(state=TrialState.WAITING, params=params, distributions=used, user_attrs=attributes)
+    elif state.trial is not None:  # what was proposed once is trained again
+        params, distributions = state.trial.params, state.trial.distributions
+    else:
+        params, distributions = {}, {}
+    return optuna.create_trial(
+        state=TrialState.WAITING, params=params, distributions=distributions, user_attrs=attributes
+    )
 
 
 def recorded(configuration: TrainingConfiguration) -> dict[str, Any]:
@@ -218,8 +199,9 @@ def shown_distributions(plan: Plan) -> dict[str, BaseDistribution]:
 
 
 def _holding(values: Sequence[Any]) -> BaseDistribution:
-    if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+    kinds = {type(value) for value in values}
+    if kinds == {int}:
         return IntDistribution(min(values), max(values))
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+    if kinds <= {int, float}:
         return FloatDistribution(float(min(values)), float(max(values)))
     return CategoricalDistribution(sorted(set(values), key=lambda value: (str(type(value)), str(value))))

@@ -104,10 +104,6 @@ def _score(state: CellState) -> float:
 def _elapsed(state: CellState, now: datetime) -> float:
     """Return the seconds a cell has taken."""
     assert state.trial is not None
-    outcome = state.trial.user_attrs.get("outcome")
-    if outcome is not None:
-        return float(outcome["seconds"])
-    start = state.trial.datetime_start
-    if start is None:
-        return 0.0
-    return ((state.trial.datetime_complete or now) - start).total_seconds()
+    if "outcome" in state.trial.user_attrs:
+        return float(state.trial.user_attrs["outcome"]["seconds"])
+    return ((state.trial.datetime_complete or now) - (state.trial.datetime_start or now)).total_seconds()

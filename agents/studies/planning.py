@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from agents.building import specification_of
 from agents.configuration import TrainingConfiguration, configure
 from agents.demonstrations.phase import demonstrations_of
-from agents.ppo.sequence_ppo import check_batch_size
-from agents.studies.definition import Group, Scalar, StudyDefinition, with_parameters
-from agents.training import check_device
+from agents.studies.definition import Group, StudyDefinition, with_parameters
+from agents.studies.samplers import SAMPLERS
+from agents.training import plan_training
+from agents.yaml_file import Scalar
 from envs.lookup import environment_spaces
 from policies.network.architectures import ActorCriticSpecification
-from policies.network.initialization import parse_initialization
 from policies.refusal import Refusal
 
 
@@ -74,14 +73,11 @@ class NetworkPlanner:
 
         :raises Refusal: if something does not fit
         """
-        check_device(configuration.device)
-        check_batch_size(configuration.batch_size, configuration.n_steps, configuration.n_envs)
-        parse_initialization(configuration.init)
         arguments = configuration.training_arguments
         key = repr((configuration.env, sorted(arguments.items())))
         if key not in self._spaces:
             self._spaces[key] = environment_spaces(configuration.env, arguments)
-        return specification_of(configuration, *self._spaces[key])
+        return plan_training(configuration, self._spaces[key])
 
 
 def plan_study(definition: StudyDefinition) -> Plan:
@@ -95,13 +91,13 @@ def plan_study(definition: StudyDefinition) -> Plan:
     plan = Plan(definition, (), infeasible)
     for group in definition.groups:
         for configuration_id, parameters in _configurations(definition, group):
-            # One seed for all says whether there is a network; what tpe proposes is not known yet.
+            # One seed for all says whether there is a network; what will be proposed is not known yet.
             cell = Cell(configuration_id, configuration_id, group.name, group.seeds[0], parameters)
             try:
                 planner.networks(plan.configuration(cell, parameters))
             except Refusal as error:
-                if group.sampler == "tpe":
-                    raise definition.refuse("options", str(error)) from None
+                if SAMPLERS[group.sampler].proposes:
+                    raise definition.source.refuse("options", str(error)) from None
                 infeasible[configuration_id] = " ".join(str(error).split())
                 continue
             cells += [dataclasses.replace(cell, id=f"{configuration_id}-seed{seed}", seed=seed) for seed in group.seeds]
@@ -134,14 +130,6 @@ def draw_generator(definition: StudyDefinition, group: str, number: int) -> np.r
 
 def _configurations(definition: StudyDefinition, group: Group) -> Iterator[tuple[str, dict[str, Any]]]:
     points = [dict(zip(group.each, values, strict=True)) for values in itertools.product(*group.each.values())]
-    number = 0
-    for _ in range(group.trials):
-        for point in points:
-            parameters: dict[str, Any] = dict(point)
-            if group.sampler == "random":
-                generator = draw_generator(definition, group.name, number)
-                # Drawn in the order of the names, so that the order in the file does not matter.
-                drawn = {name: group.drawn[name].draw(generator) for name in sorted(group.drawn)}
-                parameters |= {name: drawn[name] for name in group.drawn}
-            yield f"{group.name}-{number:04d}", parameters
-            number += 1
+    for number, point in enumerate(points * group.trials):
+        drawn = SAMPLERS[group.sampler].draw(group.drawn, draw_generator(definition, group.name, number))
+        yield f"{group.name}-{number:04d}", point | drawn

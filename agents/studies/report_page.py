@@ -2,7 +2,7 @@
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 import plotly.graph_objects as go
@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 
 from agents.studies.charts import Chart, HeatMap, Series
 from agents.studies.definition import StudyDefinition
-from agents.studies.findings import BASELINES, Explained, Standing, number
+from agents.studies.findings import BASELINES, Explained, Figure, Standing, number
 from policies.network.architectures import ARCHITECTURES
 
 _STYLE = """
@@ -23,6 +23,19 @@ th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #e
 th { border-bottom: 2px solid #9aa5b1; } td:first-child, th:first-child { text-align: left; }
 .scroll { overflow-x: auto; }
 """
+_BEST: Mapping[str, Callable[[Standing], object]] = {
+    "configuration": lambda standing: standing.best[0].configuration,
+    "p": lambda standing: f"{standing.best[0].hidden_proportion:.3g}",
+    "n_h": lambda standing: f"{standing.best[0].network['n_hidden']:,}",
+    "seeds": lambda standing: len(standing.best),
+    "mean": lambda standing: standing.best_mean,
+    "IQM": lambda standing: standing.best_iqm,
+}
+_OVERALL: Mapping[str, Callable[[Standing], object]] = {
+    "configurations": lambda standing: standing.n_configurations,
+    "runs": lambda standing: len(standing.runs),
+    "IQM": lambda standing: standing.overall_iqm,
+}
 
 
 def render(
@@ -47,16 +60,14 @@ def render(
         f"policy over fresh episodes. {_escape(progress)} {datetime.now():%Y-%m-%d %H:%M}.</p>",
         "<h2>Findings</h2>",
         *(f"<p>{_escape(sentence)}</p>" for sentence in said or ["No cell is complete yet."]),
-    ]
-    parts += [
         "<h2>The best configuration of each architecture</h2>",
-        _best_table(standings),
+        _standings_table(standings, _BEST, lambda standing: standing.improvement),
         '<p class="note">The best has the highest mean final score over its seeds. It is chosen by the scores shown, '
         "which flatters it, the more so the more configurations there are. Intervals: 95 % percentile bootstrap over "
         "seeds; one seed has none. IQM: interquartile mean. P(&gt; …): probability that a run scores above a run of "
         "that architecture's best configuration, ties half (arXiv 2108.13264).</p>",
         "<h2>All configurations of each architecture</h2>",
-        _overall_table(standings),
+        _standings_table(standings, _OVERALL, lambda standing: standing.overall_improvement),
         '<p class="note">The same over the runs of all configurations, which are what the bootstrap draws.</p>',
         "<h2>How much the hidden proportion explains</h2>",
         _explained_table(explanations),
@@ -68,61 +79,40 @@ def render(
     ]
     for index, chart in enumerate(charts):
         figure = _heat_map(chart) if isinstance(chart, HeatMap) else _figure(chart)
-        parts.append(
-            to_html(
-                figure, include_plotlyjs=index == 0, full_html=False, div_id=chart.name, config={"responsive": True}
-            )
-        )
-        parts.append(f'<p class="note">{_escape(chart.note)}</p>')
+        options = {"div_id": chart.name, "full_html": False, "config": {"responsive": True}}
+        parts += [
+            to_html(figure, include_plotlyjs=index == 0, **options),
+            f'<p class="note">{_escape(chart.note)}</p>',
+        ]
     if infeasible:
-        parts.append("<h2>Infeasible configurations, not run</h2>")
-        rows = [(configuration, trouble) for configuration, trouble in infeasible]
-        parts.append(_table(("configuration", "why"), rows))
+        parts += ["<h2>Infeasible configurations, not run</h2>", _table(("configuration", "why"), infeasible)]
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Study {_escape(definition.name)}</title>'
         f"<style>{_STYLE}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
     )
 
 
-def _best_table(standings: Sequence[Standing]) -> str:
-    others = _compared(standings)
-    header = ["budget and architecture", "configuration", "p", "n_h", "seeds", "mean", "IQM"]
-    header += [f"P(> {ARCHITECTURES[other].title})" for other in others]
+def _standings_table(
+    standings: Sequence[Standing],
+    columns: Mapping[str, Callable[[Standing], object]],
+    improvement: Callable[[Standing], Mapping[str, Figure]],
+) -> str:
+    """Return a table with a row for each architecture at each budget.
+
+    :param columns: title -> what of the row
+    :param improvement: of the row over each baseline
+    """
+    compared = [other for other in BASELINES if any(other in improvement(standing) for standing in standings)]
+    header = ["budget and architecture", *columns, *(f"P(> {ARCHITECTURES[other].title})" for other in compared)]
     rows = [
         [
             f"{standing.budget:,} {standing.title}",
-            standing.best[0].configuration,
-            f"{standing.best[0].hidden_proportion:.3g}",
-            f"{standing.best[0].network['n_hidden']:,}",
-            len(standing.best),
-            standing.best_mean,
-            standing.best_iqm,
-            *(standing.improvement.get(other, "") for other in others),
+            *(column(standing) for column in columns.values()),
+            *(improvement(standing).get(other, "") for other in compared),
         ]
         for standing in standings
     ]
     return _table(header, rows)
-
-
-def _overall_table(standings: Sequence[Standing]) -> str:
-    others = _compared(standings)
-    header = ["budget and architecture", "configurations", "runs", "IQM"]
-    header += [f"P(> {ARCHITECTURES[other].title})" for other in others]
-    rows = [
-        [
-            f"{standing.budget:,} {standing.title}",
-            standing.n_configurations,
-            len(standing.runs),
-            standing.overall_iqm,
-            *(standing.overall_improvement.get(other, "") for other in others),
-        ]
-        for standing in standings
-    ]
-    return _table(header, rows)
-
-
-def _compared(standings: Sequence[Standing]) -> list[str]:
-    return [other for other in BASELINES if any(other in standing.improvement for standing in standings)]
 
 
 def _explained_table(explanations: Sequence[Explained]) -> str:
@@ -173,43 +163,37 @@ def _figure(chart: Chart) -> go.Figure:
 
 def _axis_buttons(panels: int, log_first: bool) -> dict[str, object]:
     axes = [f"xaxis{index if index > 1 else ''}.type" for index in range(1, panels + 1)]
-    kinds = ("log", "linear") if log_first else ("linear", "log")
-    return {
-        "type": "buttons",
-        "direction": "left",
-        "x": 1.0,
-        "xanchor": "right",
-        "y": 1.16,
-        "buttons": [
-            {"label": f"{kind} axis", "method": "relayout", "args": [dict.fromkeys(axes, kind)]} for kind in kinds
-        ],
-    }
+    buttons = [
+        {"label": f"{kind} axis", "method": "relayout", "args": [dict.fromkeys(axes, kind)]}
+        for kind in (("log", "linear") if log_first else ("linear", "log"))
+    ]
+    return {"type": "buttons", "direction": "left", "x": 1.0, "xanchor": "right", "y": 1.16, "buttons": buttons}
 
 
 def _traces(series: Series, shown: bool) -> list[go.Scatter]:
     common = {"name": series.name, "legendgroup": series.name}
-    traces = []
-    if series.line:
-        if series.low:
-            traces.append(
-                go.Scatter(
-                    x=[*series.x, *reversed(series.x)],
-                    y=[*series.high, *reversed(series.low)],
-                    mode="lines",
-                    fill="toself",
-                    fillcolor=_translucent(series.colour),
-                    line={"width": 0},
-                    hoverinfo="skip",
-                    showlegend=False,
-                    **common,
-                )
-            )
-        traces.append(
-            go.Scatter(x=series.x, y=series.y, mode="lines", line={"color": series.colour}, showlegend=shown, **common)
-        )
-        return traces
+    if not series.line:
+        return [_points(series, showlegend=shown, **common)]
+    line = go.Scatter(x=series.x, y=series.y, mode="lines", line={"color": series.colour}, showlegend=shown, **common)
+    if not series.low:
+        return [line]
+    band = go.Scatter(
+        x=[*series.x, *reversed(series.x)],
+        y=[*series.high, *reversed(series.low)],
+        mode="lines",
+        fill="toself",
+        fillcolor=_translucent(series.colour),
+        line={"width": 0},
+        hoverinfo="skip",
+        showlegend=False,
+        **common,
+    )
+    return [band, line]
+
+
+def _points(series: Series, **common: object) -> go.Scatter:
     bars = None
-    if series.low and any(high > low for low, high in zip(series.low, series.high, strict=True)):
+    if series.low != series.high:
         bars = {
             "type": "data",
             "symmetric": False,
@@ -217,19 +201,16 @@ def _traces(series: Series, shown: bool) -> list[go.Scatter]:
             "arrayminus": [y - low for low, y in zip(series.low, series.y, strict=True)],
             "thickness": 1,
         }
-    return [
-        go.Scatter(
-            x=series.x,
-            y=series.y,
-            mode="markers",
-            marker={"color": series.colour, "symbol": series.marker, "size": 9, "opacity": 0.85},
-            error_y=bars,
-            text=[_escape(text) for text in series.texts],
-            hovertemplate="%{text}<extra>%{fullData.name}</extra>" if series.texts else None,
-            showlegend=shown,
-            **common,
-        )
-    ]
+    return go.Scatter(
+        x=series.x,
+        y=series.y,
+        mode="markers",
+        marker={"color": series.colour, "symbol": series.marker, "size": 9, "opacity": 0.85},
+        error_y=bars,
+        text=[_escape(text) for text in series.texts],
+        hovertemplate="%{text}<extra>%{fullData.name}</extra>" if series.texts else None,
+        **common,
+    )
 
 
 def _heat_map(chart: HeatMap) -> go.Figure:

@@ -6,10 +6,10 @@ split and the final one over the test split. Both are read back as they were.
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from optuna.trial import TrialState
@@ -18,6 +18,9 @@ from agents.studies.ledger import CellState
 from policies.network.architectures import ARCHITECTURES
 from policies.network.specification import BLOCKS
 
+Key = TypeVar("Key", bound=Hashable)
+_NETWORK = {"n_h": "n_hidden", "realized_hidden_proportion": "hidden_proportion", "total_weights": "total_weights"}
+"""Column of results.csv -> its name in a trial's record."""
 _WORDS = {"": None, "True": True, "False": False}
 
 
@@ -55,6 +58,11 @@ class Result:
     def architecture(self) -> str:
         """Kind of network."""
         return str(self.hyperparameters["architecture"])
+
+    @property
+    def rank(self) -> int:
+        """Place of the architecture among all."""
+        return list(ARCHITECTURES).index(self.architecture)
 
     @property
     def budget(self) -> int:
@@ -113,43 +121,53 @@ def _result(state: CellState) -> Result:
     )
 
 
+def grouped(results: Iterable[Result], key: Callable[[Result], Key]) -> dict[Key, list[Result]]:
+    """Group results by a key, in the order in which keys first come up."""
+    groups: dict[Key, list[Result]] = {}
+    for result in results:
+        groups.setdefault(key(result), []).append(result)
+    return groups
+
+
 def by_configuration(results: Iterable[Result]) -> dict[str, list[Result]]:
     """Group results by their configuration."""
-    groups: dict[str, list[Result]] = {}
-    for result in results:
-        groups.setdefault(result.configuration, []).append(result)
-    return groups
+    return grouped(results, lambda result: result.configuration)
+
+
+def by_budget(results: Iterable[Result]) -> list[tuple[int, list[Result]]]:
+    """Group results by their budget, the budgets rising."""
+    return sorted(grouped(results, lambda result: result.budget).items())
 
 
 def write_results(results: Sequence[Result], folder: Path) -> None:
     """Write results.csv, with all hyperparameters, the network and the scores, and evaluations.csv."""
     names = list(dict.fromkeys(name for result in results for name in result.hyperparameters))
-    known = [result for result in results if result.network]
-    known.sort(key=lambda result: list(ARCHITECTURES).index(result.architecture))
+    known = sorted((result for result in results if result.network), key=lambda result: result.rank)
     blocks = list(dict.fromkeys(block for result in known for block in result.network["weights"]))
     header = [
         *("trial", "cell", "configuration", "group", "status", "attempt"),
         *names,
-        *("n_h", "realized_hidden_proportion", "total_weights"),
+        *_NETWORK,
         *(f"density_{block}" for block in blocks),
         *(f"weights_{block}" for block in blocks),
         *("final_score", "best_score", "seconds"),
     ]
-    rows = [
-        [
-            *(result.trial, result.cell, result.configuration, result.group, result.status, result.attempt),
-            *(result.hyperparameters.get(name) for name in names),
-            *(result.network.get(name) for name in ("n_hidden", "hidden_proportion", "total_weights")),
-            *(result.network.get("densities", {}).get(block) for block in blocks),
-            *(result.network.get("weights", {}).get(block) for block in blocks),
-            *(result.final_score, result.best_score, None if result.seconds is None else round(result.seconds, 1)),
-        ]
-        for result in results
-    ]
-    _write(folder / "results.csv", header, rows)
+    _write(folder / "results.csv", header, [_row(result) for result in results])
     evaluations = [row for result in results for row in _evaluations(result)]
     columns = list(dict.fromkeys(name for row in evaluations for name in row)) or ["cell"]
-    _write(folder / "evaluations.csv", columns, [[row.get(name) for name in columns] for row in evaluations])
+    _write(folder / "evaluations.csv", columns, evaluations)
+
+
+def _row(result: Result) -> dict[str, Any]:
+    network = result.network
+    return {
+        **vars(result),
+        **result.hyperparameters,
+        **{column: network.get(name) for column, name in _NETWORK.items()},
+        **{f"density_{block}": density for block, density in network.get("densities", {}).items()},
+        **{f"weights_{block}": weights for block, weights in network.get("weights", {}).items()},
+        "seconds": None if result.seconds is None else round(result.seconds, 1),
+    }
 
 
 def _evaluations(result: Result) -> Iterator[dict[str, Any]]:
@@ -177,20 +195,17 @@ def read_results(folder: Path) -> list[Result]:
 
 def _of_row(row: Mapping[str, Any], during: Sequence[dict[str, Any]], final: Mapping[str, Any]) -> Result:
     names = list(row)
-    known = {name: value for name, value in row.items() if value is not None}
-    blocks = {
-        kind: {name.removeprefix(kind): value for name, value in known.items() if name.startswith(kind)}
+    densities, weights = (
+        {name.removeprefix(kind): value for name, value in row.items() if name.startswith(kind) and value is not None}
         for kind in ("density_", "weights_")
-    }
+    )
     return Result(
         **{name: row[name] for name in ("trial", "cell", "configuration", "group", "seed", "status", "attempt")},
         hyperparameters={name: row[name] for name in names[names.index("attempt") + 1 : names.index("n_h")]},
         network={
-            "n_hidden": row["n_h"],
-            "hidden_proportion": row["realized_hidden_proportion"],
-            "total_weights": row["total_weights"],
-            "densities": blocks["density_"],
-            "weights": blocks["weights_"],
+            **{name: row[column] for column, name in _NETWORK.items()},
+            "densities": densities,
+            "weights": weights,
         },
         **{name: row[name] for name in ("final_score", "best_score", "seconds")},
         curve=tuple((point["steps"], point.pop("score")) for point in during),
@@ -199,13 +214,13 @@ def _of_row(row: Mapping[str, Any], during: Sequence[dict[str, Any]], final: Map
     )
 
 
-def _write(file: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def _write(file: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     with file.open("w", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(
-            [json.dumps(cell) if isinstance(cell, Mapping | list) else cell for cell in row] for row in rows
-        )
+        writer.writerow(columns)
+        for row in rows:
+            cells = [row.get(name) for name in columns]
+            writer.writerow([json.dumps(cell) if isinstance(cell, Mapping | list) else cell for cell in cells])
 
 
 def _read(file: Path) -> list[dict[str, Any]]:

@@ -35,8 +35,14 @@ MASKS = hasattr(signal, "pthread_sigmask")
 """Whether signals can be held back, which Windows cannot."""
 
 
-@dataclass
-class _Running:
+@dataclass(frozen=True)
+class _Member:
+    """A worker process.
+
+    :ivar token: ends its name
+    :ivar share: its cores
+    """
+
     process: BaseProcess
     token: str
     share: tuple[int, ...]
@@ -59,84 +65,85 @@ def run_study(
     """
     states = access.enqueue(retry_failed=retry_failed)
     left = sum(state.status in LEFT for state in states)
-    shares = core_shares(min(workers, left))
-    notes: list[str] = []
-    crew: list[_Running] = []
+    crew = _Crew(access, modules)
     with SignalWatch() as signals, live_table(access.definition.name, console) as show:
         try:
             with signals.deferred():
-                crew = [_start(access, number, share, modules) for number, share in enumerate(shares)]
-            while crew:
+                for number, share in enumerate(core_shares(min(workers, left))):
+                    crew.start(access.folder / "workers" / f"{number}.log", share)
+            while crew.members:
                 signals.check()
-                multiprocessing.connection.wait([member.process.sentinel for member in crew], timeout=REFRESH)
+                multiprocessing.connection.wait([member.process.sentinel for member in crew.members], timeout=REFRESH)
                 # An exception in the middle of a reading could leave the database locked for the workers' last words.
                 with signals.deferred():
-                    _look_after(access, crew, modules, notes)
+                    crew.look_after()
                     try:
                         states = cell_states(access.plan, access.study.get_trials(deepcopy=False))
                     except STORAGE_ERRORS as error:
-                        notes.append(f"the database cannot be reached: {access.address.without_secrets(reason(error))}")
-                    show(states, notes[-3:])
+                        said = access.address.without_secrets(reason(error))
+                        crew.notes.append(f"the database cannot be reached: {said}")
+                    show(states, crew.notes[-3:])
         finally:
-            _stop(access, crew)
+            crew.stop()
     return states
 
 
-def _start(access: StudyAccess, number: int, share: tuple[int, ...], modules: Sequence[str]) -> _Running:
-    token = secrets.token_hex(4)
-    log = access.folder / "workers" / f"{number}.log"
-    log.parent.mkdir(exist_ok=True)
-    process = multiprocessing.get_context("spawn").Process(
-        target=_work,
-        args=(access.plan, access.folder, access.address, token, log, tuple(modules)),
-        name=f"worker-{number}",
-    )
-    # A process inherits the cores it may use, and everything in it that counts cores finds its share.
-    with _on_cores(share), _signals_held_back():
-        process.start()
-    return _Running(process, token, share, log)
+class _Crew:
+    """The workers of a study on this machine, and notes of what happened to them."""
 
+    def __init__(self, access: StudyAccess, modules: Sequence[str]) -> None:
+        self.access = access
+        self.modules = tuple(modules)
+        self.members: list[_Member] = []
+        self.notes: list[str] = []
 
-def _look_after(access: StudyAccess, crew: list[_Running], modules: Sequence[str], notes: list[str]) -> None:
-    """Take the workers that have ended out of the crew, and their replacements into it."""
-    for index in reversed(range(len(crew))):
-        if crew[index].process.exitcode is not None:
-            member = crew.pop(index)
-            replacement = _after(access, member, modules, notes)
-            crew += [replacement] if replacement else []
+    def start(self, log: Path, share: tuple[int, ...]) -> None:
+        """Start a worker on its share of the cores."""
+        token = secrets.token_hex(4)
+        log.parent.mkdir(exist_ok=True)
+        process = multiprocessing.get_context("spawn").Process(
+            target=_work,
+            args=(self.access.plan, self.access.folder, self.access.address, token, log, self.modules),
+            name=f"worker-{log.stem}",
+        )
+        # A process inherits the cores it may use, and everything in it that counts cores finds its share.
+        with _on_cores(share), _signals_held_back():
+            process.start()
+        self.members.append(_Member(process, token, share, log))
 
+    def look_after(self) -> None:
+        """Take the workers that have ended out of the crew, hand their cells on, and replace those that were killed."""
+        for member in list(self.members):
+            code = member.process.exitcode
+            if code is None:
+                continue
+            self.members.remove(member)
+            if code != 0:
+                self.access.enqueue(gone=(member.token,))
+            if code > 0:
+                last = (member.log.read_text(errors="replace").strip().splitlines() or ["it left no message"])[-1]
+                said = last.removeprefix("error: ")
+                raise Refusal(f"a worker ended with exit code {code}: {said} (see {member.log})")
+            if code < 0:
+                name = signal.Signals(-code).name
+                self.notes.append(f"worker {member.process.pid} was killed by {name}; another takes its place")
+                self.start(member.log, member.share)
 
-def _after(access: StudyAccess, member: _Running, modules: Sequence[str], notes: list[str]) -> _Running | None:
-    """Look after a worker that has ended: hand its cell on, and replace it if it was killed."""
-    code = member.process.exitcode
-    assert code is not None
-    if code == 0:
-        return None
-    access.enqueue(gone=(member.token,))
-    if code > 0:
-        last = (member.log.read_text(errors="replace").strip().splitlines() or ["it left no message"])[-1]
-        raise Refusal(f"a worker ended with exit code {code}: {last.removeprefix('error: ')} (see {member.log})")
-    notes.append(f"worker {member.process.pid} was killed by {signal.Signals(-code).name}; another takes its place")
-    return _start(access, int(member.log.stem), member.share, modules)
-
-
-def _stop(access: StudyAccess, crew: Sequence[_Running]) -> None:
-    """Interrupt the workers, wait until they have handed their cells back, and kill those that do not."""
-    if not crew:
-        return
-    for member in crew:
-        if member.process.is_alive():
+    def stop(self) -> None:
+        """Interrupt the workers, wait until they have handed their cells back, and kill those that do not."""
+        if not self.members:
+            return
+        for member in self.members:
             member.process.terminate()
-    deadline = time.monotonic() + PATIENCE
-    try:
-        for member in crew:
-            member.process.join(max(deadline - time.monotonic(), 0.0))
-    finally:
-        for member in crew:
-            if member.process.is_alive():
+        deadline = time.monotonic() + PATIENCE
+        try:
+            for member in self.members:
+                member.process.join(max(deadline - time.monotonic(), 0.0))
+        finally:
+            for member in self.members:
                 member.process.kill()
                 member.process.join()
-        access.enqueue(gone=tuple(member.token for member in crew))
+            self.access.enqueue(gone=tuple(member.token for member in self.members))
 
 
 def _work(plan: Plan, folder: Path, address: Address, token: str, log: Path, modules: Sequence[str]) -> None:

@@ -25,6 +25,8 @@ from policies.refusal import Refusal
 
 GRACE = 3
 """A worker that gave no sign of life for this many heartbeats is taken for dead."""
+PATIENCE = 180.0
+"""Seconds for which a database that does not answer is asked again."""
 STORAGE_ERRORS = (StorageInternalError, SQLAlchemyError)
 
 _HIDDEN = "***"
@@ -81,8 +83,7 @@ class Address:
 
     def without_secrets(self, text: str) -> str:
         """Return a text with this address's passwords blotted out."""
-        secrets = [self._url.password, *(self._url.query.get(name) for name in _SECRET_QUERIES)]
-        for secret in secrets:
+        for secret in (self._url.password, *(self._url.query.get(name) for name in _SECRET_QUERIES)):
             if isinstance(secret, str) and secret:
                 text = text.replace(secret, _HIDDEN)
         return text
@@ -178,11 +179,9 @@ class StudyLock:
         connection.close()
 
     def __enter__(self) -> None:
-        """Wait for the lock."""
         self.acquire()
 
     def __exit__(self, *exception: object) -> None:
-        """Give the lock back."""
         self.release()
 
 
@@ -219,16 +218,16 @@ def reason(error: BaseException) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
-def patiently(call: Callable[[], _Result], seconds: float = 180.0) -> _Result:
-    """Call until the database answers, for so long at most: a server that restarts must not end trainings of hours.
+def patiently(call: Callable[..., _Result], *arguments: object) -> _Result:
+    """Call until the database answers, for `PATIENCE` at most: a server that restarts must not end trainings of hours.
 
     :raises StorageInternalError, SQLAlchemyError: the last error
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     pause = 0.5
     while True:
         try:
-            return call()
+            return call(*arguments)
         except STORAGE_ERRORS:
             if time.monotonic() + pause > deadline:
                 raise

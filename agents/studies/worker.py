@@ -7,7 +7,6 @@ that was given to another.
 """
 
 import gc
-import json
 import math
 import os
 import secrets
@@ -16,7 +15,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +28,13 @@ from agents.configuration import TrainingConfiguration, configure
 from agents.errors import TrainingStopped
 from agents.evaluation import Evaluation
 from agents.monitoring.callbacks import CurvePoint, EvaluationCallback
-from agents.studies.definition import Distribution, Scalar
 from agents.studies.ledger import LEFT, CellState, enqueue_missing, fail_dead, open_study, recorded
 from agents.studies.planning import Cell, NetworkPlanner, Plan, draw_generator
+from agents.studies.samplers import SAMPLERS
 from agents.studies.storage import STORAGE_ERRORS, Address, StudyLock, patiently
 from agents.training import TrainingResult, train
 from policies.network.architectures import ActorCriticSpecification
 from policies.refusal import Refusal
-
-GIVEN_AWAY = "was given to another worker, as this one gave no sign of life for too long"
 
 
 class StudyAccess:
@@ -118,13 +115,9 @@ class Worker:
                 return states
             else:
                 # Others are at work; should one of them die, its cell has to be taken over.
-                self._pause(min(self.access.definition.heartbeat / 2, 5.0))
-
-    def _pause(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            self.check()
-            time.sleep(min(left, 0.5))
+                for _ in range(min(self.access.definition.heartbeat, 10)):
+                    self.check()
+                    time.sleep(0.5)
 
     def _claim(self) -> optuna.Trial:
         """Take a waiting trial, sign it and give its first sign of life; hold the lock, and let one wait."""
@@ -141,7 +134,7 @@ class Worker:
             try:
                 score = self._train(trial, self._cells[trial.user_attrs["cell"]])
             except UpdateFinishedTrialError:
-                print(f"{trial.user_attrs['cell']} {GIVEN_AWAY}", file=sys.stderr, flush=True)
+                _say_given_away(trial)
             except optuna.TrialPruned:
                 self._tell(trial, TrialState.PRUNED)
             except STORAGE_ERRORS:
@@ -174,68 +167,61 @@ class Worker:
         try:
             patiently(tell)
         except UpdateFinishedTrialError:
-            print(f"{trial.user_attrs['cell']} {GIVEN_AWAY}", file=sys.stderr, flush=True)
+            _say_given_away(trial)
 
     def _train(self, trial: optuna.Trial, cell: Cell) -> float:
-        definition = self.access.definition
         planned = trial.user_attrs.get("configuration")
-        if planned is None:
-            configuration, networks = self._proposed(trial, cell)
-        else:
-            configuration = configure(**planned)
-            networks = self.access.planner.networks(configuration)
-        patiently(lambda: trial.set_user_attr("network", described_networks(networks)))
-        reported: set[int] = set()
-
-        def report(point: CurvePoint) -> bool:
-            """Report an evaluation once; tell whether to prune."""
-            if point.steps in reported:
-                return False
-            reported.add(point.steps)
-            score = score_of(point.evaluation, definition.score)
-            patiently(lambda: trial.report(score, point.steps))
-            return patiently(trial.should_prune)
-
-        result = train(
-            _in_folder(configuration, self.access.folder, cell.id, trial.user_attrs["attempt"]),
-            callbacks=[ReportingCallback(report, self.check)],
-        )
-        for point in result.curve:  # those of a training that calls no callbacks
-            report(point)
-        outcome = _outcome(result, definition.score)
-        patiently(lambda: trial.set_user_attr("outcome", outcome))
+        configuration = self._proposed(trial, cell) if planned is None else configure(**planned)
+        networks = self.access.planner.networks(configuration)
+        patiently(trial.set_user_attr, "network", described_networks(networks))
+        reporting = ReportingCallback(trial, self.access.definition.score, self.check)
+        own_folder = _in_folder(configuration, self.access.folder, cell.id, trial.user_attrs["attempt"])
+        result = train(own_folder, callbacks=[reporting])
+        reporting.report(result.curve)  # a training that has reached its end is not pruned any more
+        outcome = _outcome(result, self.access.definition.score)
+        patiently(trial.set_user_attr, "outcome", outcome)
         return outcome["final_score"]
 
-    def _proposed(self, trial: optuna.Trial, cell: Cell) -> tuple[TrainingConfiguration, ActorCriticSpecification]:
-        """Let tpe propose the parameters, from the trials so far and the cell's own seed."""
-        definition, group = self.access.definition, self.access.plan.group(cell)
+    def _proposed(self, trial: optuna.Trial, cell: Cell) -> TrainingConfiguration:
+        """Let the sampler propose the parameters, from the trials so far and the cell's own seed."""
+        plan, group = self.access.plan, self.access.plan.group(cell)
         number = int(cell.configuration_id.rpartition("-")[2])
-        seed = int(draw_generator(definition, group.name, number).integers(2**31))
-        self.access.study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-        parameters = {name: _suggest(trial, name, group.drawn[name]) for name in group.drawn}
+        seed = int(draw_generator(plan.definition, group.name, number).integers(2**31))
+        parameters = SAMPLERS[group.sampler].propose(group.drawn, self.access.study, trial, seed)
         try:
-            configuration = self.access.plan.configuration(cell, parameters)
-            networks = self.access.planner.networks(configuration)
+            configuration = plan.configuration(cell, parameters)
+            self.access.planner.networks(configuration)
         except Refusal as error:
-            message = " ".join(str(error).split())
-            patiently(lambda: trial.set_user_attr("infeasible", message))
-            raise optuna.TrialPruned(message) from None
-        patiently(lambda: trial.set_user_attr("configuration", recorded(configuration)))
-        return configuration, networks
+            patiently(trial.set_user_attr, "infeasible", str(error))
+            raise optuna.TrialPruned(str(error)) from None
+        patiently(trial.set_user_attr, "configuration", recorded(configuration))
+        return configuration
 
 
 class ReportingCallback(BaseCallback):
-    """Passes every evaluation of a training on, right after it was made.
+    """Reports every evaluation of a training right after it was made, and ends the training where its trial is pruned.
 
-    :param report: called with each evaluation; returns whether to prune the trial
+    :param score: of an evaluation, to report
     :param check: called at every step
     """
 
-    def __init__(self, report: Callable[[CurvePoint], bool], check: Callable[[], None]) -> None:
+    def __init__(self, trial: optuna.Trial, score: str, check: Callable[[], None]) -> None:
         super().__init__()
-        self._report = report
+        self._trial = trial
+        self._score = score
         self._check = check
+        self._reported: set[int] = set()
         self._evaluations: EvaluationCallback | None = None
+
+    def report(self, curve: Iterable[CurvePoint]) -> bool:
+        """Report the evaluations that are not reported yet, and return whether to prune."""
+        verdicts = []
+        for point in curve:
+            if point.steps not in self._reported:
+                self._reported.add(point.steps)
+                patiently(self._trial.report, score_of(point.evaluation, self._score), point.steps)
+                verdicts.append(patiently(self._trial.should_prune))
+        return any(verdicts)
 
     def _on_training_start(self) -> None:
         callbacks: CallbackList = self.locals["callback"]
@@ -246,16 +232,14 @@ class ReportingCallback(BaseCallback):
         return True
 
     def _on_rollout_start(self) -> None:
-        if self._pass_on():
+        assert self._evaluations is not None
+        if self.report(self._evaluations.curve):
             raise optuna.TrialPruned(f"after {self.num_timesteps:,} steps")
 
-    def _on_training_end(self) -> None:
-        self._pass_on()  # a training that has reached its end is not pruned any more
 
-    def _pass_on(self) -> bool:
-        assert self._evaluations is not None
-        verdicts = [self._report(point) for point in self._evaluations.curve]
-        return any(verdicts)
+def _say_given_away(trial: optuna.Trial) -> None:
+    why = "was given to another worker, as this one gave no sign of life for too long"
+    print(f"{trial.user_attrs['cell']} {why}", file=sys.stderr, flush=True)
 
 
 def _is_of_the_machine(error: Exception) -> bool:
@@ -285,21 +269,12 @@ def score_of(evaluation: Evaluation, score: str) -> float:
     return value
 
 
-def _suggest(trial: optuna.Trial, name: str, distribution: Distribution) -> Scalar:
-    if distribution.kind == "choice":
-        return trial.suggest_categorical(name, distribution.values)
-    if distribution.kind == "integers":
-        return trial.suggest_int(name, int(distribution.low), int(distribution.high))
-    return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.kind == "log_uniform")
-
-
 def _in_folder(configuration: TrainingConfiguration, folder: Path, cell: str, attempt: int) -> TrainingConfiguration:
     """Return the configuration with a run folder of its own in the study's folder."""
     parent = folder / configuration.env.replace("/", "-")
     while (parent / (run_name := cell if attempt == 1 else f"{cell}-attempt{attempt}")).exists():
         attempt += 1
-    values = recorded(configuration)
-    return configure(**values, log_dir=str(folder), run_name=run_name, progress=False)
+    return configure(**recorded(configuration), log_dir=str(folder), run_name=run_name, progress=False)
 
 
 def described_networks(networks: ActorCriticSpecification) -> dict[str, Any]:
@@ -323,7 +298,7 @@ def _outcome(result: TrainingResult, score: str) -> dict[str, Any]:
     if not math.isfinite(final):
         raise ValueError(f"the final {score} is {final}")
     scores = [score_of(point.evaluation, score) for point in result.curve]
-    outcome = {
+    return {
         "final_score": final,
         "best_score": max((value for value in scores if math.isfinite(value)), default=final),
         "final": result.final.summary(),
@@ -333,4 +308,3 @@ def _outcome(result: TrainingResult, score: str) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "run": result.path.name,
     }
-    return json.loads(json.dumps(outcome))

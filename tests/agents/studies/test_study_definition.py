@@ -1,6 +1,7 @@
 """Study files: what is read, what is refused with file, line and key, and the cells that are planned."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 from agents.command_line import OneLineParser, add_training_options, training_options
 from agents.configuration import configure
 from agents.studies.command import options_of
-from agents.studies.definition import Distribution, StudyDefinition, read_study
+from agents.studies.definition import StudyDefinition, read_study
 from agents.studies.ledger import recorded
 from agents.studies.planning import plan_study
+from agents.studies.samplers import SAMPLERS, Distribution, Parameter, Sampler
+from agents.yaml_file import Scalar
 from policies.network.specification import BLOCKS
 from policies.refusal import Refusal
 
@@ -251,6 +254,28 @@ def test_draws_stay_within_bounds(low: float, factor: float, seed: int) -> None:
     number = Distribution("integers", -3, 4).draw(generator)
     assert number in range(-3, 5)
     assert type(number) is int
+
+
+class Middle(Sampler):
+    """Takes the middle of every interval."""
+
+    draws = True
+
+    def complaint(self, parameter: Parameter) -> str | None:
+        return "is a list" if isinstance(parameter, tuple) else None
+
+    def draw(self, drawn: Mapping[str, Distribution], generator: np.random.Generator) -> dict[str, Scalar]:
+        return {name: (distribution.low + distribution.high) / 2 for name, distribution in drawn.items()}
+
+
+def test_new_sampler_is_one_class_and_its_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SAMPLERS, "random", Middle())
+    plan = plan_study(study(tmp_path, DRAWN))
+    own = [cell.parameters for cell in plan.cells if cell.group == "proportions"]
+    assert len(own) == 20
+    assert all(parameters["hidden_proportion"] == 0.5 for parameters in own)
+    with pytest.raises(Refusal, match="key 'groups.proportions.parameters.budget': is a list"):
+        study(tmp_path, DRAWN.replace("{hidden_proportion:", "{budget: [500, 900], hidden_proportion:"))
 
 
 def test_each_value_is_crossed_with_each_draw(tmp_path: Path) -> None:

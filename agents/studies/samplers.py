@@ -1,0 +1,124 @@
+"""Where the values of a group's parameters come from: distributions, and the samplers that draw from them.
+
+A new sampler is one class and an entry of `SAMPLERS`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+
+from agents.yaml_file import Scalar
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """What a parameter is drawn from.
+
+    uniform, log_uniform: from low to high; normal: mean and std, clipped to low … high; integers: low … high, both
+    included; choice: one of the values.
+    """
+
+    kind: str
+    low: float = -math.inf
+    high: float = math.inf
+    mean: float = 0.0
+    std: float = 1.0
+    values: tuple[Scalar, ...] = ()
+
+    def draw(self, generator: np.random.Generator) -> Scalar:
+        """Draw one value."""
+        if self.kind == "uniform":
+            return float(generator.uniform(self.low, self.high))
+        if self.kind == "log_uniform":
+            value = math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
+            return min(max(value, self.low), self.high)
+        if self.kind == "normal":
+            return float(np.clip(generator.normal(self.mean, self.std), self.low, self.high))
+        if self.kind == "integers":
+            return int(generator.integers(int(self.low), int(self.high), endpoint=True))
+        return self.values[int(generator.integers(len(self.values)))]
+
+    def suggest(self, trial: optuna.Trial, name: str) -> Scalar:
+        """Let the trial's sampler choose one value."""
+        if self.kind == "choice":
+            return trial.suggest_categorical(name, self.values)
+        if self.kind == "integers":
+            return trial.suggest_int(name, int(self.low), int(self.high))
+        return trial.suggest_float(name, self.low, self.high, log=self.kind == "log_uniform")
+
+    def extremes(self) -> tuple[Scalar, ...]:
+        """Return values that stand for all: the bounds, or every value of a choice."""
+        if self.kind == "choice":
+            return self.values
+        bounds = (self.low, self.high) if self.kind != "integers" else (int(self.low), int(self.high))
+        return tuple(bound for bound in bounds if math.isfinite(bound)) or (self.mean,)
+
+
+Parameter = tuple[Scalar, ...] | Distribution
+"""A list of values, all combinations of which are planned, or what is drawn from."""
+
+
+class Sampler:
+    """Where a group's parameters come from: this one goes through lists of values alone, its subclasses draw."""
+
+    draws = False
+    """whether it draws from distributions, a given number of trials"""
+    proposes = False
+    """whether it draws when a trial starts, from what the others came to, and not already when the study is planned"""
+
+    def complaint(self, parameter: Parameter) -> str | None:
+        """Return why a parameter does not fit; None if it does."""
+        return "is drawn: a grid takes lists alone" if isinstance(parameter, Distribution) else None
+
+    def draw(self, drawn: Mapping[str, Distribution], generator: np.random.Generator) -> dict[str, Scalar]:
+        """Return values for a configuration that is planned."""
+        return {}
+
+    def propose(
+        self, drawn: Mapping[str, Distribution], study: optuna.Study, trial: optuna.Trial, seed: int
+    ) -> dict[str, Scalar]:
+        """Return values for a trial that starts."""
+        raise NotImplementedError
+
+
+class Random(Sampler):
+    """Draws every configuration by itself."""
+
+    draws = True
+
+    def complaint(self, parameter: Parameter) -> str | None:
+        """Accept lists and distributions."""
+        return None
+
+    def draw(self, drawn: Mapping[str, Distribution], generator: np.random.Generator) -> dict[str, Scalar]:
+        """Draw in the order of the names, so that the order in the file does not matter."""
+        values = {name: drawn[name].draw(generator) for name in sorted(drawn)}
+        return {name: values[name] for name in drawn}
+
+
+class TreeParzen(Sampler):
+    """Optuna's tree-structured Parzen estimator: proposes what resembles the best trials so far."""
+
+    draws = proposes = True
+
+    def complaint(self, parameter: Parameter) -> str | None:
+        """Accept what Optuna has a distribution for."""
+        if not isinstance(parameter, Distribution):
+            return "is a list, which tpe does not go through: {choice: [...]} is needed"
+        return (
+            "is normal, which tpe does not propose from: another kind is needed" if parameter.kind == "normal" else None
+        )
+
+    def propose(
+        self, drawn: Mapping[str, Distribution], study: optuna.Study, trial: optuna.Trial, seed: int
+    ) -> dict[str, Scalar]:
+        """Learn from the study's trials; those that run count as bad, so that no two workers try the same."""
+        study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        return {name: distribution.suggest(trial, name) for name, distribution in drawn.items()}
+
+
+SAMPLERS: dict[str, Sampler] = {"grid": Sampler(), "random": Random(), "tpe": TreeParzen()}
+"""What `sampler` in a study file may be."""
