@@ -112,7 +112,7 @@ class Reader:
     make: Callable[[random.Random, "Workshop"], Any]
     """an input, from a generator and what valid inputs are made of"""
     read: Callable[[Any, "Workshop"], object]
-    """returns if the input is accepted; raises ValueError, or SystemExit(2) with a line on stderr, if it is refused"""
+    """returns if the input is accepted; raises Refusal if it is refused"""
 
 
 class Workshop:
@@ -532,6 +532,14 @@ def load_dataset(folder: Path) -> None:
     load_demonstrations(str(folder), *environment_spaces("CartPole-v1"), None, 0)
 
 
+def read_digits(path: Path) -> None:
+    """Load a source of digits, which refuses by ValueError, as environments do; `make_environment` renders it."""
+    try:
+        load_digit_images(path, "train", 8)
+    except ValueError as error:
+        raise Refusal(str(error)) from error
+
+
 class WorkBegins(Exception):
     """Everything was accepted: the work would begin."""
 
@@ -578,7 +586,7 @@ READERS: Mapping[str, Reader] = {
     "normalization.json": file_of_run("best/normalization.json", ("cartpole",), json_input),
     "result.json": file_of_run("result.json", ("cartpole",), json_input, lambda run: configuration_to_resume(run, {})),
     "checkpoint": Reader(checkpoint_input, read_checkpoint),
-    "npz source": single_file("source.npz", npz_input, lambda path: load_digit_images(path, "train", 8)),
+    "npz source": single_file("source.npz", npz_input, read_digits),
     "ONNX file": single_file("policy.onnx", onnx_input, load_trained_policy),
     "data set": Reader(dataset_input, read_dataset),
     "study file": single_file("study.yaml", study_input, lambda path: plan_study(read_study(path))),
