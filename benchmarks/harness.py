@@ -1,20 +1,80 @@
-"""What the benchmarks share: alternating contenders, medians and ratios, the machine's description, tables."""
+"""What the benchmarks share: their command line, alternating contenders, timing, medians and ratios, tables, sections.
 
+A benchmark is a function that measures and returns a `Finding`; `run_benchmark` does the rest.
+"""
+
+import argparse
 import json
 import platform
 import re
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
 README = FOLDER / "README.md"
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a benchmark measured."""
+
+    raw: Mapping[str, Any]
+    """the figures of all rounds, for results/"""
+    paragraphs: Sequence[str]
+    """tables and what they mean; the machine is described at the end of the last"""
+    pictures: Mapping[Path, Figure] = field(default_factory=dict)
+    """file -> a figure that a paragraph shows"""
+    packages: tuple[str, ...] = ()
+    """whose versions matter beside those that matter to all"""
+
+
+def run_benchmark(
+    module: str,
+    title: str,
+    description: str | None,
+    measure: Callable[..., Finding],
+    *,
+    rounds: int = 5,
+    more_rounds: Mapping[str, str] | None = None,
+) -> None:
+    """Be the command line of benchmarks/<module>.py: measure, print, write results/<module>.json and the section.
+
+    :param measure: called with `rounds`, and with those of `more_rounds`, by name
+    :param rounds: how many by default
+    :param more_rounds: name -> help of a further number of rounds, by default as many as `rounds`
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    for name, meaning in (more_rounds or {}).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, help=meaning)
+    parser.add_argument("--no-write", action="store_true", help="only print")
+    given = vars(parser.parse_args())
+    write = not given.pop("no_write")
+    numbers = {name: number or given["rounds"] for name, number in given.items()}
+
+    finding = measure(**numbers)
+    facts = machine(*finding.packages)
+    options = (f"--{name.replace('_', '-')} {number}" for name, number in numbers.items())
+    command = " ".join(["python -m", f"benchmarks.{module}", *options])
+    if write:
+        write_result(module, {"machine": facts, **numbers, **finding.raw})
+        for file, picture in finding.pictures.items():
+            file.parent.mkdir(exist_ok=True)
+            picture.savefig(file)
+    *paragraphs, last = finding.paragraphs
+    publish(module.replace("_", " "), title, f"`{command}`", *paragraphs, f"{last} {describe(facts)}", write=write)
 
 
 def alternate(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
@@ -37,7 +97,19 @@ def median_ratio(figures: Sequence[float], reference: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(figures, reference, strict=True))
 
 
-def machine() -> dict[str, Any]:
+def seconds(work: Callable[[], object], *, repeats: int = 1, threads: int | None = None) -> float:
+    """Return the seconds that a piece of work takes, the mean over repeats, with so many torch threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    started = time.perf_counter()
+    for _ in range(repeats):
+        work()
+    elapsed = time.perf_counter() - started
+    torch.set_num_threads(before)
+    return elapsed / repeats
+
+
+def machine(*more_packages: str) -> dict[str, Any]:
     """Describe the machine and the versions that a figure depends on."""
     processor = platform.processor() or platform.machine()
     information = Path("/proc/cpuinfo")
@@ -50,7 +122,7 @@ def machine() -> dict[str, Any]:
         "processor": processor,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        **{name: version(name) for name in packages},
+        **{name: version(name) for name in (*packages, *more_packages)},
     }
 
 
@@ -77,6 +149,20 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> s
     lines = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * (len(header) - 1)]
     lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def tabulate(rows: Iterable[Row], *columns: tuple[str, Callable[[Row], object]]) -> str:
+    """Lay out a Markdown table of columns, each a title and what it says of a row."""
+    titles, cells = zip(*columns, strict=True)
+    return markdown_table(titles, [[cell(row) for cell in cells] for row in rows])
+
+
+def publish(name: str, title: str, *paragraphs: str, write: bool = True) -> None:
+    """Print a section, and write it into the README."""
+    text = "\n\n".join([f"### {title}", *paragraphs])
+    print(text)
+    if write:
+        write_section(name, text)
 
 
 def write_section(name: str, text: str) -> None:

@@ -3,39 +3,43 @@
 46 observations, 26 actions, deterministic, 50,000 weights per network; with one torch thread and with its default.
 """
 
-import argparse
-import statistics
-import time
 from collections.abc import Callable
+from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 
-from benchmarks.harness import alternate, describe, machine, markdown_table, median_ratio, write_result, write_section
+from benchmarks.harness import Finding, alternate, median_ratio, run_benchmark, seconds, tabulate
 from policies.network.architectures import specify_architecture
 from policies.recurrent.layer import SparseRecurrentLayer
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 
 N_INPUTS, N_OUTPUTS, BUDGET, PROPORTION = 46, 26, 50_000, 0.5
+SPACES = spaces.Box(-np.inf, np.inf, (N_INPUTS,), np.float32), spaces.Box(-1.0, 1.0, (N_OUTPUTS,), np.float32)
 CALLS = 1000
 
 OURS, LSTM, LAYER = "our policy, predict", "stock LSTM policy, predict", "our layer, step alone"
+
+
+def our_policy(**network: Any) -> VariedSparsityPolicy:
+    """Return our policy with a network so specified."""
+    return VariedSparsityPolicy(*SPACES, lambda _: 1e-3, **network)
+
+
+def stock_lstm() -> RecurrentActorCriticPolicy:
+    """Return sb3-contrib's policy, its LSTM the largest that fits the budget."""
+    size = specify_architecture("lstm", N_INPUTS, N_OUTPUTS, BUDGET).actor.n_hidden
+    return RecurrentActorCriticPolicy(*SPACES, lambda _: 1e-3, net_arch=[], lstm_hidden_size=size)
 
 
 def microseconds(call: Callable[[], None], threads: int) -> Callable[[], float]:
     """Return a measurement: µs per call over many calls; the calls made here warm up and are not counted."""
 
     def once() -> float:
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        started = time.perf_counter()
-        for _ in range(CALLS):
-            call()
-        seconds = time.perf_counter() - started
-        torch.set_num_threads(before)
-        return 1_000_000 * seconds / CALLS
+        return 1e6 * seconds(call, repeats=CALLS, threads=threads)
 
     once()
     return once
@@ -65,55 +69,31 @@ def layer_steps(layer: SparseRecurrentLayer) -> Callable[[], None]:
     return call
 
 
-def main() -> None:
-    """Measure, print, and write results/inference.json and the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--no-write", action="store_true", help="only print")
-    arguments = parser.parse_args()
-
+def measure(rounds: int) -> Finding:
+    """Measure each contender with each number of torch threads."""
     torch.manual_seed(0)
-    observation_space = spaces.Box(-np.inf, np.inf, (N_INPUTS,), np.float32)
-    action_space = spaces.Box(-1.0, 1.0, (N_OUTPUTS,), np.float32)
-    lstm_size = specify_architecture("lstm", N_INPUTS, N_OUTPUTS, BUDGET).actor.n_hidden
-    ours = VariedSparsityPolicy(
-        observation_space, action_space, lambda _: 1e-3, budget=BUDGET, hidden_proportion=PROPORTION
-    )
-    lstm = RecurrentActorCriticPolicy(
-        observation_space, action_space, lambda _: 1e-3, net_arch=[], lstm_hidden_size=lstm_size
-    )
+    ours, lstm = our_policy(budget=BUDGET, hidden_proportion=PROPORTION), stock_lstm()
     calls = {OURS: predictions(ours), LSTM: predictions(lstm), LAYER: layer_steps(ours.actor)}
-    default_threads = torch.get_num_threads()
-    thread_counts = sorted({1, default_threads})
-    contenders = {
-        f"{name}, torch threads {threads}": microseconds(call, threads)
-        for threads in thread_counts
-        for name, call in calls.items()
-    }
-    figures = alternate(contenders, arguments.rounds)
-    rows = [
-        (
-            name,
-            threads,
-            f"{statistics.median(figures[f'{name}, torch threads {threads}']):.1f}",
-            f"{median_ratio(*(figures[f'{of}, torch threads {threads}'] for of in (LSTM, name))):.2f}",
-        )
-        for threads in thread_counts
-        for name in calls
-    ]
-    table = markdown_table(("one environment, one step", "torch threads", "µs (median)", "times as fast as LSTM"), rows)
-    print(table)
-    if not arguments.no_write:
-        facts = machine()
-        write_result("inference", {"machine": facts, "rounds": arguments.rounds, "microseconds": figures})
-        write_section(
-            "inference",
-            f"### Inference\n\n`python -m benchmarks.inference --rounds {arguments.rounds}`\n\n{table}\n\n"
-            f"{N_INPUTS} observations, {N_OUTPUTS} actions, deterministic; {BUDGET:,} weights per network: ours at "
-            f"p = {PROPORTION} (n_h {ours.actor.n_hidden}), sb3-contrib's LSTM policy with `net_arch=[]` and "
-            f"{lstm_size} units. Means over {CALLS:,} calls, medians over {arguments.rounds} rounds. {describe(facts)}",
-        )
+    rows = [(name, threads) for threads in sorted({1, torch.get_num_threads()}) for name in calls]
+
+    def key(name: str, threads: int) -> str:
+        return f"{name}, torch threads {threads}"
+
+    figures = alternate({key(*row): microseconds(calls[row[0]], row[1]) for row in rows}, rounds)
+    table = tabulate(
+        rows,
+        ("one environment, one step", lambda row: row[0]),
+        ("torch threads", lambda row: row[1]),
+        ("µs (median)", lambda row: f"{median(figures[key(*row)]):.1f}"),
+        ("times as fast as LSTM", lambda row: f"{median_ratio(figures[key(LSTM, row[1])], figures[key(*row)]):.2f}"),
+    )
+    notes = (
+        f"{N_INPUTS} observations, {N_OUTPUTS} actions, deterministic; {BUDGET:,} weights per network: ours at "
+        f"p = {PROPORTION} (n_h {ours.actor.n_hidden}), sb3-contrib's LSTM policy with `net_arch=[]` and "
+        f"{lstm.lstm_actor.hidden_size} units. Means over {CALLS:,} calls, medians over {rounds} rounds."
+    )
+    return Finding({"microseconds": figures}, [table, notes])
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark("inference", "Inference", __doc__, measure)

@@ -5,10 +5,9 @@ nn.RNN of as many units and nn.LSTM of equal weights. Sparse: against a masked d
 weights.
 """
 
-import argparse
-import statistics
-import time
+import math
 from collections.abc import Callable, Mapping, Sequence
+from statistics import median
 from typing import NamedTuple
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from agents.training import torch_threads
-from benchmarks.harness import alternate, describe, machine, markdown_table, median_ratio, write_result, write_section
+from benchmarks.harness import Finding, alternate, markdown_table, median_ratio, run_benchmark, seconds, tabulate
 from policies.network.architectures import specify_architecture
 from policies.network.specification import BLOCKS, NetworkSpecification, specify
 from policies.recurrent.layer import SparseRecurrentLayer
@@ -90,12 +89,9 @@ def masked_dense_map(specification: NetworkSpecification, threads: int) -> Netwo
     matrices, masks = [], []
     for pattern in layer.matrices():
         weights = torch.cat([blocks.pop(0).detach() for _ in pattern.blocks])
-        positions = torch.from_numpy(pattern.positions)
-        n_rows, n_columns = pattern.shape
-        matrices.append(
-            nn.Parameter(torch.zeros(n_rows * n_columns).index_copy(0, positions, weights).view(n_rows, -1))
-        )
-        masks.append(torch.zeros(n_rows * n_columns).index_fill(0, positions, 1.0).view(n_rows, -1))
+        positions, zeros = torch.from_numpy(pattern.positions), torch.zeros(math.prod(pattern.shape))
+        matrices.append(nn.Parameter(zeros.index_copy(0, positions, weights).view(pattern.shape)))
+        masks.append(zeros.index_fill(0, positions, 1.0).view(pattern.shape))
     n_hidden = specification.n_hidden
     parameters = [*matrices, nn.Parameter(bias.detach().clone())]
 
@@ -129,21 +125,10 @@ def one_pass(network: Network, batch_size: int) -> Callable[[], None]:
 def milliseconds(network: Network, batch_size: int) -> Callable[[], float]:
     """Return a measurement of `one_pass` in ms; the passes made here warm up and are not counted."""
     run = one_pass(network, batch_size)
-
-    def seconds(repeats: int) -> float:
-        before = torch.get_num_threads()
-        torch.set_num_threads(network.threads)
-        started = time.perf_counter()
-        for _ in range(repeats):
-            run()
-        elapsed = time.perf_counter() - started
-        torch.set_num_threads(before)
-        return elapsed / repeats
-
     # The first pass of all may load libraries and kernels; one that took much longer than a measurement says enough.
-    first = seconds(1)
-    repeats = 1 if first > 10 * SECONDS else max(1, round(SECONDS / seconds(1)))
-    return lambda: 1000 * seconds(repeats)
+    first = seconds(run, threads=network.threads)
+    repeats = 1 if first > 10 * SECONDS else max(1, round(SECONDS / seconds(run, threads=network.threads)))
+    return lambda: 1000 * seconds(run, repeats=repeats, threads=network.threads)
 
 
 def compare(networks: Mapping[str, Network], batch_size: int, rounds: int) -> Figures:
@@ -166,17 +151,10 @@ def compare_dense(rounds: int) -> tuple[dict[str, Figures], str]:
         for batch_size in BATCH_SIZES:
             print(f"density 1, budget {budget:,}, n_h {specification.n_hidden}, batch {batch_size}, ms", flush=True)
             found = figures[f"budget {budget}, batch {batch_size}"] = compare(networks, batch_size, rounds)
-            rows.append(
-                (
-                    f"{budget:,} (n_h {specification.n_hidden})",
-                    batch_size,
-                    *(f"{statistics.median(values):.2f}" for values in found.values()),
-                    f"{median_ratio(found['ours'], found['nn.RNN']):.2f}",
-                    "≤ 1",
-                )
-            )
-    header = ("budget", "batch", "ours", "nn.RNN", "nn.LSTM whole", "nn.LSTM per step", "ours / nn.RNN", "target")
-    return figures, markdown_table(header, rows)
+            medians = (f"{median(values):.2f}" for values in found.values())
+            ratio = median_ratio(found["ours"], found["nn.RNN"])
+            rows.append((f"{budget:,} (n_h {specification.n_hidden})", batch_size, *medians, f"{ratio:.2f}", "≤ 1"))
+    return figures, markdown_table(("budget", "batch", *networks, "ours / nn.RNN", "target"), rows)
 
 
 def compare_sparse(rounds: int, masked_rounds: int) -> tuple[dict[str, Figures], str]:
@@ -185,74 +163,48 @@ def compare_sparse(rounds: int, masked_rounds: int) -> tuple[dict[str, Figures],
     dense = specify(N_INPUTS, N_OUTPUTS, SPARSE_BUDGET, densities=dict.fromkeys(BLOCKS, 1.0))
     sparse_network, dense_network = ours(SparseRecurrentLayer(sparse)), ours(SparseRecurrentLayer(dense))
     masked = masked_dense_map(sparse, torch.get_num_threads())
-    figures, rows = {}, []
+    fast, slow = {}, {}
     for batch_size in BATCH_SIZES:
         print(f"n_h {sparse.n_hidden} sparse, batch {batch_size}, ms", flush=True)
-        fast = compare({"ours": sparse_network, "ours, dense": dense_network}, batch_size, rounds)
-        slow = compare({"ours": sparse_network, "masked": masked}, batch_size, masked_rounds)
-        figures[f"against dense, batch {batch_size}"] = fast
-        figures[f"against masked, batch {batch_size}"] = slow
-        rows.append(
-            (
-                batch_size,
-                *(f"{statistics.median(values):,.1f}" for values in (fast["ours"], fast["ours, dense"])),
-                f"{median_ratio(fast['ours'], fast['ours, dense']):.2f}",
-                f"≤ {TIMES_DENSE[batch_size]}",
-                f"{statistics.median(slow['masked']):,.0f}",
-                f"{median_ratio(slow['masked'], slow['ours']):.0f}",
-                f"≥ {TIMES_MASKED[batch_size]}",
-            )
-        )
-    header = (
-        "batch",
-        f"ours, n_h {sparse.n_hidden}",
-        f"ours, dense, n_h {dense.n_hidden}",
-        "sparse / dense",
-        "target",
-        "masked dense map",
-        "masked / ours",
-        "target",
+        fast[batch_size] = compare({"ours": sparse_network, "ours, dense": dense_network}, batch_size, rounds)
+        slow[batch_size] = compare({"ours": sparse_network, "masked": masked}, batch_size, masked_rounds)
+    table = tabulate(
+        BATCH_SIZES,
+        ("batch", lambda size: size),
+        (f"ours, n_h {sparse.n_hidden}", lambda size: f"{median(fast[size]['ours']):,.1f}"),
+        (f"ours, dense, n_h {dense.n_hidden}", lambda size: f"{median(fast[size]['ours, dense']):,.1f}"),
+        ("sparse / dense", lambda size: f"{median_ratio(fast[size]['ours'], fast[size]['ours, dense']):.2f}"),
+        ("target", lambda size: f"≤ {TIMES_DENSE[size]}"),
+        ("masked dense map", lambda size: f"{median(slow[size]['masked']):,.0f}"),
+        ("masked / ours", lambda size: f"{median_ratio(slow[size]['masked'], slow[size]['ours']):.0f}"),
+        ("target", lambda size: f"≥ {TIMES_MASKED[size]}"),
     )
-    return figures, markdown_table(header, rows)
+    figures = {f"against dense, batch {size}": found for size, found in fast.items()}
+    return figures | {f"against masked, batch {size}": found for size, found in slow.items()}, table
 
 
-def main() -> None:
-    """Measure, print, and write results/layer.json and the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--masked-rounds", type=int, help="rounds of the masked dense map, which takes seconds")
-    parser.add_argument("--no-write", action="store_true", help="only print")
-    arguments = parser.parse_args()
-    masked_rounds = arguments.masked_rounds or arguments.rounds
-
+def measure(rounds: int, masked_rounds: int) -> Finding:
+    """Compare with torch's own networks at density 1, and the sparse network with its dense relatives."""
     torch.manual_seed(0)
-    dense_figures, dense_table = compare_dense(arguments.rounds)
-    sparse_figures, sparse_table = compare_sparse(arguments.rounds, masked_rounds)
-    print(f"{dense_table}\n\n{sparse_table}")
-    if not arguments.no_write:
-        facts = machine()
-        write_result(
-            "layer",
-            {
-                "machine": facts,
-                "rounds": arguments.rounds,
-                "masked_rounds": masked_rounds,
-                "milliseconds": {"density 1": dense_figures, "sparse": sparse_figures},
-            },
-        )
-        write_section(
-            "layer",
-            f"### Layer\n\n`python -m benchmarks.layer --rounds {arguments.rounds} --masked-rounds {masked_rounds}`\n\n"
+    dense_figures, dense_table = compare_dense(rounds)
+    sparse_figures, sparse_table = compare_sparse(rounds, masked_rounds)
+    return Finding(
+        {"milliseconds": {"density 1": dense_figures, "sparse": sparse_figures}},
+        [
             f"Milliseconds for forward and backward over {N_STEPS} steps, {N_INPUTS} inputs, {N_OUTPUTS} outputs, in "
-            f"training mode, gradients of the parameters alone. Density 1:\n\n{dense_table}\n\n"
+            "training mode, gradients of the parameters alone. Density 1:",
+            dense_table,
             f"hx and yx dense, the other blocks at 0.01, about {SPARSE_BUDGET:,} weights in both networks; the masked "
-            f"dense map is the same sparse network as full matrices, stepped in Python:\n\n{sparse_table}\n\n"
-            f"Medians over {arguments.rounds} rounds, of the masked dense map over {masked_rounds}; ratios are medians "
-            f"over rounds. nn.RNN has as many units as ours has hidden units and outputs; nn.LSTM has a linear head "
-            f"and as many weights. Torch's contenders run with {facts['threads']} torch threads, its default; ours "
-            f"with {OUR_THREADS}, as in train.py, beside its own workers, one for each core. {describe(facts)}",
-        )
+            "dense map is the same sparse network as full matrices, stepped in Python:",
+            sparse_table,
+            f"Medians over {rounds} rounds, of the masked dense map over {masked_rounds}; ratios are medians "
+            "over rounds. nn.RNN has as many units as ours has hidden units and outputs; nn.LSTM has a linear head "
+            f"and as many weights. Torch's contenders run with {torch.get_num_threads()} torch threads, its default; "
+            f"ours with {OUR_THREADS}, as in train.py, beside its own workers, one for each core.",
+        ],
+    )
 
 
 if __name__ == "__main__":
-    main()
+    masked = {"masked_rounds": "rounds of the masked dense map, which takes seconds"}
+    run_benchmark("layer", "Layer", __doc__, measure, more_rounds=masked)

@@ -3,17 +3,14 @@
 The training is that of the preset which makes the table of accuracies, at 100,000 weights per network.
 """
 
-import argparse
-import statistics
-import time
 from collections.abc import Callable
+from statistics import median
 
 import numpy as np
 
 from agents.configuration import configure
-from agents.training import build_algorithm, plan_training, torch_threads, training_environments
-from benchmarks.harness import alternate, describe, machine, markdown_table, write_result, write_section
-from benchmarks.training import steps_per_second
+from benchmarks.harness import Finding, alternate, run_benchmark, seconds, tabulate
+from benchmarks.training import ours
 from envs.vectorized.make import make_vec_env
 from policies.network.architectures import ARCHITECTURES
 
@@ -25,51 +22,30 @@ def environment_alone(n_envs: int, episodes: int) -> Callable[[], float]:
     environments = make_vec_env(ENV, n_envs=n_envs, seed=0, vectorization="batched", training=True)
     actions = np.zeros(n_envs, dtype=np.int64)
     environments.reset()
-
-    def once() -> float:
-        steps = 11 * episodes
-        started = time.perf_counter()
-        for _ in range(steps):
-            environments.step(actions)
-        return steps * n_envs / (time.perf_counter() - started)
-
-    return once
+    return lambda: n_envs / seconds(lambda: environments.step(actions), repeats=11 * episodes)
 
 
-def main() -> None:
-    """Measure, print, and write results/random_anomaly_speed.json and the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--no-write", action="store_true", help="only print")
-    arguments = parser.parse_args()
-
+def measure(rounds: int) -> Finding:
+    """Measure the environment and the training of every architecture."""
     preset = configure(ENV)
     rollout = preset.n_envs * preset.n_steps
-    contenders: dict[str, Callable[[], float]] = {"environment alone": environment_alone(preset.n_envs, 2)}
+    contenders = {"environment alone": environment_alone(preset.n_envs, 2)}
     for architecture in ARCHITECTURES:
-        settings = configure(ENV, architecture=architecture)
-        with torch_threads("cpu"):
-            algorithm = build_algorithm(settings, plan_training(settings), training_environments(settings))
-            contenders[f"training, {architecture}"] = steps_per_second(algorithm, 1, rollout=4 * rollout)
-    figures = alternate(contenders, arguments.rounds)
-    rows = [(name, f"{statistics.median(values):,.0f}") for name, values in figures.items()]
-    table = markdown_table(("contender", "steps/s (median)"), rows)
-    print(table)
-    if not arguments.no_write:
-        facts = machine()
-        updates = preset.n_epochs * rollout / preset.batch_size / rollout
-        write_result(
-            "random_anomaly_speed", {"machine": facts, "rounds": arguments.rounds, "steps_per_second": figures}
-        )
-        write_section(
-            "random anomaly speed",
-            f"### Random Anomaly: speed\n\n`python -m benchmarks.random_anomaly_speed --rounds {arguments.rounds}`\n\n"
-            f"{table}\n\nThe preset's own settings: {preset.n_envs} environments × {preset.n_steps} steps, "
-            f"{preset.n_epochs} epochs of minibatches of {preset.batch_size // preset.n_steps} episodes, so one update "
-            f"per {1 / updates:.0f} steps; {preset.budget:,} weights per network. The environment alone runs in one "
-            f"thread. {describe(facts)}",
-        )
+        contenders[f"training, {architecture}"] = ours(configure(ENV, architecture=architecture), 4 * rollout)
+    figures = alternate(contenders, rounds)
+    table = tabulate(
+        figures.items(),
+        ("contender", lambda item: item[0]),
+        ("steps/s (median)", lambda item: f"{median(item[1]):,.0f}"),
+    )
+    notes = (
+        f"The preset's own settings: {preset.n_envs} environments × {preset.n_steps} steps, {preset.n_epochs} epochs "
+        f"of minibatches of {preset.batch_size // preset.n_steps} episodes, so one update per "
+        f"{preset.batch_size / preset.n_epochs:.0f} steps; {preset.budget:,} weights per network. The environment "
+        "alone runs in one thread."
+    )
+    return Finding({"steps_per_second": figures}, [table, notes])
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark("random_anomaly_speed", "Random Anomaly: speed", __doc__, measure)

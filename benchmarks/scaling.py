@@ -3,19 +3,18 @@
 Forward and backward over 200 steps at batch 16, 46 inputs, 26 outputs; memory of an update with Adam.
 """
 
-import argparse
 import re
-import statistics
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from benchmarks.harness import FOLDER, alternate, describe, machine, markdown_table, write_result, write_section
+from benchmarks.harness import FOLDER, Finding, alternate, run_benchmark, tabulate
 from benchmarks.layer import N_INPUTS, N_OUTPUTS, N_STEPS, milliseconds, one_pass, ours
 from policies.network.specification import BLOCKS, DEFAULT_HIDDEN_PROPORTION, NetworkSpecification, specify
 from policies.recurrent.layer import SparseRecurrentLayer
@@ -113,92 +112,65 @@ def full_matrices(n_hidden: int) -> int:
     return 4 * 4 * n * (n + N_INPUTS + 1)
 
 
-def draw(medians: Mapping[int, float], memories: Mapping[int, Memory]) -> None:
-    """Draw the figure: time, and memory beside what full matrices would take."""
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
+def draw(medians: Mapping[int, float], memories: Mapping[int, Memory]) -> Figure:
+    """Draw time, and memory beside what full matrices would take."""
+    figure = Figure(figsize=(8, 3.4), dpi=100, layout="constrained")
     time_axes, memory_axes = figure.subplots(1, 2)
     time_axes.plot(medians.keys(), medians.values(), "o-")
     time_axes.set(ylabel=f"ms for {N_STEPS} steps and back", ylim=(0, None))
-    memory_axes.plot(
-        HIDDEN_SIZES, [full_matrices(n) / MEGABYTE for n in HIDDEN_SIZES], "--", color="gray", label="full matrices"
-    )
-    memory_axes.plot(
-        HIDDEN_SIZES, [persistent(memories[n]) / MEGABYTE for n in HIDDEN_SIZES], "o-", label="ours, per weight"
-    )
+    full = [full_matrices(n) / MEGABYTE for n in HIDDEN_SIZES]
+    memory_axes.plot(HIDDEN_SIZES, full, "--", color="gray", label="full matrices")
+    kept = [persistent(memories[n]) / MEGABYTE for n in HIDDEN_SIZES]
+    memory_axes.plot(HIDDEN_SIZES, kept, "o-", label="ours, per weight")
     memory_axes.set(ylabel="MB of weights, gradients, Adam", yscale="log")
     memory_axes.legend(frameon=False)
     for axes in (time_axes, memory_axes):
         axes.set(xlabel=f"hidden size, at {BUDGET:,} weights", xscale="log")
         axes.spines[["top", "right"]].set_visible(False)
-    FIGURE.parent.mkdir(exist_ok=True)
-    figure.savefig(FIGURE, dpi=100)
+    return figure
 
 
-def main() -> None:
-    """Measure, print, and write results/scaling.json, the table and the figure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--no-write", action="store_true", help="only print")
-    arguments = parser.parse_args()
+def megabytes(figure: int | None) -> str:
+    """Return what the table says of bytes."""
+    return "not measured" if figure is None else f"{figure / MEGABYTE:,.1f}"
 
+
+def measure(rounds: int) -> Finding:
+    """Measure a network of each hidden size, its memory in a process of its own."""
     networks = {n: specification(n) for n in HIDDEN_SIZES}
     contenders = {
         f"n_h {n}": milliseconds(ours(SparseRecurrentLayer(network)), BATCH_SIZE) for n, network in networks.items()
     }
-    figures = alternate(contenders, arguments.rounds)
-    medians = {n: statistics.median(figures[f"n_h {n}"]) for n in HIDDEN_SIZES}
+    figures = alternate(contenders, rounds)
+    medians = {n: median(figures[f"n_h {n}"]) for n in HIDDEN_SIZES}
     memories = {n: memory_in_new_process(n) for n in HIDDEN_SIZES}
-
-    def megabytes(figure: int | None) -> str:
-        return "not measured" if figure is None else f"{figure / MEGABYTE:,.1f}"
-
-    rows = [
-        (
-            f"{n:,}{' (dense)' if n == DENSE_HIDDEN_SIZE else ''}",
-            f"{networks[n].hidden_proportion:.2f}",
-            f"{networks[n].densities['hh']:.4f}",
-            f"{medians[n]:.1f}",
-            f"{1000 * medians[n] / N_STEPS:.0f}",
-            megabytes(persistent(memories[n])),
-            megabytes(full_matrices(n)),
-            *(megabytes(memories[n][name]) for name in ("patterns", "states", "update")),
-        )
-        for n in HIDDEN_SIZES
-    ]
-    header = (
-        "n_h",
-        "p",
-        "density of hh",
-        "ms",
-        "µs per step",
-        "weights, gradients, optimizer",
-        "as full matrices",
-        "patterns",
-        "states",
-        "growth in an update",
+    table = tabulate(
+        HIDDEN_SIZES,
+        ("n_h", lambda n: f"{n:,}{' (dense)' if n == DENSE_HIDDEN_SIZE else ''}"),
+        ("p", lambda n: f"{networks[n].hidden_proportion:.2f}"),
+        ("density of hh", lambda n: f"{networks[n].densities['hh']:.4f}"),
+        ("ms", lambda n: f"{medians[n]:.1f}"),
+        ("µs per step", lambda n: f"{1000 * medians[n] / N_STEPS:.0f}"),
+        ("weights, gradients, optimizer", lambda n: megabytes(persistent(memories[n]))),
+        ("as full matrices", lambda n: megabytes(full_matrices(n))),
+        ("patterns", lambda n: megabytes(memories[n]["patterns"])),
+        ("states", lambda n: megabytes(memories[n]["states"])),
+        ("growth in an update", lambda n: megabytes(memories[n]["update"])),
     )
-    table = markdown_table(header, rows)
-    print(table)
-    if not arguments.no_write:
-        draw(medians, memories)
-        facts = machine()
-        write_result(
-            "scaling",
-            {"machine": facts, "rounds": arguments.rounds, "milliseconds": figures, "bytes": memories},
-        )
-        write_section(
-            "scaling",
-            f"### Scaling\n\n`python -m benchmarks.scaling --rounds {arguments.rounds}`\n\n{table}\n\n"
-            f"![Time and memory against the hidden size]({FIGURE.relative_to(FOLDER).as_posix()})\n\n"
-            f"{BUDGET:,} weights, {N_INPUTS} inputs, {N_OUTPUTS} outputs; p = 0.5, or the least p that fits where 0.5 "
-            f"does not. Time: forward and backward of {N_STEPS} steps at batch {BATCH_SIZE}, medians over "
-            f"{arguments.rounds} rounds. Memory in MB of 10⁶ bytes: weights and biases, gradients and Adam's moments, "
-            f"and what they would be as full matrices times a mask; patterns, the positions of the weights, in buffers "
-            f"and compressed; states, the activations of all steps that backward needs, which grow with n_h; and the "
-            f"most that a fresh process grew by in its first update, from gradients to the scan's working space. "
-            f"{describe(facts)}",
-        )
+    notes = (
+        f"{BUDGET:,} weights, {N_INPUTS} inputs, {N_OUTPUTS} outputs; p = 0.5, or the least p that fits where 0.5 does "
+        f"not. Time: forward and backward of {N_STEPS} steps at batch {BATCH_SIZE}, medians over {rounds} rounds. "
+        "Memory in MB of 10⁶ bytes: weights and biases, gradients and Adam's moments, and what they would be as full "
+        "matrices times a mask; patterns, the positions of the weights, in buffers and compressed; states, the "
+        "activations of all steps that backward needs, which grow with n_h; and the most that a fresh process grew by "
+        "in its first update, from gradients to the scan's working space."
+    )
+    return Finding(
+        {"milliseconds": figures, "bytes": memories},
+        [table, f"![Time and memory against the hidden size]({FIGURE.relative_to(FOLDER).as_posix()})", notes],
+        pictures={FIGURE: draw(medians, memories)},
+    )
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark("scaling", "Scaling", __doc__, measure)

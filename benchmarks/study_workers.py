@@ -6,57 +6,40 @@ again. Afterwards `--report` makes the table from what is there.
 """
 
 import argparse
+import itertools
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import yaml
 
-from benchmarks.harness import (
-    FOLDER,
-    RESULTS,
-    append_line,
-    describe,
-    machine,
-    markdown_table,
-    median_ratio,
-    read_lines,
-    write_section,
-)
+from benchmarks import harness
+from benchmarks.harness import describe, median_ratio
 
-LINES = RESULTS / "study_workers.jsonl"
+LINES = harness.RESULTS / "study_workers.jsonl"
 WORKERS = (1, 2, 4)
 BUDGETS = {"RandomAnomaly-v0": 50_000, "AdroitHandHammer-v1": 10_000}
-STEPS = {"RandomAnomaly-v0": (25_344, 101_376), "AdroitHandHammer-v1": (19_200, 76_800)}
-"""Lengths of a training: some five seconds, where the starts of processes weigh most, and some twenty."""
+STUDIES = (
+    ("RandomAnomaly-v0", 25_344),
+    ("RandomAnomaly-v0", 101_376),
+    ("AdroitHandHammer-v1", 19_200),
+    ("AdroitHandHammer-v1", 76_800),
+)
+"""Environments and lengths of a training: some five seconds, where the starts of processes weigh most, and twenty."""
 EVALUATION_EPISODES = {"RandomAnomaly-v0": 64, "AdroitHandHammer-v1": 8}
 TRAININGS = 8
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """One study to time."""
 
     round: int
     env: str
     steps: int
     workers: int
-
-
-def plan(rounds: int) -> list[Cell]:
-    """List all studies; what else the machine does hits all numbers of workers of a round alike."""
-    return [
-        Cell(number, env, steps, workers)
-        for number in range(rounds)
-        for env, lengths in STEPS.items()
-        for steps in lengths
-        for workers in WORKERS
-    ]
 
 
 def seconds_of_a_study(cell: Cell) -> float:
@@ -76,50 +59,52 @@ def seconds_of_a_study(cell: Cell) -> float:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "timed.yaml"
         file.write_text(yaml.safe_dump(study))
-        command = [sys.executable, str(FOLDER.parent / "sweep.py"), "run", str(file), "--workers", str(cell.workers)]
-        started = time.perf_counter()
-        subprocess.run(
-            [*command, "--studies-dir", str(Path(folder) / "studies")], check=True, stdout=subprocess.DEVNULL
-        )
-        return time.perf_counter() - started
+        command = [sys.executable, str(harness.FOLDER.parent / "sweep.py"), "run", str(file)]
+        command += ["--workers", str(cell.workers), "--studies-dir", str(Path(folder) / "studies")]
+        return harness.seconds(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
 
 
-def finished() -> dict[Cell, dict[str, Any]]:
-    """Read the studies that are done."""
-    return {Cell(run["round"], run["env"], run["steps"], run["workers"]): run for run in read_lines(LINES)}
+def finished() -> dict[Cell, float]:
+    """Read the seconds of the studies that are done."""
+    lines = harness.read_lines(LINES)
+    return {Cell(*(line[name] for name in Cell._fields)): line["seconds"] for line in lines}
+
+
+def row(env: str, steps: int, done: dict[Cell, float]) -> tuple[str, ...]:
+    """Return a study's row, of all rounds that are complete for it."""
+    rounds = sorted({cell.round for cell in done})
+    times = [[done.get(Cell(number, env, steps, workers)) for workers in WORKERS] for number in rounds]
+    complete = [own for own in times if None not in own]
+    if not complete:
+        return (env, f"{steps:,}", "0", *["missing"] * len(WORKERS), "", "≤ 1")
+    by_workers = list(zip(*complete, strict=True))
+    medians = (f"{statistics.median(own):.1f}" for own in by_workers)
+    return (
+        env,
+        f"{steps:,}",
+        str(len(complete)),
+        *medians,
+        f"{median_ratio(by_workers[-1], by_workers[0]):.2f}",
+        "≤ 1",
+    )
 
 
 def report() -> None:
-    """Write the table of all rounds that are complete for a study."""
-    runs = finished()
-    rows = []
-    for env, lengths in STEPS.items():
-        for steps in lengths:
-            complete = [
-                number
-                for number in sorted({cell.round for cell in runs})
-                if all(Cell(number, env, steps, workers) in runs for workers in WORKERS)
-            ]
-            if not complete:
-                rows.append((env, f"{steps:,}", "0", *["missing"] * len(WORKERS), "", "≤ 1"))
-                continue
-            times = [[runs[Cell(number, env, steps, w)]["seconds"] for number in complete] for w in WORKERS]
-            medians = (f"{statistics.median(own):.1f}" for own in times)
-            ratio = median_ratio(times[-1], times[0])
-            rows.append((env, f"{steps:,}", f"{len(complete)}", *medians, f"{ratio:.2f}", "≤ 1"))
+    """Write the table."""
+    done = finished()
     counts = (f"{workers} worker{'s' * (workers > 1)}" for workers in WORKERS)
-    table = markdown_table(
-        (f"study of {TRAININGS} trainings", "steps of each", "rounds", *counts, "4 / 1", "target"), rows
+    header = (f"study of {TRAININGS} trainings", "steps of each", "rounds", *counts, "4 / 1", "target")
+    facts = harness.read_lines(LINES)[0]["machine"] if done else harness.machine()
+    harness.publish(
+        "study workers",
+        "Workers of a study",
+        "`python -m benchmarks.study_workers`, then `--report`",
+        "Seconds for the whole of `sweep.py run`, the starts of its processes included; a worker alone has all cores, "
+        "several share them out.",
+        harness.markdown_table(header, [row(*study, done) for study in STUDIES]),
+        f"Medians over rounds; the ratio is the median over rounds. {describe(facts)}",
+        write=bool(done),
     )
-    print(table)
-    if runs:
-        write_section(
-            "study workers",
-            "### Workers of a study\n\n`python -m benchmarks.study_workers`, then `--report`\n\n"
-            "Seconds for the whole of `sweep.py run`, the starts of its processes included; a worker alone has all "
-            f"cores, several share them out.\n\n{table}\n\nMedians over rounds; the ratio is the median over rounds. "
-            f"{describe(next(iter(runs.values()))['machine'])}",
-        )
 
 
 def main() -> None:
@@ -132,12 +117,14 @@ def main() -> None:
         report()
         return
     done = finished()
-    for cell in plan(arguments.rounds):
+    # What else the machine does hits all numbers of workers of a round alike.
+    for number, study, workers in itertools.product(range(arguments.rounds), STUDIES, WORKERS):
+        cell = Cell(number, *study, workers)
         if cell in done:
             continue
-        run = {**asdict(cell), "seconds": round(seconds_of_a_study(cell), 2), "machine": machine()}
-        append_line(LINES, run)
-        print(f"{cell}: {run['seconds']:.1f} s", flush=True)
+        elapsed = seconds_of_a_study(cell)
+        harness.append_line(LINES, cell._asdict() | {"seconds": round(elapsed, 2), "machine": harness.machine()})
+        print(f"{cell}: {elapsed:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,9 @@
 16 environments × 200 steps, 4 minibatches, 10 epochs, no early stop, 25,000 weights per network.
 """
 
-import argparse
-import statistics
-import threading
-import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from statistics import median
 
 import gymnasium
 import numpy as np
@@ -20,25 +18,26 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv,
 from agents.building import policy_recipe
 from agents.configuration import TrainingConfiguration, configure
 from agents.training import build_algorithm, plan_training, torch_threads, training_environments
-from benchmarks.harness import alternate, describe, machine, markdown_table, median_ratio, write_result, write_section
+from benchmarks.harness import Finding, alternate, median_ratio, run_benchmark, seconds, tabulate
 
 ENV = "AdroitHandHammer-v1"
 N_ENVS, N_STEPS, EPOCHS = 16, 200, 10
 ROLLOUT = N_ENVS * N_STEPS
+LOOP = {"n_steps": N_STEPS, "batch_size": ROLLOUT // 4, "n_epochs": EPOCHS}
+
+SIMULATOR = "simulator alone, two threads"
 
 
 def configuration(architecture: str) -> TrainingConfiguration:
     """Return the common settings of all contenders."""
-    return configure(
-        ENV,
-        architecture=architecture,
-        budget=25_000,
-        n_envs=N_ENVS,
-        n_steps=N_STEPS,
-        batch_size=ROLLOUT // 4,
-        n_epochs=EPOCHS,
-        target_kl=None,
-    )
+    return configure(ENV, architecture=architecture, budget=25_000, n_envs=N_ENVS, target_kl=None, **LOOP)
+
+
+def ours(settings: TrainingConfiguration, rollout: int = ROLLOUT) -> Callable[[], float]:
+    """Return a measurement of the training that train.py does."""
+    with torch_threads("cpu"):
+        algorithm = build_algorithm(settings, plan_training(settings), training_environments(settings))
+        return steps_per_second(algorithm, threads=1, rollout=rollout)
 
 
 def steps_per_second(algorithm: RecurrentPPO, threads: int, rollout: int = ROLLOUT) -> Callable[[], float]:
@@ -46,12 +45,7 @@ def steps_per_second(algorithm: RecurrentPPO, threads: int, rollout: int = ROLLO
     algorithm.set_logger(configure_logger(None, []))
 
     def once() -> float:
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        started = time.perf_counter()
-        algorithm.learn(rollout, reset_num_timesteps=False)
-        torch.set_num_threads(before)
-        return rollout / (time.perf_counter() - started)
+        return rollout / seconds(lambda: algorithm.learn(rollout, reset_num_timesteps=False), threads=threads)
 
     once()
     return once
@@ -64,25 +58,21 @@ def registered_hammer() -> gymnasium.Env:
     return gymnasium.make(ENV, disable_env_checker=True)
 
 
-def stock(architecture: str, vec_env_class: type[VecEnv]) -> RecurrentPPO:
-    """Build sb3-contrib's RecurrentPPO on Stable-Baselines3's own environments, Monitor and VecNormalize included."""
+def stock(architecture: str, vec_env_class: type[VecEnv]) -> Callable[[], float]:
+    """Return a measurement of sb3-contrib's RecurrentPPO on Stable-Baselines3's own environments.
+
+    Monitor and VecNormalize are included, torch has its default threads.
+    """
     settings = configuration(architecture)
     policy_class, options = policy_recipe(settings, plan_training(settings))
     del options["optimizer_kwargs"]
     if architecture == "lstm":
         del options["noise_correlation"]  # ours; the stock policy explores with white noise
     environments = VecNormalize(stock_vec_env(registered_hammer, n_envs=N_ENVS, seed=0, vec_env_cls=vec_env_class))
-    return RecurrentPPO(
-        "MlpLstmPolicy" if architecture == "lstm" else policy_class,
-        environments,
-        learning_rate=settings.learning_rate,
-        n_steps=N_STEPS,
-        batch_size=settings.batch_size,
-        n_epochs=EPOCHS,
-        policy_kwargs=options,
-        seed=0,
-        device="cpu",
-    )
+    policy = "MlpLstmPolicy" if architecture == "lstm" else policy_class
+    rate = settings.learning_rate
+    algorithm = RecurrentPPO(policy, environments, rate, policy_kwargs=options, seed=0, device="cpu", **LOOP)
+    return steps_per_second(algorithm, threads=torch.get_num_threads())
 
 
 def simulator_alone() -> float:
@@ -97,62 +87,40 @@ def simulator_alone() -> float:
             for index in share:
                 environments[index].step(actions[t, index])
 
-    threads = [threading.Thread(target=work, args=(range(k, N_ENVS, 2),)) for k in range(2)]
-    started = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    seconds = time.perf_counter() - started
+    with ThreadPoolExecutor(2) as pool:
+        elapsed = seconds(lambda: list(pool.map(work, (range(0, N_ENVS, 2), range(1, N_ENVS, 2)))))
     for environment in environments:
         environment.close()
-    return ROLLOUT / seconds
+    return ROLLOUT / elapsed
 
 
-def main() -> None:
-    """Measure, print, and write results/training.json and the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--no-write", action="store_true", help="only print")
-    arguments = parser.parse_args()
-
-    ours = configuration("varied")
-    all_threads = torch.get_num_threads()
-    with torch_threads("cpu"):
-        algorithm = build_algorithm(ours, plan_training(ours), training_environments(ours))
-        fast = steps_per_second(algorithm, 1)
-    contenders = {
-        "this agent, p = 0.5": fast,
-        "stock RecurrentPPO, our policy": steps_per_second(stock("varied", DummyVecEnv), all_threads),
-        "stock RecurrentPPO, LSTM, DummyVecEnv": steps_per_second(stock("lstm", DummyVecEnv), all_threads),
-        "stock RecurrentPPO, LSTM, SubprocVecEnv": steps_per_second(stock("lstm", SubprocVecEnv), all_threads),
-        "simulator alone, two threads": simulator_alone,
-    }
-    figures = alternate(contenders, arguments.rounds)
-    reference = max((name for name in figures if "LSTM" in name), key=lambda name: statistics.median(figures[name]))
-    alone = figures["simulator alone, two threads"]
-    rows = [
-        (
-            name,
-            f"{statistics.median(values):,.0f}",
-            f"{median_ratio(values, figures[reference]):.2f}",
-            f"{median_ratio(values, alone):.0%}",
-        )
-        for name, values in figures.items()
-    ]
-    table = markdown_table(("contender", "steps/s (median)", "times stock LSTM", "of the simulator alone"), rows)
-    facts = machine()
-    print(table)
-    if not arguments.no_write:
-        write_result("training", {"machine": facts, "rounds": arguments.rounds, "steps_per_second": figures})
-        write_section(
-            "training",
-            f"### Training\n\n`python -m benchmarks.training --rounds {arguments.rounds}`\n\n{table}\n\n"
-            f"{ENV}, {N_ENVS} environments × {N_STEPS} steps, 4 minibatches, {EPOCHS} epochs, no early stop, 25,000 "
-            f"weights per network, {arguments.rounds} rounds; ratios are medians over rounds, against the faster LSTM. "
-            f"Stock runs with torch's default threads. {describe(facts)}",
-        )
+def measure(rounds: int) -> Finding:
+    """Measure our training, the stock ones and the simulator."""
+    figures = alternate(
+        {
+            "this agent, p = 0.5": ours(configuration("varied")),
+            "stock RecurrentPPO, our policy": stock("varied", DummyVecEnv),
+            "stock RecurrentPPO, LSTM, DummyVecEnv": stock("lstm", DummyVecEnv),
+            "stock RecurrentPPO, LSTM, SubprocVecEnv": stock("lstm", SubprocVecEnv),
+            SIMULATOR: simulator_alone,
+        },
+        rounds,
+    )
+    lstm = max((name for name in figures if "LSTM" in name), key=lambda name: median(figures[name]))
+    table = tabulate(
+        figures,
+        ("contender", lambda name: name),
+        ("steps/s (median)", lambda name: f"{median(figures[name]):,.0f}"),
+        ("times stock LSTM", lambda name: f"{median_ratio(figures[name], figures[lstm]):.2f}"),
+        ("of the simulator alone", lambda name: f"{median_ratio(figures[name], figures[SIMULATOR]):.0%}"),
+    )
+    notes = (
+        f"{ENV}, {N_ENVS} environments × {N_STEPS} steps, 4 minibatches, {EPOCHS} epochs, no early stop, 25,000 "
+        f"weights per network, {rounds} rounds; ratios are medians over rounds, against the faster LSTM. "
+        "Stock runs with torch's default threads."
+    )
+    return Finding({"steps_per_second": figures}, [table, notes])
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark("training", "Training", __doc__, measure)

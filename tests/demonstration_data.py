@@ -4,13 +4,14 @@ from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
+import pytest
 from minari import create_dataset_from_buffers
 from minari.data_collector import EpisodeBuffer
 
 
 def record(
     folder: Path,
-    monkeypatch,
+    monkeypatch: pytest.MonkeyPatch,
     env_id: str = "Pendulum-v1",
     episodes: int = 6,
     steps: int = 30,

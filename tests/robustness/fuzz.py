@@ -28,13 +28,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-import gymnasium
 import numpy as np
 import onnx
+import pytest
 import yaml
-from minari import create_dataset_from_buffers
-from minari.data_collector import EpisodeBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.building import load_agent
@@ -54,12 +53,13 @@ from agents.studies.definition import read_study
 from agents.studies.planning import plan_study
 from agents.trained.policy import load_trained_policy
 from agents.training import build_algorithm, plan_training, train, training_environments
-from benchmarks.harness import FOLDER, RESULTS, describe, machine, markdown_table, write_section
+from benchmarks.harness import FOLDER, describe, machine, markdown_table, publish, write_result
 from envs.lookup import environment_spaces
 from envs.random_anomaly.digits import load_digit_images
 from envs.task import task_of
 from policies.network.architectures import ARCHITECTURES
 from policies.refusal import Refusal
+from tests.demonstration_data import record
 
 LIMIT_SECONDS = 60
 """Of processor time for one input; a reader that takes longer counts as crashed."""
@@ -68,53 +68,18 @@ LIMIT_MEMORY = 12 * 2**30
 SMALL = {"n_envs": 2, "total_timesteps": 56, "eval_every": 56, "eval_episodes": 2, "progress": False, "budget": 400}
 RUNS: Mapping[str, dict[str, Any]] = {
     "cartpole": {"env": "CartPole-v1", "n_steps": 28, "batch_size": 28, **SMALL},
-    "anomaly": {
-        "env": "RandomAnomaly-v0",
-        "n_steps": 7,
-        "batch_size": 14,
-        "env_arguments": {"image_size": 8},
-        **SMALL,
-    },
+    "anomaly": {"env": "RandomAnomaly-v0", "n_steps": 7, "batch_size": 14, "env_arguments": {"image_size": 8}, **SMALL},
     "hammer": {"env": "AdroitHandHammer-v1", "n_steps": 28, "batch_size": 28, **SMALL},
 }
 
-NUMBERS: tuple[Any, ...] = (
-    0,
-    1,
-    -1,
-    2,
-    0.5,
-    -0.5,
-    1e-320,
-    1e308,
-    2**31,
-    2**63,
-    10**30,
-    float("nan"),
-    float("inf"),
-    True,
-)
-TEXTS: tuple[Any, ...] = (
-    "",
-    " ",
-    "\x00",
-    "\n",
-    "ä\u2028\U0001f600",
-    "../../escape",
-    "/dev/zero",
-    "/etc/passwd",
-    "CartPole-v1",
-    "Pendulum-v1",
-    "canary_module:CartPole-v1",
-    "canary_module",
-    "x" * 5000,
-    "%s%n{0}",
-    "varied",
-    "none,blur",
-    "nan",
-    "-1",
-)
+EXTREMES = (1e-320, 1e308, 2**31, 2**63, 10**30, float("nan"), float("inf"))
+NUMBERS: tuple[Any, ...] = (0, 1, -1, 2, 0.5, -0.5, *EXTREMES, True)
+BLANKS = ("", " ", "\x00", "\n", "ä\u2028\U0001f600")
+PATHS = ("../../escape", "/dev/zero", "/etc/passwd")
+ENVIRONMENTS = ("CartPole-v1", "Pendulum-v1", "canary_module:CartPole-v1", "canary_module")
+TEXTS = (*BLANKS, *PATHS, *ENVIRONMENTS, "x" * 5000, "%s%n{0}", "varied", "none,blur", "nan", "-1")
 OTHERS: tuple[Any, ...] = (None, [], {}, [[[]]], {"a": 1}, [1, 2.5, "x"], b"bytes")
+FOREIGN_FILES = (b"\x80\x04.", b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"{}", b"[]", b"null")
 YAML_ATTACKS = (
     "!!python/object/apply:os.system ['touch canary']",
     "!!python/object/new:subprocess.Popen [['touch', 'canary']]",
@@ -146,27 +111,23 @@ class Reader:
 
     make: Callable[[random.Random, "Workshop"], Any]
     """an input, from a generator and what valid inputs are made of"""
-    read: Callable[[Any, "Workshop"], None]
-    """returns if the input is accepted; raises ValueError, or SystemExit(2) with a line on stderr, if it is refused"""
+    read: Callable[[Any, "Workshop"], object]
+    """returns if the input is accepted; raises Refusal if it is refused"""
 
 
 class Workshop:
-    """Valid runs to damage, a folder to work in, and what takes long to build."""
+    """Valid runs to damage, a folder to work in, and new learners."""
 
     def __init__(self, runs: Path, folder: Path) -> None:
         self.runs, self.folder = runs, folder
 
-    def run_with(self, name: str, file: str, content: bytes) -> Path:
-        """Return a copy of a run in which one file has another content."""
+    def copy_with(self, name: str, file: str, content: bytes) -> Path:
+        """Return a copy of a run, or of the data set, in which one file has another content."""
         run = self.folder / "run"
         shutil.rmtree(run, ignore_errors=True)
         shutil.copytree(self.runs / name, run)
         (run / file).write_bytes(content)
         return run
-
-    def valid(self, name: str, file: str) -> bytes:
-        """Return a valid file."""
-        return (self.runs / name / file).read_bytes()
 
     def learner(self, name: str) -> tuple[CheckpointCallback, Any]:
         """Return a new learner to restore a checkpoint into: what an input leaves in one is not the next one's."""
@@ -181,6 +142,16 @@ class Workshop:
             *pictures_for(configuration, environments),
         ]
         return CheckpointCallback(folder, every=56, keep=3, others=others), algorithm
+
+
+@contextlib.contextmanager
+def open_workshop(runs: Path) -> Iterator[Workshop]:
+    """Work in a folder of its own, in which a module waits that must never be imported."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        Path("canary_module.py").write_text("open('canary', 'w').close()\n")
+        Path("file").touch()
+        sys.path.insert(0, folder)
+        yield Workshop(runs, Path(folder))
 
 
 # ---- inputs
@@ -205,17 +176,7 @@ def damage(generator: random.Random, content: bytes) -> bytes:
         elif kind == 5:
             data[at : at + 8] = generator.choice((b"\xff" * 8, b"\x00" * 8, b"9" * 8))
         elif kind == 6 and generator.random() < 0.2:
-            foreign = (
-                b"",
-                pickle.dumps(Canary()),
-                b"\x80\x04.",
-                b"PK\x03\x04",
-                b"\x89HDF\r\n\x1a\n",
-                b"{}",
-                b"[]",
-                b"null",
-            )
-            data = bytearray(generator.choice(foreign))
+            data = bytearray(generator.choice((b"", pickle.dumps(Canary()), *FOREIGN_FILES)))
         else:
             data[at : at + 1] = generator.choice((b'"', b"{", b"}", b":", b"-", b"\n", b"0", b"e", b"\xc3", b"!!"))
     return bytes(data)
@@ -245,6 +206,13 @@ def change_tree(generator: random.Random, tree: Any) -> Any:
     return nasty(generator)
 
 
+def change_repeatedly(generator: random.Random, tree: Any, times: tuple[int, ...]) -> Any:
+    """Change a tree in one place or in several."""
+    for _ in range(generator.choice(times)):
+        tree = change_tree(generator, tree)
+    return tree
+
+
 def change_array(generator: random.Random, array: np.ndarray) -> np.ndarray:
     """Return an array of another shape, type or content."""
     kind = generator.randrange(6)
@@ -268,9 +236,7 @@ def json_input(generator: random.Random, content: bytes) -> bytes:
     """Damage a JSON file as text or as a tree."""
     if generator.random() < 0.5:
         return damage(generator, content)
-    tree = json.loads(content)
-    for _ in range(generator.choice((1, 1, 3))):
-        tree = change_tree(generator, tree)
+    tree = change_repeatedly(generator, json.loads(content), (1, 1, 3))
     if generator.random() < 0.02:
         return b"[" * 100_000
     return json.dumps(tree, default=repr).encode()
@@ -283,8 +249,7 @@ def yaml_input(generator: random.Random, content: bytes) -> bytes:
         return damage(generator, content)
     tree = yaml.safe_load(content)
     if kind < 0.8:
-        for _ in range(generator.choice((1, 1, 2))):
-            tree = change_tree(generator, tree)
+        tree = change_repeatedly(generator, tree, (1, 1, 2))
         return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode("utf-8", "surrogatepass")
     lines = content.decode().splitlines()
     at = generator.randrange(len(lines))
@@ -311,11 +276,8 @@ def checkpoint_input(generator: random.Random, workshop: Workshop) -> tuple[str,
     if generator.random() < 0.3:
         return name, safetensors_input(generator, content)
     checkpoint = Checkpoint.from_bytes(content)
-    state: Any = dict(checkpoint.state)
-    for _ in range(generator.choice((1, 1, 3))):
-        state = change_tree(generator, state)
-    if not isinstance(state, dict):
-        state = {"state": state}
+    state = change_repeatedly(generator, dict(checkpoint.state), (1, 1, 3))
+    state = state if isinstance(state, dict) else {"state": state}
     try:
         return name, Checkpoint(generator.choice((56, 56, 0, 10**12)), state).to_bytes()
     except TypeError:  # bytes have no form in JSON
@@ -350,7 +312,10 @@ def npz_input(generator: random.Random, workshop: Workshop) -> bytes:
     return buffer.getvalue()
 
 
-OPTIONS: Mapping[str, tuple[str, ...]] = {
+Words = Callable[[random.Random, Workshop], list[str]]
+Options = Mapping[str, tuple[str, ...]]
+
+OPTIONS: Options = {
     "--env": ("CartPole-v1", "Pendulum-v1", "Taxi-v4", "RandomAnomaly-v0", "nowhere:CartPole-v1", "Blackjack-v1"),
     "--env-arg": ("max_episode_steps=5", "colour=red", "image_size=12", "sequence_length=3", "kinds=none", "a=[[[["),
     "--architecture": (*ARCHITECTURES, "sparse"),
@@ -387,29 +352,18 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def command_input(generator: random.Random, workshop: Workshop) -> list[str]:
-    """Make a command line of train.py or specify.py."""
-    first = ["--env", "CartPole-v1"] if generator.random() < 0.8 else []
-    return first + option_words(generator, workshop, OPTIONS)
+def environment_words(generator: random.Random, workshop: Workshop) -> list[str]:
+    """Return what train.py and specify.py begin with, mostly an environment."""
+    return ["--env", "CartPole-v1"] if generator.random() < 0.8 else []
 
 
-def evaluate_input(generator: random.Random, workshop: Workshop) -> list[str]:
-    """Make a command line of evaluate.py."""
-    return [policy_word(generator, workshop), *option_words(generator, workshop, EVALUATE_OPTIONS)]
-
-
-def export_input(generator: random.Random, workshop: Workshop) -> list[str]:
-    """Make a command line of export.py."""
-    return [policy_word(generator, workshop), *option_words(generator, workshop, EXPORT_OPTIONS)]
-
-
-def policy_word(generator: random.Random, workshop: Workshop) -> str:
-    """Return a run or a file, mostly one that is there."""
+def policy_words(generator: random.Random, workshop: Workshop) -> list[str]:
+    """Return what evaluate.py and export.py begin with: a run or a file, mostly one that is there."""
     there = [workshop.runs / "cartpole", workshop.runs / "policy.onnx", workshop.runs / "anomaly"]
-    return str(generator.choice(there)) if generator.random() < 0.8 else f"x{nasty(generator)}".replace("\x00", "0")
+    return [str(generator.choice(there)) if generator.random() < 0.8 else f"x{nasty(generator)}".replace("\x00", "0")]
 
 
-EVALUATE_OPTIONS: Mapping[str, tuple[str, ...]] = {
+EVALUATE_OPTIONS: Options = {
     "--which": ("best", "final", "worst"),
     "--env": ("CartPole-v1", "Pendulum-v1", "nowhere:CartPole-v1"),
     "--env-arg": ("max_episode_steps=5", "colour=red", "split=train", "a=[[[["),
@@ -420,14 +374,14 @@ EVALUATE_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "--video": ("film.gif", "film.txt", "/proc/nowhere/film.mp4", ".png"),
     "--video-episodes": ("1", "0"),
 }
-EXPORT_OPTIONS: Mapping[str, tuple[str, ...]] = {
+EXPORT_OPTIONS: Options = {
     "--output": ("policy.onnx", "/proc/nowhere/policy.onnx", "file/policy.onnx", "."),
     "--which": ("best", "final", "worst"),
     "--bogus": ("1",),
 }
 
 
-def option_words(generator: random.Random, workshop: Workshop, options: Mapping[str, tuple[str, ...]]) -> list[str]:
+def option_words(generator: random.Random, workshop: Workshop, options: Options) -> list[str]:
     """Choose options that exist, with values that mostly do not fit."""
     words: list[str] = []
     for option in generator.sample(list(options), generator.randrange(1, min(5, 1 + len(options)))):
@@ -513,6 +467,11 @@ groups:
 )
 
 
+def study_input(generator: random.Random, workshop: Workshop) -> bytes:
+    """Damage a study file."""
+    return yaml_input(generator, generator.choice(STUDIES))
+
+
 # ---- readers
 
 
@@ -522,8 +481,39 @@ def read_agent(run: Path) -> None:
     plan_training(configuration)
 
 
-def resume_from(name: str, run: Path, workshop: Workshop) -> None:
-    """Do what a resumption does before its first step."""
+def file_of_run(
+    file: str,
+    names: tuple[str, ...],
+    change: Callable[[random.Random, bytes], bytes],
+    read: Callable[[Path], object] = read_agent,
+) -> Reader:
+    """Return a reader of a run in which one file is damaged."""
+
+    def make(generator: random.Random, workshop: Workshop) -> tuple[str, bytes]:
+        name = generator.choice(names)
+        return name, change(generator, (workshop.runs / name / file).read_bytes())
+
+    return Reader(make, lambda given, workshop: read(workshop.copy_with(given[0], file, given[1])))
+
+
+def single_file(name: str, make: Callable[[random.Random, Workshop], bytes], read: Callable[[Path], object]) -> Reader:
+    """Return a reader of a file that stands alone."""
+
+    def write_and_read(content: bytes, workshop: Workshop) -> None:
+        path = workshop.folder / name
+        path.write_bytes(content)
+        read(path)
+
+    return Reader(make, write_and_read)
+
+
+def read_checkpoint(given: tuple[str, bytes], workshop: Workshop) -> None:
+    """Do what a resumption does before its first step, with a checkpoint that is the only one of a run."""
+    name, content = given
+    run = workshop.copy_with(name, "result.json", b"")
+    for file in checkpoint_files(run):
+        file.unlink()
+    (run / "checkpoints" / "56.safetensors").write_bytes(content)
     checkpoint = checkpoint_to_resume(run)
     callback, algorithm = workshop.learner(name)
     with contextlib.closing(algorithm.get_env()), continued_logger(run, checkpoint) as logger:
@@ -532,121 +522,78 @@ def resume_from(name: str, run: Path, workshop: Workshop) -> None:
             callback.restore(algorithm, checkpoint, {})
 
 
+def read_dataset(given: tuple[str, bytes], workshop: Workshop) -> None:
+    """Load demonstrations."""
+    load_dataset(workshop.copy_with("dataset", f"data/{given[0]}", given[1]))
+
+
+def load_dataset(folder: Path) -> None:
+    """Load demonstrations of CartPole."""
+    load_demonstrations(str(folder), *environment_spaces("CartPole-v1"), None, 0)
+
+
+def read_digits(path: Path) -> None:
+    """Load a source of digits, which refuses by ValueError, as environments do; `make_environment` renders it."""
+    try:
+        load_digit_images(path, "train", 8)
+    except ValueError as error:
+        raise Refusal(str(error)) from error
+
+
 class WorkBegins(Exception):
     """Everything was accepted: the work would begin."""
 
 
-WORK: Mapping[str, tuple[str, ...]] = {
-    "train": ("agents.training.train",),
-    "specify": (),
-    "evaluate": ("agents.trained.report.evaluate_policy", "agents.trained.recording.record"),
-    "export": ("agents.export.export.export_policy",),
-}
-"""What each command line does when all of its options are accepted; it imports that when it comes to it."""
+def command_line(name: str, first_words: Words, options: Options, *work: str) -> Reader:
+    """Return a reader of a command line, up to where its work would begin.
 
+    :param first_words: makes what stands before the options
+    :param work: the functions that a command line calls when all of its options are accepted
+    """
 
-def read_command(name: str, words: list[str], workshop: Workshop) -> None:
-    """Call a command line, up to where a training would begin."""
-    command = importlib.import_module(name)
+    def make(generator: random.Random, workshop: Workshop) -> list[str]:
+        return first_words(generator, workshop) + option_words(generator, workshop, options)
 
-    def begin(*arguments: Any, **options: Any) -> None:
-        raise WorkBegins
-
-    for work_itself in WORK[name]:
-        module, _, function = work_itself.rpartition(".")
-        setattr(importlib.import_module(module), function, begin)
-    errors, before = io.StringIO(), sys.argv
-    sys.argv = [f"{name}.py", *words]
-    try:
-        with (
-            contextlib.redirect_stderr(errors),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.chdir(workshop.folder),
-        ):
-            run_command(command.main)
-    except WorkBegins:
-        return
-    except SystemExit as end:
-        if end.code not in (0, None):
+    def read(words: list[str], workshop: Workshop) -> None:
+        errors = io.StringIO()
+        try:
+            with contextlib.ExitStack() as stack:
+                for function in work:
+                    stack.enter_context(mock.patch(function, side_effect=WorkBegins))
+                stack.enter_context(mock.patch("sys.argv", [f"{name}.py", *words]))
+                stack.enter_context(contextlib.redirect_stderr(errors))
+                stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+                stack.enter_context(contextlib.chdir(workshop.folder))
+                run_command(importlib.import_module(name).main)
+        except WorkBegins:
+            return
+        except SystemExit as end:
+            if end.code in (0, None):
+                return
             lines = [line for line in errors.getvalue().splitlines() if not line.startswith("warning: ")]
             if end.code != 2 or len(lines) != 1 or not lines[0].startswith("error: "):
                 raise AssertionError(f"exit code {end.code}, {errors.getvalue()!r}") from None
             raise Refusal(lines[0]) from None
-    finally:
-        sys.argv = before
-
-
-def run_file(file: str, names: tuple[str, ...], change: Callable[[random.Random, bytes], bytes]) -> Reader:
-    """Return a reader of one file of a run folder."""
-
-    def make(generator: random.Random, workshop: Workshop) -> tuple[str, bytes]:
-        name = generator.choice(names)
-        return name, change(generator, workshop.valid(name, file))
-
-    def read(given: tuple[str, bytes], workshop: Workshop) -> None:
-        run = workshop.run_with(given[0], file, given[1])
-        if file == "result.json":
-            configuration_to_resume(run, {})
-        else:
-            read_agent(run)
 
     return Reader(make, read)
 
 
-def read_checkpoint(given: tuple[str, bytes], workshop: Workshop) -> None:
-    """Resume a run from a checkpoint that was put into it, the only one there."""
-    name, content = given
-    run = workshop.run_with(name, "result.json", b"")
-    for file in checkpoint_files(run):
-        file.unlink()
-    (run / "checkpoints" / "56.safetensors").write_bytes(content)
-    resume_from(name, run, workshop)
-
-
-def read_npz(content: bytes, workshop: Workshop) -> None:
-    """Load a source of digits."""
-    path = workshop.folder / "source.npz"
-    path.write_bytes(content)
-    load_digit_images(path, "train", 8)
-
-
-def read_onnx(content: bytes, workshop: Workshop) -> None:
-    """Load an exported policy, as evaluation does."""
-    path = workshop.folder / "policy.onnx"
-    path.write_bytes(content)
-    load_trained_policy(path)
-
-
-def read_dataset(given: tuple[str, bytes], workshop: Workshop) -> None:
-    """Load demonstrations."""
-    folder = workshop.folder / "dataset"
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(workshop.runs / "dataset", folder)
-    (folder / "data" / given[0]).write_bytes(given[1])
-    load_demonstrations(str(folder), *environment_spaces("CartPole-v1"), None, 0)
-
-
-def study_file(content: bytes, workshop: Workshop) -> None:
-    """Read a study file and plan its cells."""
-    path = workshop.folder / "study.yaml"
-    path.write_bytes(content)
-    plan_study(read_study(path))
-
+EVALUATION = ("agents.trained.report.evaluate_policy", "agents.trained.recording.record")
 
 READERS: Mapping[str, Reader] = {
-    "config.yaml": run_file("config.yaml", ("cartpole", "cartpole", "anomaly", "hammer"), yaml_input),
-    "policy.safetensors": run_file("best/policy.safetensors", ("cartpole", "anomaly"), safetensors_input),
-    "normalization.json": run_file("best/normalization.json", ("cartpole",), json_input),
-    "result.json": run_file("result.json", ("cartpole",), json_input),
+    "config.yaml": file_of_run("config.yaml", ("cartpole", "cartpole", "anomaly", "hammer"), yaml_input),
+    "policy.safetensors": file_of_run("best/policy.safetensors", ("cartpole", "anomaly"), safetensors_input),
+    "normalization.json": file_of_run("best/normalization.json", ("cartpole",), json_input),
+    "result.json": file_of_run("result.json", ("cartpole",), json_input, lambda run: configuration_to_resume(run, {})),
     "checkpoint": Reader(checkpoint_input, read_checkpoint),
-    "npz source": Reader(npz_input, read_npz),
-    "ONNX file": Reader(onnx_input, read_onnx),
+    "npz source": single_file("source.npz", npz_input, read_digits),
+    "ONNX file": single_file("policy.onnx", onnx_input, load_trained_policy),
     "data set": Reader(dataset_input, read_dataset),
-    "study file": Reader(lambda generator, _: yaml_input(generator, generator.choice(STUDIES)), study_file),
-    "train.py options": Reader(command_input, lambda words, workshop: read_command("train", words, workshop)),
-    "specify.py options": Reader(command_input, lambda words, workshop: read_command("specify", words, workshop)),
-    "evaluate.py options": Reader(evaluate_input, lambda words, workshop: read_command("evaluate", words, workshop)),
-    "export.py options": Reader(export_input, lambda words, workshop: read_command("export", words, workshop)),
+    "study file": single_file("study.yaml", study_input, lambda path: plan_study(read_study(path))),
+    "train.py options": command_line("train", environment_words, OPTIONS, "agents.training.train"),
+    "specify.py options": command_line("specify", environment_words, OPTIONS),
+    "evaluate.py options": command_line("evaluate", policy_words, EVALUATE_OPTIONS, *EVALUATION),
+    "export.py options": command_line("export", policy_words, EXPORT_OPTIONS, "agents.export.export.export_policy"),
 }
 """Another reader is one more entry."""
 
@@ -655,24 +602,23 @@ READERS: Mapping[str, Reader] = {
 
 
 class Watch:
-    """An audit hook that notes what no input may cause."""
+    """An audit hook that notes what no input may cause, within a `with` statement."""
 
     STARTED = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subprocess.Popen", "pickle.find_class")
-    CHANGED = (
-        "os.mkdir",
-        "os.rename",
-        "os.remove",
-        "os.rmdir",
-        "os.link",
-        "os.symlink",
-        "os.truncate",
-    )
+    CHANGED = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate")
 
     def __init__(self, *folders: Path) -> None:
         self.folders = tuple(str(folder.resolve()) for folder in folders)
         self.on = False
         self.violations: list[str] = []
         sys.addaudithook(self._hook)
+
+    def __enter__(self) -> None:
+        self.violations.clear()
+        self.on = True
+
+    def __exit__(self, *exception: object) -> None:
+        self.on = False
 
     def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self.on:
@@ -696,24 +642,13 @@ class Watch:
             self.violations.append(f"{event} {where}")
 
 
-@contextlib.contextmanager
-def watched(watch: Watch) -> Iterator[None]:
-    """Watch while an input is read."""
-    watch.violations.clear()
-    watch.on = True
-    try:
-        yield
-    finally:
-        watch.on = False
-
-
 # ---- processes
 
 
 def judge(reader: Reader, given: Any, workshop: Workshop, watch: Watch) -> tuple[str, str]:
     """Give an input to its reader; return accepted, refused or failed, and what was said."""
     try:
-        with watched(watch):
+        with watch:
             reader.read(given, workshop)
         outcome, text = "accepted", ""
     except Refusal as error:
@@ -735,20 +670,15 @@ def work(name: str, first: int, last: int, seed: int, runs: Path) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT_MEMORY, LIMIT_MEMORY))
     results, sys.stdout = sys.stdout, sys.stderr
     sys.stderr = io.StringIO()
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        inside = Path(folder)
-        (inside / "canary_module.py").write_text("open('canary', 'w').close()\n")
-        (inside / "file").write_text("")
-        sys.path.insert(0, folder)
-        workshop = Workshop(runs, inside)
-        if name == "checkpoint":
-            for run in RUNS:
-                workshop.learner(run)
+    with open_workshop(runs) as workshop:
+        # What is loaded and compiled at the first time is not the input's doing.
         for run in RUNS:
-            read_agent(runs / run)  # what is loaded and compiled at the first time is not the input's doing
+            read_agent(runs / run)
+            if name == "checkpoint":
+                workshop.learner(run)
         load_trained_policy(runs / "policy.onnx")
-        load_demonstrations(str(runs / "dataset"), *environment_spaces("CartPole-v1"), None, 0)
-        watch = Watch(inside)
+        load_dataset(runs / "dataset")
+        watch = Watch(workshop.folder)
         for number in range(first, last):
             signal.setitimer(signal.ITIMER_PROF, LIMIT_SECONDS)  # ends the process, inside of native code too
             generator = random.Random(f"{seed} {name} {number}")
@@ -797,45 +727,9 @@ def make_runs(folder: Path) -> Path:
     for name in RUNS:
         train(run_configuration(name, folder / "logs")).path.rename(runs / name)
     export_policy(runs / "cartpole", runs / "policy.onnx", "best")
-    make_dataset(runs)
+    with pytest.MonkeyPatch.context() as patch:
+        record(runs / "minari", patch, "CartPole-v1", episodes=4, steps=10).rename(runs / "dataset")
     return runs
-
-
-def make_dataset(folder: Path) -> None:
-    """Record a few episodes of CartPole as a Minari data set, `dataset` in a folder."""
-    environment = gymnasium.make("CartPole-v1", max_episode_steps=20)
-    buffers = []
-    for number in range(4):
-        observation, _ = environment.reset(seed=number)
-        buffer = EpisodeBuffer(
-            id=number, observations=[observation], actions=[], rewards=[], terminations=[], truncations=[]
-        )
-        for step in range(10):
-            observation, reward, *_ = environment.step(step % 2)
-            buffer.observations.append(observation)
-            buffer.actions.append(step % 2)
-            buffer.rewards.append(float(reward))
-            buffer.terminations.append(False)
-            buffer.truncations.append(step == 9)
-        buffers.append(buffer)
-    before = os.environ.get("MINARI_DATASETS_PATH")
-    os.environ["MINARI_DATASETS_PATH"] = str(folder / "minari")
-    try:
-        create_dataset_from_buffers(
-            "fuzz/made-v0",
-            buffers,
-            observation_space=environment.observation_space,
-            action_space=environment.action_space,
-            algorithm_name="alternation",
-            author="fuzz",
-            author_email="fuzz@example.org",
-            code_permalink="https://example.org",
-        )
-    finally:
-        del os.environ["MINARI_DATASETS_PATH"]
-        if before is not None:
-            os.environ["MINARI_DATASETS_PATH"] = before
-    (folder / "minari" / "fuzz" / "made-v0").rename(folder / "dataset")
 
 
 def fuzz_all(inputs: int, seed: int, names: list[str]) -> dict[str, dict[str, Any]]:
@@ -852,14 +746,12 @@ def fuzz_all(inputs: int, seed: int, names: list[str]) -> dict[str, dict[str, An
 def show(name: str, number: int, seed: int) -> None:
     """Repeat one input and print it and what happens."""
     with tempfile.TemporaryDirectory() as folder:
-        runs, inside = make_runs(Path(folder)), Path(folder) / "work"
-        inside.mkdir()
-        (inside / "file").write_text("")
-        workshop = Workshop(runs, inside)
-        given = READERS[name].make(random.Random(f"{seed} {name} {number}"), workshop)
-        print(repr(given)[:3000])
-        READERS[name].read(given, workshop)
-        print("accepted")
+        runs = make_runs(Path(folder))
+        with open_workshop(runs) as workshop:
+            given = READERS[name].make(random.Random(f"{seed} {name} {number}"), workshop)
+            print(repr(given)[:3000])
+            READERS[name].read(given, workshop)
+            print("accepted")
 
 
 def report(results: Mapping[str, Mapping[str, Any]], command: str) -> None:
@@ -871,8 +763,7 @@ def report(results: Mapping[str, Mapping[str, Any]], command: str) -> None:
         ("reader", "inputs", "accepted", "refused in one line", "failed", "slowest (s)"),
         [*rows, ("all", *total.values(), "")],
     )
-    print(table)
-    write_section("fuzz", f"### Fuzzing of all readers\n\n`{command}`\n\n{table}\n\n{describe(machine())}")
+    publish("fuzz", "Fuzzing of all readers", f"`{command}`", table, describe(machine()))
 
 
 def main() -> None:
@@ -895,7 +786,7 @@ def main() -> None:
         results = fuzz_all(arguments.inputs, arguments.seed, list(READERS))
         command = f"python -m tests.robustness.fuzz --inputs {arguments.inputs}"
         content = {"command": command, "seed": arguments.seed, "machine": machine(), "readers": results}
-        (RESULTS / "fuzz.json").write_text(json.dumps(content, indent=1) + "\n")
+        write_result("fuzz", content)
         report(results, command)
 
 

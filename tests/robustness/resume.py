@@ -10,18 +10,19 @@ work folder. `--report` makes the table from what is there.
 """
 
 import argparse
+import csv
 import errno
+import io
 import json
 import os
 import random
-import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -33,7 +34,7 @@ from agents.resumption.options import configuration_to_resume
 from agents.runs import files
 from agents.runs.lock import HOLDER
 from agents.training import train
-from benchmarks.harness import RESULTS, append_line, describe, machine, markdown_table, read_lines, write_section
+from benchmarks.harness import RESULTS, append_line, describe, machine, markdown_table, publish, read_lines
 
 LINES = RESULTS / "resume.jsonl"
 ROLLOUT = 8 * 7
@@ -54,32 +55,15 @@ HORIZON = 10_000_000
 MODES = ("training", "writing", "training", "starting", "writing", "failing disk")
 
 
-class SlowFile:
+class SlowFile(io.FileIO):
     """A file whose content arrives in pieces, with pauses, as on a slow file system."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-
-    def __enter__(self) -> "SlowFile":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.file.close()
-
-    def write(self, content: bytes) -> None:
+    def write(self, content: Any) -> int:
         """Write in sixteen pieces over half a second."""
         for piece in np.array_split(np.frombuffer(content, np.uint8), 16):
-            self.file.write(piece.tobytes())
-            self.file.flush()
+            super().write(piece.tobytes())
             time.sleep(0.03)
-
-    def flush(self) -> None:
-        """Flush."""
-        self.file.flush()
-
-    def fileno(self) -> int:
-        """Return the descriptor."""
-        return self.file.fileno()
+        return len(content)
 
 
 def simulate(file_system: str) -> None:
@@ -87,8 +71,8 @@ def simulate(file_system: str) -> None:
     plain_open, plain_fsync = Path.open, os.fsync
 
     def slow_open(path: Path, *arguments: Any, **options: Any) -> Any:
-        file: Any = plain_open(path, *arguments, **options)
-        return SlowFile(file) if path.parent.name == "checkpoints" and path.name.endswith(".tmp") else file
+        is_new_checkpoint = path.parent.name == "checkpoints" and path.suffix == ".tmp"
+        return (SlowFile if is_new_checkpoint else plain_open)(path, *arguments, **options)
 
     calls = 0
 
@@ -112,8 +96,8 @@ def session(run: Path, steps: int, file_system: str) -> None:
         folder, configuration = configuration_to_resume(run, {"total_timesteps": steps})
         train(configuration, resume=folder)
     else:
-        log_dir, run_name = str(run.parent.parent), run.name
-        train(configure("RandomAnomaly-v0", **SETTINGS, total_timesteps=steps, log_dir=log_dir, run_name=run_name))
+        place = {"log_dir": str(run.parent.parent), "run_name": run.name}
+        train(configure("RandomAnomaly-v0", **SETTINGS, **place, total_timesteps=steps))
 
 
 def start(run: Path, steps: int, file_system: str = "plain") -> "subprocess.Popen[str]":
@@ -141,14 +125,11 @@ def kill_once(run: Path, kill: int, mode: str, generator: random.Random) -> dict
     def writing() -> bool:
         return training() and any((run / "checkpoints").glob(".*.tmp"))
 
-    if mode == "starting":
-        time.sleep(generator.uniform(0.0, 6.0))
-    elif mode == "training":
+    if mode in ("training", "writing"):
         wait_until(training, process)
-        time.sleep(generator.uniform(0.0, 4.0))
-    elif mode == "writing":
-        wait_until(training, process)
-        time.sleep(generator.uniform(0.0, 3.0))
+    if mode != "failing disk":
+        time.sleep(generator.uniform(0.0, {"starting": 6.0, "training": 4.0, "writing": 3.0}[mode]))
+    if mode == "writing":
         wait_until(writing, process)
         time.sleep(generator.uniform(0.0, 0.5))
     if mode != "failing disk":
@@ -191,13 +172,8 @@ def logged_steps(run: Path) -> int:
     """Return the steps that the log knows of: to the end of the last complete rollout."""
     file = run / "progress.csv"
     lines = file.read_text().splitlines() if file.is_file() else []
-    column = (
-        lines[0].split(",").index("time/total_timesteps") if len(lines) > 1 and "total_timesteps" in lines[0] else None
-    )
-    if column is None:
-        return 0
-    steps = [cells[column] for line in lines[1:] if len(cells := line.split(",")) > column]
-    return max([int(text) for text in steps if re.fullmatch(r"\d+", text)], default=0)
+    steps = [line.get("time/total_timesteps") or "" for line in csv.DictReader(lines)]
+    return max((int(text) for text in steps if text.isdecimal()), default=0)
 
 
 def all_whole(run: Path) -> bool:
@@ -213,25 +189,21 @@ def all_whole(run: Path) -> bool:
 def finish(work: Path) -> dict[str, Any]:
     """Let the run come to its end, and a run without interruption too; compare them."""
     run, alone = work / "RandomAnomaly-v0" / "killed", work / "RandomAnomaly-v0" / "alone"
-    steps = (newest_steps(run) or 0) + 5 * ROLLOUT
     if not (run / "result.json").is_file():
-        check(start(run, steps))
-    steps = json.loads((run / "result.json").read_text())["steps"]
+        check(start(run, (newest_steps(run) or 0) + 5 * ROLLOUT))
+    result = json.loads((run / "result.json").read_text())
     if not (alone / "result.json").is_file():
-        check(start(alone, steps))
-    weights, results = [], []
-    for path in (run, alone):
-        weights.append(safetensors.numpy.load_file(path / "final" / "policy.safetensors"))
-        results.append(json.loads((path / "result.json").read_text()))
-    same = weights[0].keys() == weights[1].keys()
-    same = same and all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
+        check(start(alone, result["steps"]))
+    undisturbed = json.loads((alone / "result.json").read_text())
+    weights, expected = (safetensors.numpy.load_file(path / "final" / "policy.safetensors") for path in (run, alone))
+    same = weights.keys() == expected.keys() and all(np.array_equal(weights[name], expected[name]) for name in weights)
     return {
         "finished": True,
-        "steps": results[0]["steps"],
-        "resumptions": len(results[0]["resumptions"]),
-        "steps_alone": results[1]["steps"],
+        "steps": result["steps"],
+        "resumptions": len(result["resumptions"]),
+        "steps_alone": undisturbed["steps"],
         "weights_equal": same,
-        "evaluations_equal": results[0]["curve"] == results[1]["curve"] and results[0]["final"] == results[1]["final"],
+        "evaluations_equal": all(result[name] == undisturbed[name] for name in ("curve", "final")),
         "machine": machine(),
     }
 
@@ -245,27 +217,22 @@ def check(process: "subprocess.Popen[str]") -> None:
 
 def run_harness(kills: int, work: Path, lines: Path, seed: int = 0) -> list[dict[str, Any]]:
     """Do the kills that are missing, then finish; return all lines."""
-    done = read_lines(lines)
     if not work.is_dir():
-        done = []
-        lines.parent.mkdir(parents=True, exist_ok=True)
-        lines.write_text("")
+        lines.unlink(missing_ok=True)
         work.mkdir(parents=True)
+    done = read_lines(lines)
+
+    def add(line: dict[str, Any]) -> None:
+        append_line(lines, line)
+        print(json.dumps(line), flush=True)
+        done.append(line)
+
     run = work / "RandomAnomaly-v0" / "killed"
     for kill in range(len(done), kills):
-        line = kill_once(run, kill, MODES[kill % len(MODES)], random.Random(f"{seed} {kill}"))
-        _append(lines, line)
-        done.append(line)
+        add(kill_once(run, kill, MODES[kill % len(MODES)], random.Random(f"{seed} {kill}")))
     if "finished" not in done[-1]:
-        line = finish(work)
-        _append(lines, line)
-        done.append(line)
+        add(finish(work))
     return done
-
-
-def _append(lines: Path, line: dict[str, Any]) -> None:
-    append_line(lines, line)
-    print(json.dumps(line), flush=True)
 
 
 def verdict(lines: list[dict[str, Any]]) -> dict[str, Any]:
@@ -288,13 +255,12 @@ def verdict(lines: list[dict[str, Any]]) -> dict[str, Any]:
 def report(lines: list[dict[str, Any]]) -> None:
     """Write the table."""
     figures = verdict(lines)
-    table = markdown_table(("", "figure"), [(name, str(value)) for name, value in figures.items()])
-    print(table)
     facts = lines[-1].get("machine")
-    write_section(
+    publish(
         "resume",
-        f"### Never lose a run: a training killed {figures['interruptions']} times\n\n"
-        f"`python -m tests.robustness.resume --kills {figures['interruptions']}`, then `--report`\n\n{table}\n\n"
+        f"Never lose a run: a training killed {figures['interruptions']} times",
+        f"`python -m tests.robustness.resume --kills {figures['interruptions']}`, then `--report`",
+        markdown_table(("", "figure"), list(figures.items())),
         f"RandomAnomaly-v0, {SETTINGS['budget']:,} weights, a checkpoint every {INTERVAL} steps, rollouts of "
         f"{ROLLOUT}. " + (describe(facts) if facts else "Not finished."),
     )

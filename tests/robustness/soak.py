@@ -19,16 +19,7 @@ import psutil
 from matplotlib.figure import Figure
 
 from agents.resumption.logs import EVENTS
-from benchmarks.harness import (
-    FOLDER,
-    RESULTS,
-    append_line,
-    describe,
-    machine,
-    markdown_table,
-    read_lines,
-    write_section,
-)
+from benchmarks.harness import FOLDER, RESULTS, append_line, describe, machine, markdown_table, publish, read_lines
 
 LINES = RESULTS / "soak.jsonl"
 FIGURE = FOLDER / "figures" / "soak.png"
@@ -54,8 +45,7 @@ def soak(seconds: float, work: Path, lines: Path, options: tuple[str, ...] = OPT
     done = read_lines(lines) if work.is_dir() else []
     if not done:
         shutil.rmtree(work, ignore_errors=True)
-        lines.parent.mkdir(parents=True, exist_ok=True)
-        lines.write_text("")
+        lines.unlink(missing_ok=True)
     train = Path(__file__).parents[2] / "train.py"
     runs = list(work.glob("*/soak/config.yaml"))
     command = [sys.executable, str(train), "--total-timesteps", "1000000000"]
@@ -106,24 +96,24 @@ def report(samples: list[dict[str, Any]]) -> None:
     left, right = picture.subplots(1, 2)
     minutes = np.arange(len(samples)) * EVERY / 60
     left.plot(minutes, [s["memory"] / 2**20 for s in samples], color="#20639b")
-    left.set(xlabel="minutes of training", ylabel="resident memory (MiB)")
-    left.set_ylim(0, None)
+    left.set_ylabel("resident memory (MiB)")
     for name, colour in (("threads", "#20639b"), ("files", "#d1495b"), ("children", "#edae49")):
         right.plot(minutes, [s[name] for s in samples], color=colour, label={"files": "open files"}.get(name, name))
-    right.set(xlabel="minutes of training", ylabel="number")
-    right.set_ylim(0, None)
+    right.set_ylabel("number")
     right.legend(fontsize=8)
     for axes in (left, right):
+        axes.set(xlabel="minutes of training", ylim=(0, None))
         axes.grid(alpha=0.25)
     FIGURE.parent.mkdir(exist_ok=True)
     picture.savefig(FIGURE)
-    table = markdown_table(("", "figure"), [(name, str(value)) for name, value in figures(samples).items()])
-    print(table)
-    write_section(
+    publish(
         "soak",
-        f"### A soak: {len(samples) * EVERY / 60:.0f} minutes of training\n\n`python -m tests.robustness.soak`, then "
-        f"`--report`\n\n{table}\n\n![soak](figures/soak.png)\n\n`train.py {' '.join(OPTIONS)}`, sampled every "
-        f"{EVERY:.0f} s; the table leaves out the first {WARM_UP / 60:.0f} minutes. {describe(machine())}",
+        f"A soak: {len(samples) * EVERY / 60:.0f} minutes of training",
+        "`python -m tests.robustness.soak`, then `--report`",
+        markdown_table(("", "figure"), list(figures(samples).items())),
+        "![soak](figures/soak.png)",
+        f"`train.py {' '.join(OPTIONS)}`, sampled every {EVERY:.0f} s; the table leaves out the first "
+        f"{WARM_UP / 60:.0f} minutes. {describe(machine())}",
     )
 
 
