@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from policies.network.architectures import ActorCriticSpecification, specify_architecture
 from policies.network.specification import BLOCKS, NetworkSpecification
-from policies.recurrent.block_matrix import BlockMatrix
 from policies.recurrent.layer import SparseRecurrentLayer, forward_together
 from policies.sequence_policy import Pair, SequencePolicy, network_sizes, widened
 from policies.step_graph import SparseRows, StepGraph, array
@@ -31,9 +30,8 @@ class VariedSparsityPolicy(SequencePolicy):
     the network's state `z = [h; y]`, padded with zeros to the larger of the two networks; c holds the deviation of
     correlated exploration noise, and is zero without.
 
-    :param observation_space: one-dimensional Box
-    :param action_space: Box or Discrete
-    :param lr_schedule: learning rate as a function of the remaining progress (1 to 0)
+    Spaces, learning rate and `noise_correlation` are those of `SequencePolicy`.
+
     :param architecture: "varied", "uniform" or "dense"
     :param budget: trainable weights of each of the two networks
     :param activation: "relu" or "tanh"
@@ -41,7 +39,6 @@ class VariedSparsityPolicy(SequencePolicy):
     :param backend: "auto", "dense" or "csr"
     :param network_seed: seed of patterns and initial weights; drawn from torch's generator if None
     :param log_std_init: initial logarithm of the Gaussian's standard deviation
-    :param noise_correlation: see `SequencePolicy`
     :param sparsity: `hidden_proportion`, `hidden_size`, `densities`, `uniform_density`; see `specify_architecture`
     :raises ValueError: for unsupported spaces, `use_sde=True`, or a specification that cannot be met
     """
@@ -209,8 +206,6 @@ def _sums(
 
 def _weights_of(layer: SparseRecurrentLayer, targets: str) -> SparseRows:
     """Return the weights that lead to some targets, "h", "y" or "hy"; the columns are those of [x, h, y]."""
-    shapes = {block: layer.specification.shape(block) for block in BLOCKS}
-    patterns = {block: layer.positions(block).cpu().numpy() for block in BLOCKS}
-    pattern = BlockMatrix([[target + source for source in _SOURCES] for target in targets], shapes, patterns)
+    pattern = layer.matrix([[target + source for source in _SOURCES] for target in targets])
     values = np.concatenate([array(layer.weights[block]) for block in pattern.blocks])
     return SparseRows(pattern.shape[0], pattern.rows, pattern.columns, values)

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from policies.network.initialization import parse_initialization
@@ -91,13 +90,14 @@ class SparseRecurrentLayer(nn.Module):
     def matrices(self) -> tuple[BlockMatrix, BlockMatrix]:
         """Return the patterns of the input matrix U (n x n_x) and the recurrent matrix R (n x n)."""
         if self._matrices is None:
-            shapes = {block: self.specification.shape(block) for block in BLOCKS}
-            patterns = {block: self.positions(block).cpu().numpy() for block in BLOCKS}
-            self._matrices = (
-                BlockMatrix([["hx"], ["yx"]], shapes, patterns),
-                BlockMatrix([["hh", "hy"], ["yh", "yy"]], shapes, patterns),
-            )
+            self._matrices = self.matrix([["hx"], ["yx"]]), self.matrix([["hh", "hy"], ["yh", "yy"]])
         return self._matrices
+
+    def matrix(self, layout: Sequence[Sequence[str]]) -> BlockMatrix:
+        """Return the pattern of a matrix of some blocks; see `BlockMatrix`."""
+        shapes = {block: self.specification.shape(block) for block in BLOCKS}
+        patterns = {block: self.positions(block).cpu().numpy() for block in BLOCKS}
+        return BlockMatrix(layout, shapes, patterns)
 
     def outputs(self, states: Tensor) -> Tensor:
         """Return the outputs y, the last n_y entries of states (..., n_h + n_y)."""
@@ -125,14 +125,7 @@ class SparseRecurrentLayer(nn.Module):
         return LayerStates(states, self.outputs(states).clone())
 
     def forward(self, inputs: Tensor, state: Tensor, episode_starts: Tensor | None = None) -> LayerStates:
-        """Run over whole sequences.
-
-        :param inputs: (T, B, n_x), of the weights' dtype
-        :param state: (B, n_h + n_y), before the first step
-        :param episode_starts: (T, B), nonzero where the state is zeroed before the step
-        :return: states (T, B, n_h + n_y) and outputs (T, B, n_y) after each step
-        :raises ValueError: for other shapes or dtypes
-        """
+        """Run over whole sequences; see `forward_together`."""
         return forward_together([self], inputs, [state], episode_starts)[0]
 
     def step(self, inputs: Tensor, state: Tensor, episode_starts: Tensor | None = None) -> Tensor:
@@ -242,13 +235,9 @@ class _Stepper:
             self._versions, self._tensors, self._products = versions, [tensor.detach() for tensor in tensors], {}
         B = len(inputs)
         if B not in self._products:
-            weights = [tensor.numpy() for tensor in self._tensors[1:]]
             recurrence = layer.recurrence(1, B)
-            n_blocks = len(recurrence.U.blocks)
-            self._products[B] = (
-                _product(recurrence.U, np.concatenate(weights[:n_blocks]), recurrence.backends[0], B),
-                _product(recurrence.R, np.concatenate(weights[n_blocks:]), recurrence.backends[1], B),
-            )
+            (U, R), (for_U, for_R) = recurrence.concatenate(self._tensors[1:]), recurrence.backends
+            self._products[B] = _product(recurrence.U, U, for_U, B), _product(recurrence.R, R, for_R, B)
         everywhere = np.zeros(B, np.bool_)
         starts = everywhere if episode_starts is None else episode_starts.numpy().astype(np.bool_)
         out = np.empty((B, layer.state_size), inputs.detach().numpy().dtype)
@@ -260,9 +249,9 @@ class _Stepper:
         return torch.from_numpy(out)
 
 
-def _product(matrix: BlockMatrix, weights: NDArray[Any], backend: str, batch_size: int) -> tuple[Any, ...]:
+def _product(matrix: BlockMatrix, tensor: Tensor, backend: str, batch_size: int) -> tuple[Any, ...]:
     """Return a kernel and the matrix as it takes it."""
-    n_rows, n_columns = matrix.shape
+    weights, (n_rows, n_columns) = tensor.numpy(), matrix.shape
     if backend == "csr":
         form = matrix.by_row
         lanes, _ = lane_groups(batch_size, n_columns)
