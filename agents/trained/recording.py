@@ -148,8 +148,7 @@ def _rendering_environment(policy: TrainedPolicy) -> gymnasium.Env:
         environment.render()
     except Exception as error:
         environment.close()
-        reason = " ".join(str(error).split())
-        raise Refusal(f"`video`: {policy.env} cannot be rendered here: {type(error).__name__}: {reason}") from error
+        raise Refusal(f"`video`: {policy.env} cannot be rendered here: {type(error).__name__}: {error}") from error
     return environment
 
 
