@@ -137,7 +137,6 @@ class GatedPolicy(SequencePolicy):
         return self._outputs(run_cell(self.actor, observations.float(), (zeros, zeros), episode_starts))
 
     def critic_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters of the critic's cell and of what follows it."""
         return [*self.critic.parameters(), *self.mlp_extractor.value_net.parameters(), *self.value_net.parameters()]
 
     def noise_of(self, pair: Pair) -> Tensor:

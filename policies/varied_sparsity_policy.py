@@ -135,7 +135,6 @@ class VariedSparsityPolicy(SequencePolicy):
         return self.actor(observations.float(), state, episode_starts).outputs
 
     def critic_parameters(self) -> list[nn.Parameter]:
-        """Return the critic's weights and biases."""
         return list(self.critic.parameters())
 
     def noise_of(self, pair: Pair) -> Tensor:

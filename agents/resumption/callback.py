@@ -76,13 +76,7 @@ class CheckpointCallback(PeriodicCallback):
         self._capture(training_state(self.model))
 
     def act(self) -> None:
-        """Write what was captured."""
         self.write()
-
-    @property
-    def steps(self) -> int:
-        """Environment steps of the training so far, the unfinished rollout included."""
-        return self.num_timesteps
 
     def write(self) -> None:
         """Write the state at the end of the last update, unless there is none yet or it is written already.
