@@ -111,8 +111,8 @@ def train(
     :param callbacks: Stable-Baselines3 callbacks to run beside the product's own; those with `get_state` and
         `set_state` are part of checkpoints, each under a key of its own, its `state_key` or the name of its class. When
         a run is resumed, one that the checkpoint lacks starts fresh, and a state that no callback takes is dropped
-    :param resume: folder of the run to go on with; see `agents.resumption.configuration_to_resume`
-    :raises UsageError: if something in the configuration does not fit; nothing is written then
+    :param resume: folder of the run to go on with; see `agents.resumption.options.configuration_to_resume`
+    :raises Refusal: if something in the configuration does not fit; nothing is written then
     :raises TrainingStopped: if it cannot go on: a number is not finite, an environment raised, the disk is full
     :raises Interrupted: for the two signals
     """
