@@ -1,11 +1,12 @@
 """One training, from a configuration to a run folder."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 from gymnasium.spaces import Box, Discrete
@@ -77,6 +78,17 @@ class TrainingResult:
     seconds: float
     """of the whole training, evaluations included"""
 
+    def summary(self) -> dict[str, Any]:
+        """Return the figures as plain numbers, for result.json."""
+        return {
+            "steps": self.steps,
+            "seconds": round(self.seconds, 3),
+            "final": self.final.summary(),
+            "best": self.best.summary(),
+            "imitation": [asdict(point) for point in self.imitation],
+            "curve": [point.summary() for point in self.curve],
+        }
+
 
 def plan_training(
     configuration: TrainingConfiguration, spaces: tuple[Box, Box | Discrete] | None = None
@@ -104,114 +116,122 @@ def train(
     :param callbacks: Stable-Baselines3 callbacks to run beside the product's own; those with `get_state` and
         `set_state` are part of checkpoints, each under a key of its own, its `state_key` or the name of its class. When
         a run is resumed, one that the checkpoint lacks starts fresh, and a state that no callback takes is dropped
-    :param resume: folder of the run to go on with; see `agents.resumption.configuration_to_resume`
-    :raises UsageError: if something in the configuration does not fit; nothing is written then
+    :param resume: folder of the run to go on with; see `agents.resumption.options.configuration_to_resume`
+    :raises Refusal: if something in the configuration does not fit; nothing is written then
     :raises TrainingStopped: if it cannot go on: a number is not finite, an environment raised, the disk is full
     :raises Interrupted: for the two signals
     """
     specification = plan_training(configuration)
-    task = task_of(configuration.env)
     by_state_key([*OWN_CALLBACKS, *callbacks])
-    started = time.perf_counter()
     with ExitStack() as cleanup:
-        signals = cleanup.enter_context(SignalWatch())
+        training = _Training(configuration, specification, callbacks, resume, cleanup)
+        with training.signals.deferred():
+            training.learn()
+            return training.finish()
+
+
+class _Training:
+    """A training that is about to begin or to go on: its folder is open and its learner ready.
+
+    :param cleanup: closes what is opened here
+    """
+
+    def __init__(
+        self,
+        configuration: TrainingConfiguration,
+        specification: ActorCriticSpecification,
+        callbacks: Sequence[BaseCallback],
+        resume: RunFolder | None,
+        cleanup: ExitStack,
+    ) -> None:
+        self.started = time.perf_counter()
+        self.configuration = configuration
+        self.cleanup = cleanup
+        self.figures = task_of(configuration.env).figures
+        self.signals = cleanup.enter_context(SignalWatch())
         demonstrations = demonstrations_of(configuration)
-        environments = training_environments(configuration, demonstrations)
-        cleanup.callback(environments.close)
-        evaluation_environments = InterruptibleVecEnv(held_out_environments(configuration, "validation"), signals.check)
-        cleanup.callback(evaluation_environments.close)
-        folder = resume or RunFolder.create(configuration, configuration.run_name or default_run_name(configuration))
-        cleanup.enter_context(run_lock(folder.path))
-        checkpoint = checkpoint_to_resume(folder.path) if resume else None
-        logger = cleanup.enter_context(continued_logger(folder.path, checkpoint))
-        evaluation_callback = EvaluationCallback(
-            evaluation_environments,
-            every=configuration.eval_every,
-            episodes=configuration.eval_episodes,
-            folder=folder,
-            figures=task.figures,
+        self.environments = training_environments(configuration, demonstrations)
+        cleanup.callback(self.environments.close)
+        held_out = self.held_out("validation", configuration.eval_episodes)
+        self.folder = resume or RunFolder.create(
+            configuration, configuration.run_name or default_run_name(configuration)
         )
-        demonstration_phase = (
-            [
-                DemonstrationCallback(
-                    demonstrations, configuration, specification.actor.n_hidden, evaluation_callback, signals.check
-                )
-            ]
-            if demonstrations is not None
-            else []
+        cleanup.enter_context(run_lock(self.folder.path))
+        checkpoint = checkpoint_to_resume(self.folder.path) if resume else None
+        logger = cleanup.enter_context(continued_logger(self.folder.path, checkpoint))
+
+        every = configuration.eval_every
+        self.evaluations = EvaluationCallback(
+            held_out, every=every, episodes=configuration.eval_episodes, folder=self.folder, figures=self.figures
         )
-        own: list[BaseCallback] = [
-            NetworkCallback(every=configuration.eval_every // 5),
-            *demonstration_phase,
-            EpisodeFiguresCallback(task.figures),
-            evaluation_callback,
-            *pictures_for(configuration, evaluation_environments),
+        self.fits: list[DemonstrationCallback] = []
+        if demonstrations is not None:
+            hidden_size, check = specification.actor.n_hidden, self.signals.check
+            self.fits = [DemonstrationCallback(demonstrations, configuration, hidden_size, self.evaluations, check)]
+        others = [
+            NetworkCallback(every=every // 5),
+            *self.fits,
+            EpisodeFiguresCallback(self.figures),
+            self.evaluations,
+            *pictures_for(configuration, held_out),
+            *callbacks,
         ]
-        checkpoints = CheckpointCallback(
-            folder, every=configuration.checkpoint_every, keep=configuration.keep, others=[*own, *callbacks]
+        self.checkpoints = CheckpointCallback(
+            self.folder, every=configuration.checkpoint_every, keep=configuration.keep, others=others
         )
-        cleanup.enter_context(explained_stops(folder, checkpoints))
+        cleanup.enter_context(explained_stops(self.folder, self.checkpoints))
         cleanup.enter_context(torch_threads(configuration.device))
-        folder.write_json("network.json", specification.to_dict())
-        algorithm = build_algorithm(configuration, specification, environments)
-        algorithm.set_logger(logger)
+        self.folder.write_json("network.json", specification.to_dict())
+        self.algorithm = build_algorithm(configuration, specification, self.environments)
+        self.algorithm.set_logger(logger)
+        self.is_new = checkpoint is None
         if checkpoint is None:
-            algorithm.logger.record("configuration", f"```yaml\n{to_yaml(configuration)}```", exclude=("csv", "stdout"))
+            logger.record("configuration", f"```yaml\n{to_yaml(configuration)}```", exclude=("csv", "stdout"))
         else:
-            checkpoints.restore(algorithm, checkpoint, changed_options(folder.read_configuration(), configuration))
-            folder.write_configuration(configuration)
+            changed = changed_options(self.folder.read_configuration(), configuration)
+            self.checkpoints.restore(self.algorithm, checkpoint, changed)
+            self.folder.write_configuration(configuration)
         if configuration.progress:
-            own.append(cleanup.enter_context(progress_bar()))
-        with signals.deferred():
-            algorithm.learn(
-                max(0, configuration.last_step - algorithm.num_timesteps),
-                callback=[
-                    checkpoints.before_others,
-                    InterruptionCallback(signals.check),
-                    *own,
-                    *callbacks,
-                    checkpoints,
-                ],
-                reset_num_timesteps=checkpoint is None,
-            )
-            normalization = current_normalization(environments)
-            folder.save_policy("final", algorithm.policy, normalization)
-            final_episodes = configuration.final_episodes or configuration.eval_episodes
-            final_environments = InterruptibleVecEnv(
-                held_out_environments(configuration, "test", final_episodes), signals.check
-            )
-            cleanup.callback(final_environments.close)
-            final = evaluate(
-                algorithm.policy,
-                final_environments,
-                episodes=final_episodes,
-                first_seed=FINAL_SEED,
-                normalization=normalization,
-                figures=task.figures,
-            )
-            assert evaluation_callback.best is not None
-            result = TrainingResult(
-                path=folder.path,
-                final=final,
-                curve=tuple(evaluation_callback.curve),
-                best=evaluation_callback.best,
-                imitation=tuple(demonstration_phase[0].curve) if demonstration_phase else (),
-                steps=algorithm.num_timesteps,
-                seconds=checkpoints.seconds_before + time.perf_counter() - started,
-            )
-            folder.write_json(
-                "result.json",
-                {
-                    "steps": result.steps,
-                    "seconds": round(result.seconds, 3),
-                    "final": result.final.summary(),
-                    "best": {"steps": result.best.steps} | result.best.evaluation.summary(),
-                    "imitation": [asdict(point) for point in result.imitation],
-                    "curve": [{"steps": point.steps} | point.evaluation.summary() for point in result.curve],
-                    "resumptions": checkpoints.resumptions,
-                },
-            )
-    return result
+            others.append(cleanup.enter_context(progress_bar()))
+        interruption = InterruptionCallback(self.signals.check)
+        self.callbacks = [self.checkpoints.before_others, interruption, *others, self.checkpoints]
+
+    def learn(self) -> None:
+        """Train up to the configured number of steps."""
+        steps = max(0, self.configuration.last_step - self.algorithm.num_timesteps)
+        self.algorithm.learn(steps, callback=self.callbacks, reset_num_timesteps=self.is_new)
+
+    def finish(self) -> TrainingResult:
+        """Evaluate the final policy over fresh episodes, and write what came of the training."""
+        policy, normalization = self.algorithm.policy, current_normalization(self.environments)
+        self.folder.save_policy("final", policy, normalization)
+        episodes = self.configuration.final_episodes or self.configuration.eval_episodes
+        final = evaluate(
+            policy,
+            self.held_out("test", episodes),
+            episodes=episodes,
+            first_seed=FINAL_SEED,
+            normalization=normalization,
+            figures=self.figures,
+        )
+        assert self.evaluations.best is not None
+        result = TrainingResult(
+            path=self.folder.path,
+            final=final,
+            curve=tuple(self.evaluations.curve),
+            best=self.evaluations.best,
+            imitation=tuple(point for fit in self.fits for point in fit.curve),
+            steps=self.algorithm.num_timesteps,
+            seconds=self.checkpoints.seconds_before + time.perf_counter() - self.started,
+        )
+        self.folder.write_json("result.json", result.summary() | {"resumptions": self.checkpoints.resumptions})
+        return result
+
+    def held_out(self, split: str, episodes: int) -> VecEnv:
+        """Make environments for evaluation that a signal stops."""
+        environments = held_out_environments(self.configuration, split, episodes)
+        self.cleanup.callback(environments.close)
+        return InterruptibleVecEnv(environments, self.signals.check)
 
 
 def training_environments(
@@ -251,14 +271,15 @@ def held_out_environments(configuration: TrainingConfiguration, split: str, epis
     :param split: "validation" or "test", for environments that have splits of their data
     :param episodes: of an evaluation (default: those of the evaluations during training)
     """
-    return make_vec_env(
-        configuration.env,
-        arguments=with_split(configuration.env, configuration.env_arguments, split),
-        n_envs=min(episodes or configuration.eval_episodes, EVALUATION_ENVIRONMENTS),
-        seed=0,
-        vectorization=configuration.vectorization,
-        training=False,
-    )
+    arguments = with_split(configuration.env, configuration.env_arguments, split)
+    episodes = episodes or configuration.eval_episodes
+    return evaluation_environments(configuration.env, arguments, episodes, configuration.vectorization)
+
+
+def evaluation_environments(env: str, arguments: Mapping[str, Any], episodes: int, vectorization: str) -> VecEnv:
+    """Make as many environments as step together while so many episodes are played."""
+    n_envs = min(episodes, EVALUATION_ENVIRONMENTS)
+    return make_vec_env(env, arguments=arguments, n_envs=n_envs, seed=0, vectorization=vectorization, training=False)
 
 
 def build_algorithm(

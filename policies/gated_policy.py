@@ -57,25 +57,15 @@ class GatedSpecification(BlockSpecification):
         weights = {"input": rows * n_inputs, "recurrent": rows * n_hidden, "output": n_outputs * n_hidden}
         return cls(n_inputs, n_hidden, n_outputs, budget, weights)
 
-    def shape(self, block: str) -> tuple[int, int]:
-        """Return (rows, columns) of a block: target size, source size."""
-        shapes = {
-            "input": (self.gates * self.n_hidden, self.n_inputs),
-            "recurrent": (self.gates * self.n_hidden, self.n_hidden),
-            "output": (self.n_outputs, self.n_hidden),
-        }
-        if block not in shapes:
-            raise Refusal(f"unknown block {block!r}: one of {' '.join(shapes)} is needed")
-        return shapes[block]
-
-    def ends(self, block: str) -> tuple[str, str]:
-        """Return what a block reads and what it feeds, in a word each."""
-        return {"input": ("input", "gates"), "recurrent": ("hidden", "gates"), "output": ("hidden", "output")}[block]
-
     @property
     def n_biases(self) -> int:
         """Number of trainable biases: two for each gate of a hidden unit, as in PyTorch, and one for each output."""
         return 2 * self.gates * self.n_hidden + self.n_outputs
+
+    def _sides(self, block: str) -> tuple[tuple[str, int], tuple[str, int]]:
+        inputs, hidden, outputs = ("input", self.n_inputs), ("hidden", self.n_hidden), ("output", self.n_outputs)
+        gates = ("gates", self.gates * self.n_hidden)
+        return {"input": (gates, inputs), "recurrent": (gates, hidden), "output": (outputs, hidden)}[block]
 
     def _floors(self) -> Mapping[str, int]:
         return {block: math.prod(self.shape(block)) for block in self.blocks}
@@ -93,6 +83,8 @@ class GatedPolicy(SequencePolicy):
     :param options: further options of sb3-contrib's RecurrentActorCriticPolicy
     """
 
+    cell_class: ClassVar[type[nn.LSTM] | type[nn.GRU]] = nn.LSTM
+    """called as an LSTM is"""
     actor: nn.RNNBase
     critic: nn.RNNBase
 
@@ -116,45 +108,41 @@ class GatedPolicy(SequencePolicy):
         )
         # Under names of their own, so that `lstm_actor` can say how wide the states are.
         self.actor, self.critic = self._modules.pop("lstm_actor"), self._modules.pop("lstm_critic")
+        if self.cell_class is not nn.LSTM:  # which is what the parent insists on building
+            sizes = self.actor.input_size, self.actor.hidden_size
+            self.actor, self.critic = self.cell_class(*sizes), self.cell_class(*sizes)
+            self.optimizer = self.optimizer_class(self.parameters(), **({"lr": lr_schedule(1)} | self.optimizer_kwargs))
         self.state_width = lstm_hidden_size + self.noise_size
         self.set_state_width(self.state_width)
 
     @classmethod
     def options_of(cls, specification: ActorCriticSpecification, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options that build these networks; see `SequencePolicy.options_of`."""
         return {"net_arch": [], "lstm_hidden_size": specification.actor.n_hidden}
 
     def step_actor(self, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
-        """Run the actor over one step; see `SequencePolicy.step_actor`."""
         latent, new_pair = self._step(self.actor, observations, pair, episode_starts)
         return self._outputs(latent), new_pair
 
     def step_critic(self, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
-        """Run the critic over one step; see `SequencePolicy.step_critic`."""
         latent, new_pair = self._step(self.critic, observations, pair, episode_starts)
         return self._values(latent), new_pair
 
     def run_sequences(self, observations: Tensor, states: RNNStates, episode_starts: Tensor) -> tuple[Tensor, Tensor]:
-        """Run both networks over whole sequences; see `SequencePolicy.run_sequences`."""
         latent = run_cell(self.actor, observations.float(), self.cell_state(states.pi), episode_starts)
         values = run_cell(self.critic, observations.float(), self.cell_state(states.vf), episode_starts)
         return self._outputs(latent), self._values(values)
 
     def run_actor(self, observations: Tensor, episode_starts: Tensor) -> Tensor:
-        """Run the actor alone over whole sequences; see `SequencePolicy.run_actor`."""
         zeros = observations.new_zeros(1, observations.shape[1], self.actor.hidden_size, dtype=torch.float32)
         return self._outputs(run_cell(self.actor, observations.float(), (zeros, zeros), episode_starts))
 
     def critic_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters of the critic's cell and of what follows it."""
         return [*self.critic.parameters(), *self.mlp_extractor.value_net.parameters(), *self.value_net.parameters()]
 
     def noise_of(self, pair: Pair) -> Tensor:
-        """Return the last deviation, (B, noise size); see `SequencePolicy`."""
         return pair[0][0, :, self.actor.hidden_size :]
 
     def with_noise(self, pair: Pair, noise: Tensor) -> Pair:
-        """Return the pair with another last deviation; see `SequencePolicy`."""
         return torch.cat([pair[0][..., : self.actor.hidden_size], noise[None]], dim=-1), pair[1]
 
     def export_head(self, graph: StepGraph, hidden: str, outputs: str) -> None:

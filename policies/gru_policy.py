@@ -1,10 +1,8 @@
 """PyTorch's GRU in place of sb3-contrib's LSTM: a gated baseline of three quarters of the weights per hidden unit."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from gymnasium import spaces
-from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from policies.gated_policy import GatedPolicy, GatedSpecification
@@ -37,28 +35,14 @@ class PairedGru(nn.GRU):
 class GruPolicy(GatedPolicy):
     """sb3-contrib's `MlpLstmPolicy` with `net_arch=[]`, its LSTMs replaced by GRUs; heads are initialized as there."""
 
-    actor: PairedGru
-    critic: PairedGru
-
-    def __init__(
-        self,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
-        lr_schedule: Schedule,
-        **options: Any,
-    ) -> None:
-        super().__init__(observation_space, action_space, lr_schedule, **options)
-        # The parent insists on building LSTMs; nothing keeps them.
-        sizes = self.actor.input_size, self.actor.hidden_size
-        self.actor, self.critic = PairedGru(*sizes), PairedGru(*sizes)
-        self.optimizer = self.optimizer_class(self.parameters(), **({"lr": lr_schedule(1)} | self.optimizer_kwargs))
+    cell_class = PairedGru
 
     def exported_state(self, pair: Pair) -> Tensor:
-        """Return the state h, (B, n_h); see `SequencePolicy.exported_state`."""
+        """Return the state h, (B, n_h)."""
         return self.cell_state(pair)[0][0]
 
     def export_step(self, graph: StepGraph, inputs: str, carried: str, outputs: str) -> None:
-        """Add one step of PyTorch's GRU and the linear head; see `SequencePolicy.export_step`.
+        """Add one step of PyTorch's GRU and the linear head.
 
         The reset gate is applied after the recurrent product and its bias: n = tanh(W_in x + b_in + r (W_hn h + b_hn)).
         """

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from policies.gated_policy import GatedPolicy, GatedSpecification
 from policies.sequence_policy import Pair
@@ -28,15 +28,11 @@ class LstmSpecification(GatedSpecification):
 class LstmPolicy(GatedPolicy):
     """sb3-contrib's `MlpLstmPolicy` with `net_arch=[]`, run over whole sequences; its parameters are the parent's."""
 
-    actor: nn.LSTM
-    critic: nn.LSTM
-
     def exported_state(self, pair: Pair) -> Tensor:
-        """Return the state [h; c], (B, 2 n_h); see `SequencePolicy.exported_state`."""
+        """Return the state [h; c], (B, 2 n_h)."""
         return torch.cat(self.cell_state(pair), dim=2)[0]
 
     def export_step(self, graph: StepGraph, inputs: str, carried: str, outputs: str) -> None:
-        """Add one step of PyTorch's LSTM and the linear head; see `SequencePolicy.export_step`."""
         size = self.actor.hidden_size
         tensors = {name: array(tensor) for name, tensor in self.actor.named_parameters()}
         # PyTorch has the gates in the order input, forget, cell, output; here the three sigmoids lie side by side.

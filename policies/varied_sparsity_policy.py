@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from policies.network.architectures import ActorCriticSpecification, specify_architecture
 from policies.network.specification import BLOCKS, NetworkSpecification
-from policies.recurrent.block_matrix import BlockMatrix
 from policies.recurrent.layer import SparseRecurrentLayer, forward_together
 from policies.sequence_policy import Pair, SequencePolicy, network_sizes, widened
 from policies.step_graph import SparseRows, StepGraph, array
@@ -31,21 +30,16 @@ class VariedSparsityPolicy(SequencePolicy):
     the network's state `z = [h; y]`, padded with zeros to the larger of the two networks; c holds the deviation of
     correlated exploration noise, and is zero without.
 
-    :param observation_space: one-dimensional Box
-    :param action_space: Box or Discrete
-    :param lr_schedule: learning rate as a function of the remaining progress (1 to 0)
-    :param architecture: "varied", "uniform" or "dense"; the options below as in `specify_architecture`
+    Spaces, learning rate and `noise_correlation` are those of `SequencePolicy`.
+
+    :param architecture: "varied", "uniform" or "dense"
     :param budget: trainable weights of each of the two networks
-    :param hidden_proportion: share of the weights in the hidden-to-hidden block
-    :param hidden_size: hidden units of the actor
-    :param densities: pinned densities of single blocks of the actor
-    :param uniform_density: density of every block under "uniform"
     :param activation: "relu" or "tanh"
     :param initialization: "scaled", "scaled:GAIN" or "normal:STD"
     :param backend: "auto", "dense" or "csr"
     :param network_seed: seed of patterns and initial weights; drawn from torch's generator if None
     :param log_std_init: initial logarithm of the Gaussian's standard deviation
-    :param noise_correlation: see `SequencePolicy`
+    :param sparsity: `hidden_proportion`, `hidden_size`, `densities`, `uniform_density`; see `specify_architecture`
     :raises ValueError: for unsupported spaces, `use_sde=True`, or a specification that cannot be met
     """
 
@@ -60,10 +54,6 @@ class VariedSparsityPolicy(SequencePolicy):
         *,
         architecture: str = "varied",
         budget: int = 50_000,
-        hidden_proportion: float | None = None,
-        hidden_size: int | None = None,
-        densities: Mapping[str, float] | None = None,
-        uniform_density: float | None = None,
         activation: str = "relu",
         initialization: str = "scaled",
         backend: str = "auto",
@@ -73,29 +63,14 @@ class VariedSparsityPolicy(SequencePolicy):
         noise_correlation: float = 0.0,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
+        **sparsity: Any,
     ) -> None:
         if use_sde:
             raise ValueError("use_sde=True is not supported: the network's outputs are the action means themselves")
-        self.network_options: dict[str, Any] = {
-            "architecture": architecture,
-            "budget": budget,
-            "hidden_proportion": hidden_proportion,
-            "hidden_size": hidden_size,
-            "densities": None if densities is None else dict(densities),
-            "uniform_density": uniform_density,
-            "activation": activation,
-            "initialization": initialization,
-            "backend": backend,
-        }
-        specification = specify_architecture(
-            architecture,
-            *network_sizes(observation_space, action_space),
-            budget,
-            hidden_proportion=hidden_proportion,
-            hidden_size=hidden_size,
-            densities=densities,
-            uniform_density=uniform_density,
-        )
+        layers: dict[str, Any] = {"activation": activation, "initialization": initialization, "backend": backend}
+        self.network_options = {"architecture": architecture, "budget": budget, **sparsity, **layers}
+        sizes = network_sizes(observation_space, action_space)
+        specification = specify_architecture(architecture, *sizes, budget, **sparsity)
         actor, critic = specification.actor, specification.critic
         if not (isinstance(actor, NetworkSpecification) and isinstance(critic, NetworkSpecification)):
             raise ValueError(f"architecture {architecture!r} is no sparse network: varied, uniform or dense is needed")
@@ -116,20 +91,15 @@ class VariedSparsityPolicy(SequencePolicy):
         if network_seed is None:
             network_seed = int(torch.randint(2**31 - 1, ()).item())
         self.specification = specification
-        self.actor = SparseRecurrentLayer(
-            actor, activation=activation, initialization=initialization, seed=network_seed, backend=backend
-        )
-        self.critic = SparseRecurrentLayer(
-            critic, activation=activation, initialization=initialization, seed=network_seed + 1, backend=backend
-        )
+        self.actor = SparseRecurrentLayer(actor, seed=network_seed, **layers)
+        self.critic = SparseRecurrentLayer(critic, seed=network_seed + 1, **layers)
         self.state_width = max(self.actor.state_size, self.critic.state_size)
         self.set_state_width(self.state_width)
         self.optimizer = optimizer_class(self.parameters(), **({"lr": lr_schedule(1)} | self.optimizer_kwargs))
 
     @classmethod
     def options_of(cls, specification: ActorCriticSpecification, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings, from which the constructor finds the networks again; see `SequencePolicy.options_of`."""
-        return dict(settings)
+        return dict(settings)  # from which the constructor finds the networks again
 
     def _build(self, lr_schedule: Schedule) -> None:
         """Make the only parameter besides the networks: there is no feature extractor and no head to build."""
@@ -149,35 +119,28 @@ class VariedSparsityPolicy(SequencePolicy):
         }
 
     def step_actor(self, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
-        """Run the actor over one step; see `SequencePolicy.step_actor`."""
         return self._step(self.actor, observations, pair, episode_starts)
 
     def step_critic(self, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
-        """Run the critic over one step; see `SequencePolicy.step_critic`."""
         outputs, new_pair = self._step(self.critic, observations, pair, episode_starts)
         return outputs.squeeze(-1), new_pair
 
     def run_sequences(self, observations: Tensor, states: RNNStates, episode_starts: Tensor) -> tuple[Tensor, Tensor]:
-        """Run both networks over whole sequences, side by side; see `SequencePolicy.run_sequences`."""
         before = [states.pi[0][0, :, : self.actor.state_size], states.vf[0][0, :, : self.critic.state_size]]
         actor, critic = forward_together([self.actor, self.critic], observations.float(), before, episode_starts)
         return actor.outputs, critic.outputs.squeeze(-1)
 
     def run_actor(self, observations: Tensor, episode_starts: Tensor) -> Tensor:
-        """Run the actor alone over whole sequences; see `SequencePolicy.run_actor`."""
         state = observations.new_zeros(observations.shape[1], self.actor.state_size, dtype=torch.float32)
         return self.actor(observations.float(), state, episode_starts).outputs
 
     def critic_parameters(self) -> list[nn.Parameter]:
-        """Return the critic's weights and biases."""
         return list(self.critic.parameters())
 
     def noise_of(self, pair: Pair) -> Tensor:
-        """Return the last deviation, (B, noise size); see `SequencePolicy`."""
         return pair[1][0, :, : self.noise_size]
 
     def with_noise(self, pair: Pair, noise: Tensor) -> Pair:
-        """Return the pair with another last deviation; see `SequencePolicy`."""
         return pair[0], widened(noise, self.state_width)
 
     def _step(
@@ -187,7 +150,7 @@ class VariedSparsityPolicy(SequencePolicy):
         return layer.outputs(state), (widened(state, self.state_width), pair[1])
 
     def exported_state(self, pair: Pair) -> Tensor:
-        """Return the state [h; y], (B, n_h + n_y); see `SequencePolicy.exported_state`."""
+        """Return the state [h; y], (B, n_h + n_y)."""
         return pair[0][0, :, : self.actor.state_size]
 
     def export_step(self, graph: StepGraph, inputs: str, carried: str, outputs: str) -> None:
@@ -242,8 +205,6 @@ def _sums(
 
 def _weights_of(layer: SparseRecurrentLayer, targets: str) -> SparseRows:
     """Return the weights that lead to some targets, "h", "y" or "hy"; the columns are those of [x, h, y]."""
-    shapes = {block: layer.specification.shape(block) for block in BLOCKS}
-    patterns = {block: layer.positions(block).cpu().numpy() for block in BLOCKS}
-    pattern = BlockMatrix([[target + source for source in _SOURCES] for target in targets], shapes, patterns)
+    pattern = layer.matrix([[target + source for source in _SOURCES] for target in targets])
     values = np.concatenate([array(layer.weights[block]) for block in pattern.blocks])
     return SparseRows(pattern.shape[0], pattern.rows, pattern.columns, values)

@@ -6,7 +6,8 @@ names is ever imported or run.
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ HELD_OUT_SHARE = 0.1
 """of the episodes, to measure the loss on episodes that were not fitted"""
 LARGEST_COMPRESSION = 1032
 """of deflate, HDF5's compression; see https://zlib.net/zlib_tech.html"""
+
+Spaces = tuple[spaces.Box, spaces.Box | spaces.Discrete]
+"""of the environment: observations and actions"""
 
 
 def load_demonstrations(
@@ -48,7 +52,8 @@ def load_demonstrations(
     :raises Refusal: one line that says what does not fit: the name, the spaces, the number of episodes, an episode
         that is empty or holds a number that is not finite
     """
-    storage, total = _open(name, _locate(name), observation_space, action_space)
+    needed = (observation_space, action_space)
+    storage, total = _open(name, _locate(name), needed)
     if total < 2:
         raise Refusal(f"`demos` {name} holds {total} episodes: two are needed, one of them to measure the loss on")
     if episodes is not None and not 1 <= episodes < total:
@@ -57,7 +62,7 @@ def load_demonstrations(
     fitted = total - held_out if episodes is None else episodes
     order = np.random.default_rng(seed).permutation(total)
     chosen = np.concatenate([order[:fitted], order[fitted : fitted + held_out]])
-    demonstrations = _read(name, storage, chosen, observation_space, action_space)
+    demonstrations = _read(name, storage, chosen, needed)
     return demonstrations.select(np.arange(fitted)), demonstrations.select(np.arange(fitted, len(chosen)))
 
 
@@ -86,29 +91,30 @@ def _locate(name: str) -> Path:
     return folder
 
 
-def _open(
-    name: str, folder: Path, observation_space: spaces.Box, action_space: spaces.Box | spaces.Discrete
-) -> tuple[MinariStorage, int]:
-    """Return the data set and its number of episodes."""
+@contextmanager
+def _damage_refused(name: str) -> Iterator[None]:
     try:
+        yield
+    except Exception as error:  # a damaged file can raise anything in HDF5's and Minari's readers
+        raise Refusal(f"`demos` {name} is damaged: {type(error).__name__}: {error}") from error
+
+
+def _open(name: str, folder: Path, needed: Spaces) -> tuple[MinariStorage, int]:
+    """Return the data set and its number of episodes."""
+    with _damage_refused(name):
         metadata: dict[str, Any] = json.loads((folder / "metadata.json").read_text())
         total = metadata["total_episodes"]
         # Were a space missing, Minari would make the environment that the file names, to ask it.
         found = [deserialize_space(metadata[key]) for key in ("observation_space", "action_space")]
         storage = MinariStorage.read(folder)
-    except Exception as error:  # a damaged file can raise anything in Minari's readers
-        raise Refusal(f"`demos` {name} is damaged: {type(error).__name__}: {error}") from error
     # An episode takes more than a byte: a damaged number must not make room for billions of them.
     if type(total) is not int or not 0 <= total <= sum(file.stat().st_size for file in folder.rglob("*")):
         raise Refusal(f"`demos` {name} is damaged: its total_episodes is {total!r:.40}")
-    for kind, space, needed in (
-        ("observation", found[0], observation_space),
-        ("action", found[1], action_space),
-    ):
-        if not _matches(space, needed):
+    for kind, space, fitting in zip(("observations", "actions"), found, needed, strict=True):
+        if not _matches(space, fitting):
             raise Refusal(
-                f"`demos` {name} does not fit the environment: its {kind}s are {_describe(space)}, "
-                f"{_describe(needed)} is needed"
+                f"`demos` {name} does not fit the environment: its {kind} are {_describe(space)}, "
+                f"{_describe(fitting)} is needed"
             )
     return storage, total
 
@@ -132,14 +138,8 @@ def _describe(space: spaces.Space) -> str:
     return " ".join(str(space).split())
 
 
-def _read(
-    name: str,
-    storage: MinariStorage,
-    chosen: np.ndarray,
-    observation_space: spaces.Box,
-    action_space: spaces.Box | spaces.Discrete,
-) -> Demonstrations:
-    discrete = isinstance(action_space, spaces.Discrete)
+def _read(name: str, storage: MinariStorage, chosen: np.ndarray, needed: Spaces) -> Demonstrations:
+    discrete = isinstance(needed[1], spaces.Discrete)
     observations, actions, returns = [], [], []
     for index, episode in zip(chosen.tolist(), _episodes(name, storage, chosen), strict=True):
         try:
@@ -150,25 +150,19 @@ def _read(
             rewards = np.asarray(episode["rewards"], dtype=np.float64)
         except (TypeError, ValueError, KeyError) as error:
             raise Refusal(f"`demos` {name}: episode {index} is damaged: {error!r}") from None
-        _check_episode(f"`demos` {name}: episode {index}", seen, done, rewards, observation_space, action_space)
+        _check_episode(f"`demos` {name}: episode {index}", seen, done, rewards, *needed)
         observations.append(seen)
         actions.append(done)
         returns.append(rewards.sum())
-    return Demonstrations(
-        observations=_padded(observations),
-        actions=_padded(actions),
-        lengths=np.array([len(part) for part in actions]),
-        returns=np.array(returns),
-    )
+    lengths = np.array([len(part) for part in actions])
+    return Demonstrations(_padded(observations), _padded(actions), lengths, np.array(returns))
 
 
 def _episodes(name: str, storage: MinariStorage, chosen: np.ndarray) -> Iterable[dict[str, Any]]:
-    try:
+    with _damage_refused(name):
         for path in storage.data_path.glob("*.hdf5"):
             _check_sizes(path, chosen)
         yield from storage.get_episodes(chosen.tolist())
-    except Exception as error:  # a damaged file can raise anything in HDF5's and Minari's readers
-        raise Refusal(f"`demos` {name} is damaged: {type(error).__name__}: {error}") from error
 
 
 def _check_sizes(path: Path, chosen: np.ndarray) -> None:

@@ -79,13 +79,11 @@ class DemonstrationCallback(BaseCallback):
         return {"curve": [asdict(point) for point in self.curve], "log_std": self._log_std}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from a state after the fit."""
         tree = StateTree(state)
         row = tree.row("curve")
-        points = [row.table(index) for index in row]
         self.curve = [
             FitPoint(point.whole("epoch"), point.number("training_loss"), point.number("held_out_loss"))
-            for point in points
+            for point in map(row.table, row)
         ]
         self._log_std = tree.array("log_std", self.demonstrations[0].actions.shape[2:] or (0,), np.float32)
 

@@ -24,6 +24,10 @@ class CurvePoint:
     steps: int
     evaluation: Evaluation
 
+    def summary(self) -> dict[str, Any]:
+        """Return the figures as plain numbers, for result files."""
+        return {"steps": self.steps} | self.evaluation.summary()
+
     def get_state(self) -> dict[str, Any]:
         """Return the fields as arrays and plain values."""
         return {"steps": self.steps, **vars(self.evaluation), "figures": dict(self.evaluation.figures)}
@@ -145,11 +149,9 @@ class EpisodeFiguresCallback(BaseCallback):
         self.recent: dict[str, deque[float]] = {name: deque(maxlen=window) for name in names}
 
     def get_state(self) -> dict[str, Any]:
-        """Return the figures of the last episodes."""
         return {name: list(values) for name, values in self.recent.items()}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
         tree = StateTree(state)
         for name, values in self.recent.items():
             row = tree.row(name)
@@ -157,13 +159,11 @@ class EpisodeFiguresCallback(BaseCallback):
             values.extend(row.number(index) for index in row)
 
     def _on_step(self) -> bool:
-        dones: np.ndarray = self.locals["dones"]
-        if dones.any():
-            infos: list[dict[str, Any]] = self.locals["infos"]
-            for index in np.flatnonzero(dones):
-                for name, values in self.recent.items():
-                    if name in infos[index]:
-                        values.append(float(infos[index][name]))
+        infos: list[dict[str, Any]] = self.locals["infos"]
+        for index in np.flatnonzero(self.locals["dones"]):
+            for name, values in self.recent.items():
+                if name in infos[index]:
+                    values.append(float(infos[index][name]))
         return True
 
     def _on_rollout_end(self) -> None:

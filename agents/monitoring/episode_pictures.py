@@ -41,7 +41,6 @@ class EpisodePicturesCallback(PeriodicCallback):
         self.episodes = episodes
 
     def act(self) -> None:
-        """Play the held-out episodes and draw the pictures."""
         # Not by logger.record and dump: that would add a row to progress.csv and draw the pending figures into it.
         outputs = [output for output in self.logger.output_formats if isinstance(output, TensorBoardOutputFormat)]
         if not outputs:

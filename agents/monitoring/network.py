@@ -23,10 +23,9 @@ _DENSE_EIGENVALUES = 300
 
 def block_matrix(layer: SparseRecurrentLayer, block: str) -> scipy.sparse.csr_array:
     """Return one weight block of a layer as a sparse matrix of its shape."""
-    rows, columns = layer.specification.shape(block)
-    positions = layer.positions(block).cpu().numpy()
+    pattern = layer.matrix([[block]])
     values = layer.weights[block].detach().cpu().double().numpy()
-    return scipy.sparse.csr_array((values, (positions // columns, positions % columns)), shape=(rows, columns))
+    return scipy.sparse.csr_array((values, (pattern.rows, pattern.columns)), shape=pattern.shape)
 
 
 def spectral_radius(matrix: scipy.sparse.csr_array) -> float:
@@ -67,10 +66,8 @@ def silent_units(layer: SparseRecurrentLayer, buffer: SequenceRolloutBuffer) -> 
 def pattern_picture(layer: SparseRecurrentLayer, title: str) -> Figure:
     """Draw where a network has weights: rows are targets (h above y), columns sources (x, h, y)."""
     specification = layer.specification
-    blocks = {block: block_matrix(layer, block) for block in BLOCKS}
-    pattern = scipy.sparse.block_array(
-        [[blocks["hx"], blocks["hh"], blocks["hy"]], [blocks["yx"], blocks["yh"], blocks["yy"]]]
-    )
+    rows = [[block_matrix(layer, target + source) for source in "xhy"] for target in "hy"]
+    pattern = scipy.sparse.block_array(rows)
     with matplotlib.rc_context({"font.size": 8}):
         figure = Figure(figsize=(7, 5), dpi=110, layout="constrained")
         axes = figure.subplots()
@@ -103,11 +100,9 @@ class NetworkCallback(BaseCallback):
         self._shown = False
 
     def get_state(self) -> dict[str, Any]:
-        """Return what `set_state` needs to go on."""
         return {"due": self._due, "shown": self._shown}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
         tree = StateTree(state)
         self._due, self._shown = tree.whole("due"), tree.flag("shown")
 

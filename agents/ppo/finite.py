@@ -20,11 +20,7 @@ def check_rollout(buffer: SequenceRolloutBuffer) -> None:
 
     :raises NotFinite: naming the quantity, the environment and the step of the rollout
     """
-    quantities = {
-        "value estimate": buffer.values,
-        "log probability": buffer.log_probs,
-        "advantage": buffer.advantages,
-    }
+    quantities = {"value estimate": buffer.values, "log probability": buffer.log_probs, "advantage": buffer.advantages}
     for name, array in quantities.items():
         if not all_finite(array):
             step, environment = (int(i) for i in np.argwhere(~np.isfinite(array))[0][:2])

@@ -43,7 +43,6 @@ class Demonstrations:
     """(E,) float64, sum of the recorded rewards"""
 
     def __len__(self) -> int:
-        """Count the episodes."""
         return len(self.lengths)
 
     @property
@@ -111,7 +110,6 @@ class ImitationLoss:
                 self.log_std = Parameter(torch.log(0.25 * (self.bounds[1] - self.bounds[0])))
 
     def __len__(self) -> int:
-        """Count the episodes."""
         return self.observations.shape[1]
 
     def __call__(self, policy: SequencePolicy, episodes: np.ndarray) -> Tensor:

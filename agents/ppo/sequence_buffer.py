@@ -45,7 +45,6 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
     last_dones: np.ndarray
 
     def reset(self) -> None:
-        """Empty the buffer."""
         RolloutBuffer.reset(self)
 
     def add(self, *args: np.ndarray, lstm_states: RNNStates, **kwargs: np.ndarray) -> None:

@@ -73,16 +73,10 @@ class CheckpointCallback(PeriodicCallback):
 
     def capture(self) -> None:
         """Copy the learner and the callbacks' states."""
-        self._checkpoint = Checkpoint(self.num_timesteps, {"training": training_state(self.model)} | self._records())
+        self._capture(training_state(self.model))
 
     def act(self) -> None:
-        """Write what was captured."""
         self.write()
-
-    @property
-    def steps(self) -> int:
-        """Environment steps of the training so far, the unfinished rollout included."""
-        return self.num_timesteps
 
     def write(self) -> None:
         """Write the state at the end of the last update, unless there is none yet or it is written already.
@@ -96,9 +90,10 @@ class CheckpointCallback(PeriodicCallback):
         write_checkpoint(self.folder.path, checkpoint, self.keep)
         self._written_at = checkpoint.steps
 
-    def _records(self) -> dict[str, Any]:
+    def _capture(self, training: dict[str, Any]) -> None:
         callbacks = {key: callback.get_state() for key, callback in self.others.items()}
-        return {"callbacks": callbacks, "resumptions": self.resumptions}
+        state = {"training": training, "callbacks": callbacks, "resumptions": self.resumptions}
+        self._checkpoint = Checkpoint(self.num_timesteps, state)
 
     def _on_training_start(self) -> None:
         self.model.start_time = time.time_ns() - int(self.seconds_before * 1e9)
@@ -116,8 +111,7 @@ class CheckpointCallback(PeriodicCallback):
         assert self._checkpoint is not None
         # What another callback may have changed; the rest is as it was captured a moment ago.
         changed = {"log": pending_log(self.logger), "random": random_states(self.model)}
-        training = self._checkpoint.state["training"] | changed
-        self._checkpoint = Checkpoint(self.num_timesteps, {"training": training} | self._records())
+        self._capture(self._checkpoint.state["training"] | changed)
 
 
 def _resumption(tree: StateTree) -> dict[str, Any]:

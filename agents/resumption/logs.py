@@ -54,16 +54,14 @@ class AppendedCsv(KVWriter):
             lines = self.path.read_text().splitlines()[1:]
             self.keys += new
             self._file.close()
-            write_whole(
-                self.path, "".join(f"{line}\n" for line in [",".join(self.keys), *(r + "," * len(new) for r in lines)])
-            )
+            widened = [",".join(self.keys), *(line + "," * len(new) for line in lines)]
+            write_whole(self.path, "".join(f"{line}\n" for line in widened))
             self._file = self.path.open("a")
         self._file.write(",".join(_cell(values.get(key)) for key in self.keys) + "\n")
         self._file.flush()
         self.rows += 1
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()
 
 

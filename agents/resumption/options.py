@@ -1,6 +1,5 @@
 """Which run to go on with, and what may be different from now on."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ def configuration_to_resume(run: str | Path, options: Mapping[str, Any]) -> tupl
 
     :param run: its folder
     :param options: fields of the configuration that were given anew
-    :raises Refusal: if it is no run, an option differs that cannot change, or the run is finished
+    :raises Refusal: if it is no run or damaged, an option differs that cannot change, or the run is finished
     """
     folder = RunFolder.open(run)
     recorded = folder.read_configuration()
@@ -30,7 +29,8 @@ def configuration_to_resume(run: str | Path, options: Mapping[str, Any]) -> tupl
                 f"only {', '.join(f'`{name}`' for name in CHANGEABLE)} may change"
             )
     configuration = configure(**{**dict(recorded), **options})
-    finished = finished_steps(folder)
+    result = folder.read_result()
+    finished = None if result is None else result.whole("steps")
     if finished is not None and configuration.demos_only:
         raise Refusal(f"the run {folder.path} is finished: it learns from demonstrations alone")
     if finished is not None and finished >= configuration.last_step:
@@ -39,23 +39,6 @@ def configuration_to_resume(run: str | Path, options: Mapping[str, Any]) -> tupl
             f"to go on, `total_timesteps` above {finished} is needed"
         )
     return folder, configuration
-
-
-def finished_steps(folder: RunFolder) -> int | None:
-    """Return the number of steps after which a run was finished; None if it was not yet.
-
-    :raises Refusal: if its result.json is damaged
-    """
-    file = folder.path / "result.json"
-    if not file.is_file():
-        return None
-    try:
-        steps = json.loads(file.read_text())["steps"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        steps = None
-    if type(steps) is not int:
-        raise Refusal(f"{file} is damaged: it holds no number of steps")
-    return steps
 
 
 def changed_options(before: TrainingConfiguration, after: TrainingConfiguration) -> dict[str, Any]:

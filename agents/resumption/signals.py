@@ -100,14 +100,11 @@ class InterruptibleVecEnv(VecEnvWrapper):
         self._check = check
 
     def reset(self) -> Any:
-        """Reset the environments."""
         return self.venv.reset()
 
     def step_async(self, actions: np.ndarray) -> None:
-        """Look, then step."""
         self._check()
         self.venv.step_async(actions)
 
     def step_wait(self) -> Any:
-        """Return what the step brought."""
         return self.venv.step_wait()

@@ -210,15 +210,13 @@ def _set_statistics(statistics: RunningMeanStd, tree: StateTree) -> None:
 def _set_rollout(algorithm: SequencePPO, environments: VecEnv, tree: StateTree, exact: bool) -> None:
     rollout = tree.table("rollout")
     n = environments.num_envs
-    old_pairs = algorithm._last_lstm_states
-    rows = rollout.row("states", len(old_pairs))
-    pairs = [rows.row(name, len(old)) for name, old in zip(rows, old_pairs, strict=True)]
-    algorithm._last_lstm_states = RNNStates(
-        *(
-            tuple(_tensor(pair, name, one) for name, one in zip(pair, old, strict=True))
-            for pair, old in zip(pairs, old_pairs, strict=True)
-        )
-    )
+    before = algorithm._last_lstm_states
+    rows = rollout.row("states", len(before))
+    pairs = []
+    for name, old in zip(rows, before, strict=True):
+        pair = rows.row(name, len(old))
+        pairs.append(tuple(_tensor(pair, index, part) for index, part in zip(pair, old, strict=True)))
+    algorithm._last_lstm_states = RNNStates(*pairs)
     if exact:
         set_vec_env_state(environments, tree.table("environments"))
         space = environments.observation_space

@@ -35,9 +35,8 @@ def explained_stops(folder: RunFolder, checkpoints: CheckpointCallback) -> Itera
             checkpoints.write()
             raise TrainingStopped(f"{failure}; {how_to_go_on(folder)}") from failure.__cause__
         except NotFinite as error:
-            raise TrainingStopped(
-                f"after {checkpoints.steps:,} steps {error}; nothing was learned from it; {how_to_go_on(folder)}"
-            ) from None
+            where = f"after {checkpoints.num_timesteps:,} steps"
+            raise TrainingStopped(f"{where} {error}; nothing was learned from it; {how_to_go_on(folder)}") from None
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise

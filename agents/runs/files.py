@@ -1,8 +1,38 @@
 """Files that are there whole or not at all, whatever happens to the process or the machine while they are written."""
 
 import contextlib
+import json
 import os
 from pathlib import Path
+from typing import Any
+
+from policies.refusal import Refusal
+
+
+def read_text(path: Path) -> str:
+    """Read a text.
+
+    :raises Refusal: if the file is missing or no text
+    """
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refusal(f"{path} cannot be read: {error}") from None
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds a table.
+
+    :raises Refusal: if it cannot be read or is damaged
+    """
+    text = read_text(path)
+    try:
+        table = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Refusal(f"{path} is damaged: {error}") from None
+    if not isinstance(table, dict):
+        raise Refusal(f"{path} is damaged: it holds no table")
+    return table
 
 
 def write_whole(path: Path, content: bytes | str) -> None:

@@ -17,7 +17,7 @@ import safetensors.torch
 from torch import nn
 
 from agents.configuration import TrainingConfiguration, from_yaml, to_yaml
-from agents.runs.files import write_whole
+from agents.runs.files import read_table, read_text, write_whole
 from agents.runs.normalization import ObservationNormalization
 from envs.vectorized.state_tree import StateTree
 from policies.network.architectures import ActorCriticSpecification
@@ -130,13 +130,7 @@ class RunFolder:
         :raises Refusal: if it does not fit, or names an environment as module:id, which would import the module
         """
         file = self.path / "config.yaml"
-        try:
-            text = file.read_text()
-        except UnicodeDecodeError:
-            raise Refusal(f"{file} is no text") from None
-        except OSError as error:
-            raise Refusal(f"{file} cannot be read: {error.strerror}") from None
-        configuration = from_yaml(text)
+        configuration = from_yaml(read_text(file))
         if ":" in configuration.env:
             raise Refusal(
                 f"{file} names the environment {configuration.env!r}: "
@@ -150,33 +144,34 @@ class RunFolder:
         :raises Refusal: if it is missing or damaged
         """
         file = self.path / "network.json"
+        table = read_table(file)
         try:
-            return ActorCriticSpecification.from_dict(json.loads(file.read_text()))
-        except (OSError, ValueError, RecursionError) as error:
-            raise Refusal(f"{file} is missing or damaged: {' '.join(str(error).split())}") from None
+            return ActorCriticSpecification.from_dict(table)
+        except Refusal as error:
+            raise Refusal(f"{file} is damaged: {error.message}") from None
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a table of plain values as JSON, whole or not at all; NaN and infinities, which JSON lacks, as null."""
         write_whole(self.path / name, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+
+    def read_result(self) -> StateTree | None:
+        """Read result.json; None if the training did not come to its end.
+
+        :raises Refusal: if the file is damaged, as the tree's readers do
+        """
+        file = self.path / "result.json"
+        return StateTree(read_table(file), f"{file} is damaged:") if file.is_file() else None
 
     def read_figures(self, which: Which) -> dict[str, Any]:
         """Read the evaluation of best/ or final/ from result.json; empty if the training did not come to its end.
 
         :raises Refusal: if the file is damaged
         """
-        file = self.path / "result.json"
-        if not file.is_file():
-            return {}
-        try:
-            figures = json.loads(file.read_text())[which]
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-            raise Refusal(f"{file} is damaged: {error!r}") from None
-        if not isinstance(figures, dict):
-            raise Refusal(f"{file} is damaged: {which!r} is no table")
-        return figures
+        result = self.read_result()
+        return {} if result is None else result.table(which)
 
     def save_policy(self, which: Which, policy: nn.Module, normalization: ObservationNormalization | None) -> None:
-        """Write a policy's weights and its normalization statistics to best/ or final/."""
+        """Copy a policy to best/ or final/."""
         self.write_policy(which, SavedPolicy.of(policy, normalization))
 
     def write_policy(self, which: Which, policy: SavedPolicy) -> None:
@@ -213,13 +208,7 @@ class RunFolder:
         except (OSError, safetensors.SafetensorError, RuntimeError) as error:
             raise Refusal(f"{file} does not hold this run's network: {str(error).splitlines()[0]}") from None
         statistics = self.path / which / "normalization.json"
-        if not statistics.is_file():
-            return None
-        try:
-            text = statistics.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise Refusal(f"{statistics} cannot be read: {error}") from None
-        return ObservationNormalization.from_json(text, n_inputs)
+        return ObservationNormalization.from_json(read_text(statistics), n_inputs) if statistics.is_file() else None
 
     def _weights(self, which: Which) -> Path:
         file = self.path / which / "policy.safetensors"

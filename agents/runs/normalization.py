@@ -40,12 +40,7 @@ class ObservationNormalization:
     def to_json(self) -> str:
         """Write the statistics as JSON; numbers keep every bit."""
         return json.dumps(
-            {
-                "mean": self.mean.tolist(),
-                "variance": self.variance.tolist(),
-                "clip": self.clip,
-                "epsilon": self.epsilon,
-            }
+            {"mean": self.mean.tolist(), "variance": self.variance.tolist(), "clip": self.clip, "epsilon": self.epsilon}
         )
 
     @classmethod

@@ -38,13 +38,17 @@ class TrainedPolicy:
     vectorization: str
     """how several such environments are stepped; see `envs.vectorized.make`"""
 
+    def normalized(self, observations: np.ndarray) -> np.ndarray:
+        """Return (…, n_x) observations as the policy sees them."""
+        return observations if self.normalization is None else self.normalization(observations)
+
     def parameters(self, observations: np.ndarray) -> np.ndarray:
         """Run the policy over whole episodes without acting.
 
         :param observations: (T, B, n_x) float32, as the environments gave them
         :return: (T, B, n_y) float32, the means or logits after each observation
         """
-        seen = observations if self.normalization is None else self.normalization(observations)
+        seen = self.normalized(observations)
         if isinstance(self.policy, SequencePolicy):
             return _torch_parameters(self.policy, seen)
         return _onnx_parameters(self.policy, seen)

@@ -16,12 +16,11 @@ from agents.evaluation import check_length, play_episodes
 from agents.extras import require
 from agents.trained.policy import TrainedPolicy
 from agents.trained.report import check_episodes
-from agents.training import EVALUATION_ENVIRONMENTS, torch_threads
+from agents.training import evaluation_environments, torch_threads
 from envs.episode import PlayedEpisode
 from envs.lookup import check_render_mode, make_environment
 from envs.rendering import prepare_off_screen_rendering
 from envs.task import task_of
-from envs.vectorized.make import make_vec_env
 from policies.refusal import Refusal
 
 MOST_FRAMES_PER_SECOND = {".mp4": 50.0, ".gif": 20.0}
@@ -37,10 +36,7 @@ _ENCODING: dict[str, dict[str, Any]] = {
     ".gif": {
         "codec": "gif",
         "pix_fmt_out": "pal8",
-        "output_params": [
-            "-vf",
-            "split[a][b];[a]palettegen[p];[b][p]paletteuse=dither=bayer:bayer_scale=4",
-        ],
+        "output_params": ["-vf", "split[a][b];[a]palettegen[p];[b][p]paletteuse=dither=bayer:bayer_scale=4"],
     },
 }
 
@@ -125,15 +121,8 @@ def thinned(fps: float, suffix: str) -> tuple[float, int]:
 
 def play(policy: TrainedPolicy, *, episodes: int, first_seed: int, deterministic: bool = True) -> list[PlayedEpisode]:
     """Play the episodes of an evaluation with the same seeds, and keep what was seen and done."""
-    environments = make_vec_env(
-        policy.env,
-        arguments=policy.env_arguments,
-        n_envs=min(episodes, EVALUATION_ENVIRONMENTS),
-        seed=0,
-        vectorization=policy.vectorization,
-        training=False,
-    )
-    try:
+    environments = evaluation_environments(policy.env, policy.env_arguments, episodes, policy.vectorization)
+    with closing(environments):
         return play_episodes(
             policy.policy,
             environments,
@@ -143,8 +132,6 @@ def play(policy: TrainedPolicy, *, episodes: int, first_seed: int, deterministic
             deterministic=deterministic,
             keep=episodes,
         )
-    finally:
-        environments.close()
 
 
 def _rendering_environment(policy: TrainedPolicy) -> gymnasium.Env:
@@ -161,8 +148,7 @@ def _rendering_environment(policy: TrainedPolicy) -> gymnasium.Env:
         environment.render()
     except Exception as error:
         environment.close()
-        reason = " ".join(str(error).split())
-        raise Refusal(f"`video`: {policy.env} cannot be rendered here: {type(error).__name__}: {reason}") from error
+        raise Refusal(f"`video`: {policy.env} cannot be rendered here: {type(error).__name__}: {error}") from error
     return environment
 
 
@@ -176,9 +162,7 @@ def _frames(
         state, steps, over = None, 0, False
         while not over:
             check_length(steps)
-            seen = np.asarray(observation, dtype=np.float32)[None]
-            if policy.normalization is not None:
-                seen = policy.normalization(seen)
+            seen = policy.normalized(np.asarray(observation, dtype=np.float32)[None])
             action, state = policy.policy.predict(seen, state, np.array([steps == 0]), deterministic=deterministic)
             observation, _, terminated, truncated, _ = environment.step(action[0])
             steps += 1

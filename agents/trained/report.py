@@ -12,11 +12,10 @@ import torch
 from agents.evaluation import Evaluation, evaluate
 from agents.trained.intervals import Interval, bootstrap_interval, wilson_interval
 from agents.trained.policy import TrainedPolicy
-from agents.training import EVALUATION_ENVIRONMENTS, torch_threads
+from agents.training import evaluation_environments, torch_threads
 from envs.lookup import check_render_mode
 from envs.rendering import check_display
 from envs.task import task_of
-from envs.vectorized.make import make_vec_env
 from envs.vectorized.threads import EnvironmentFailure
 from policies.refusal import Refusal
 from policies.sequence_policy import SequencePolicy
@@ -91,20 +90,13 @@ def evaluate_policy(
     :param watch: show the episodes in a window, one after the other; once it is closed, the rest is played unseen
     :raises Refusal: if a number does not fit, an ONNX policy is to draw actions, or there is no window to watch
     """
-    arguments, n_envs, vectorization = policy.env_arguments, EVALUATION_ENVIRONMENTS, policy.vectorization
+    arguments, side_by_side, vectorization = policy.env_arguments, episodes, policy.vectorization
     check_episodes(policy, episodes, first_seed, deterministic)
     if watch:
         check_render_mode(policy.env, policy.env_arguments, "human")
         check_display()
-        arguments, n_envs, vectorization = {**arguments, "render_mode": "human"}, 1, "serial"
-    environments = make_vec_env(
-        policy.env,
-        arguments=arguments,
-        n_envs=min(episodes, n_envs),
-        seed=0,
-        vectorization=vectorization,
-        training=False,
-    )
+        arguments, side_by_side, vectorization = {**arguments, "render_mode": "human"}, 1, "serial"
+    environments = evaluation_environments(policy.env, arguments, side_by_side, vectorization)
     with torch_threads("cpu"), torch.random.fork_rng(devices=()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*GLFW")  # it minds that a window was closed
         torch.manual_seed(first_seed)

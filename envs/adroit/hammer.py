@@ -60,7 +60,6 @@ class HammerEnv(AdroitHandHammerEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode; see the registered environment."""
         self._steps = self._steps_in = self._steps_lifted = 0
         return super().reset(seed=seed, options=options)
 
@@ -75,12 +74,8 @@ class HammerEnv(AdroitHandHammerEnv):
         np.add(self._ctrl, self.act_mean, out=self._ctrl)
         mujoco.mj_step(self.model, self.data, nstep=self.frame_skip)
 
-        palm, hammer, head, nail = (
-            self._palm.tolist(),
-            self._hammer.tolist(),
-            self._head.tolist(),
-            self._nail.tolist(),
-        )
+        palm, hammer = self._palm.tolist(), self._hammer.tolist()
+        head, nail = self._head.tolist(), self._nail.tolist()
         nail_distance = math.dist(nail, self._goal.tolist())
         nail_in = nail_distance < 0.01
         lifted = hammer[2] > LIFTED_HEIGHT and head[2] > LIFTED_HEIGHT

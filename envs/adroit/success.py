@@ -14,12 +14,10 @@ class SuccessCount(gymnasium.Wrapper):
         self._count = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start an episode and the count."""
         self._count = 0
         return self.env.reset(seed=seed, options=options)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step and count."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._count += bool(info["success"])
         info["is_success"] = self._count > self.more_than
@@ -30,7 +28,6 @@ class FinalSuccess(gymnasium.Wrapper):
     """Adds `info["is_success"]` to an episode's last step: success as that step reports it, where it reports any."""
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         if (terminated or truncated) and "success" in info and "is_success" not in info:
             info["is_success"] = bool(info["success"])

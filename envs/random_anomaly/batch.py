@@ -57,7 +57,6 @@ class RandomAnomalyVecEnv(VecEnv):
         return self._observations[0].copy()
 
     def step_async(self, actions: np.ndarray) -> None:
-        """Take the (n_envs,) actions."""
         self._actions = actions
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
@@ -71,12 +70,8 @@ class RandomAnomalyVecEnv(VecEnv):
         n, length = self.num_envs, self.task.sequence_length
         self._time += 1
         if self._time <= length:
-            return (
-                self._observations[self._time].copy(),
-                np.zeros(n, np.float32),
-                np.zeros(n, bool),
-                [{} for _ in range(n)],
-            )
+            seen = self._observations[self._time].copy()
+            return seen, np.zeros(n, np.float32), np.zeros(n, bool), [{} for _ in range(n)]
         infos = [self._final_info(index) for index in range(n)]
         rewards = np.array([info["is_success"] for info in infos], dtype=np.float32)
         self._draw_episodes()
@@ -137,24 +132,20 @@ class RandomAnomalyVecEnv(VecEnv):
         """Do nothing: there is nothing to release."""
 
     def get_attr(self, attr_name: str, indices: int | Sequence[int] | None = None) -> list[Any]:
-        """Return an attribute of the task, once per environment asked."""
         value = None if attr_name == "render_mode" else getattr(self.task, attr_name)
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: int | Sequence[int] | None = None) -> None:
-        """Refuse: the environments share one task."""
         raise NotImplementedError(f"{attr_name} cannot be set: the environments of a batch share their arguments")
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: int | Sequence[int] | None = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Refuse: there are no environments of their own."""
         raise NotImplementedError(f"{method_name} cannot be called: the environments of a batch are no objects")
 
     def env_is_wrapped(
         self, wrapper_class: type[gymnasium.Wrapper], indices: int | Sequence[int] | None = None
     ) -> list[bool]:
-        """Return False for each."""
         return [False for _ in self._get_indices(indices)]
 
 

@@ -96,10 +96,9 @@ class RandomAnomalyTask:
         normal_index = int(normal * len(kinds))
         anomaly_index = int(anomaly * (len(kinds) - 1))
         anomaly_index += anomaly_index >= normal_index
-        if present < self.anomaly_probability:
-            odd_place, normal_kind, anomaly_kind = int(place * length), kinds[normal_index], kinds[anomaly_index]
-        else:
-            odd_place, normal_kind, anomaly_kind = length, kinds[normal_index], kinds[normal_index]
+        odd_place, normal_kind, anomaly_kind = int(place * length), kinds[normal_index], kinds[anomaly_index]
+        if present >= self.anomaly_probability:
+            odd_place, anomaly_kind = length, normal_kind
 
         pool = self._digit_images.images[group]
         examples = choose_distinct(len(pool), choices)

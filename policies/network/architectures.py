@@ -136,11 +136,7 @@ def specify_architecture(
     n_inputs: int,
     n_outputs: int,
     budget: int,
-    *,
-    hidden_proportion: float | None = None,
-    hidden_size: int | None = None,
-    densities: Mapping[str, float] | None = None,
-    uniform_density: float | None = None,
+    **options: float | Mapping[str, float] | None,
 ) -> ActorCriticSpecification:
     """Find the actor and the critic of an architecture; each of the two has the whole budget.
 
@@ -148,24 +144,19 @@ def specify_architecture(
     :param n_inputs: observation size
     :param n_outputs: action size or number of choices
     :param budget: weights of each network
-    :param hidden_proportion: varied alone, see `specify`
-    :param hidden_size: varied alone, hidden units of the actor, see `specify`
-    :param densities: varied alone, densities of the actor's blocks, see `specify`
-    :param uniform_density: uniform alone, density of every block; 0.2 if None
+    :param options: `hidden_proportion`, `hidden_size` and `densities` of varied, see `specify`; `uniform_density` of
+        uniform, see `specify_uniform`. None is as if left out
     :raises Refusal: one line that names the field at fault and what would fit
     """
     entry = _known(architecture)
-    options: dict[str, Any] = {
-        "hidden_proportion": hidden_proportion,
-        "hidden_size": hidden_size,
-        "densities": densities or None,
-        "uniform_density": uniform_density,
-    }
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None and value != {}}
     for name, value in given.items():
         if name not in entry.options:
-            fitting = next(other.name for other in ARCHITECTURES.values() if name in other.options)
-            text = " ".join(f"{block}={density}" for block, density in value.items()) if name == "densities" else value
+            fitting = next((other.name for other in ARCHITECTURES.values() if name in other.options), None)
+            if fitting is None:
+                raise TypeError(f"no architecture has an option {name}")
+            shown = value.items() if isinstance(value, Mapping) else ()
+            text = " ".join(f"{block}={density}" for block, density in shown) or value
             raise Refusal(
                 f"`{name}` {text} contradicts `architecture` {architecture}: "
                 f"leave it out or take `architecture` {fitting}"
@@ -210,26 +201,13 @@ def _block_table(network: BlockSpecification) -> str:
     rows = [("block", "from", "to", "shape", "density", "weights", "share")]
     for block in network.blocks:
         n_rows, n_columns = network.shape(block)
-        rows.append(
-            (
-                block,
-                *network.ends(block),
-                f"{n_rows} x {n_columns}",
-                _format_density(network.densities[block]),
-                f"{network.weights[block]:,}",
-                f"{network.shares[block]:.1%}",
-            )
-        )
+        density, weights, share = network.densities[block], network.weights[block], network.shares[block]
+        figures = (f"{n_rows} x {n_columns}", _format_density(density), f"{weights:,}", f"{share:.1%}")
+        rows.append((block, *network.ends(block), *figures))
     rows.append(("total", "", "", "", "", f"{network.total_weights:,}", "100.0%"))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  "
-        + "  ".join(
-            text.ljust(width) if column < 3 else text.rjust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    form = "".join(f"  {{:{'<' if column < 3 else '>'}{width}}}" for column, width in enumerate(widths))
+    lines = [form.format(*row) for row in rows]
     rule = "  " + "-" * (len(lines[0]) - 2)
     return "\n".join(
         [lines[0], rule, *lines[1:-1], rule, lines[-1], f"  hidden proportion {network.hidden_proportion:.4g}"]

@@ -50,10 +50,8 @@ class BlockSpecification:
         floors = self._floors()
         weights = {}
         for block in self.blocks:
-            count, size = (
-                positive_integer(f"weights of block {block}", self.weights[block]),
-                math.prod(self.shape(block)),
-            )
+            count = positive_integer(f"weights of block {block}", self.weights[block])
+            size = math.prod(self.shape(block))
             if not floors[block] <= count <= size:
                 raise Refusal(f"weights of block {block} are {count:,}: {floors[block]:,} to {size:,} fit")
             weights[block] = count
@@ -61,13 +59,22 @@ class BlockSpecification:
 
     def shape(self, block: str) -> tuple[int, int]:
         """Return (rows, columns) of a block: target size, source size."""
-        raise NotImplementedError
-
-    def _floors(self) -> Mapping[str, int]:
-        raise NotImplementedError
+        if block not in self.blocks:
+            raise Refusal(f"unknown block {_show(block)}: one of {' '.join(self.blocks)} is needed")
+        (_, n_rows), (_, n_columns) = self._sides(block)
+        return n_rows, n_columns
 
     def ends(self, block: str) -> tuple[str, str]:
         """Return what a block reads and what it feeds, in a word each."""
+        (target, _), (source, _) = self._sides(block)
+        return source, target
+
+    def _sides(self, block: str) -> tuple[tuple[str, int], tuple[str, int]]:
+        """Return a block's target and its source, each a word and a size."""
+        raise NotImplementedError
+
+    def _floors(self) -> Mapping[str, int]:
+        """Return block -> the fewest weights it may have."""
         raise NotImplementedError
 
     @property
@@ -147,18 +154,6 @@ class NetworkSpecification(BlockSpecification):
     blocks: ClassVar[tuple[str, ...]] = BLOCKS
     recurrent_block: ClassVar[str] = "hh"
 
-    def shape(self, block: str) -> tuple[int, int]:
-        """Return (rows, columns) of a block: target size, source size."""
-        if block not in BLOCKS:
-            raise Refusal(f"unknown block {_show(block)}: one of {' '.join(BLOCKS)} is needed")
-        sizes = {"x": self.n_inputs, "h": self.n_hidden, "y": self.n_outputs}
-        return sizes[block[0]], sizes[block[1]]
-
-    def ends(self, block: str) -> tuple[str, str]:
-        """Return what a block reads and what it feeds, in a word each."""
-        names = {"x": "input", "h": "hidden", "y": "output"}
-        return names[block[1]], names[block[0]]
-
     @property
     def n_biases(self) -> int:
         """Number of trainable biases, one for each hidden unit and output."""
@@ -168,6 +163,10 @@ class NetworkSpecification(BlockSpecification):
     def state_size(self) -> int:
         """Length of the state [h; y]."""
         return self.n_hidden + self.n_outputs
+
+    def _sides(self, block: str) -> tuple[tuple[str, int], tuple[str, int]]:
+        sides = {"x": ("input", self.n_inputs), "h": ("hidden", self.n_hidden), "y": ("output", self.n_outputs)}
+        return sides[block[0]], sides[block[1]]
 
     def _floors(self) -> Mapping[str, int]:
         return block_floors(self.n_outputs)

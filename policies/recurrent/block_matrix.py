@@ -74,11 +74,6 @@ class BlockMatrix:
         return self.rows * self.shape[1] + self.columns
 
     @cached_property
-    def transposed_positions(self) -> NDArray[np.int64]:
-        """Flat row-major position of each weight in the transposed matrix."""
-        return self.columns * self.shape[0] + self.rows
-
-    @cached_property
     def by_row(self) -> CompressedRows:
         """The matrix in compressed rows."""
         return _compress(self.rows, self.columns, self.shape[0])
@@ -98,33 +93,11 @@ def _compress(rows: NDArray[np.int64], columns: NDArray[np.int64], n_rows: int) 
     return CompressedRows(starts, columns[order].astype(kind), order)
 
 
-class DenseValues:
-    """The matrix filled in, on any device."""
+class Values:
+    """A matrix and its transpose as tensors, on any device."""
 
-    def __init__(self, pattern: BlockMatrix, weights: Tensor) -> None:
-        self.positions = torch.from_numpy(pattern.positions).to(weights.device)
-        n_rows, n_columns = pattern.shape
-        self.matrix = weights.new_zeros(n_rows * n_columns).index_copy_(0, self.positions, weights).view(n_rows, -1)
-
-    def multiply(self, columns: Tensor) -> Tensor:
-        """Return the matrix times (n_columns, N)."""
-        return self.matrix @ columns
-
-    def multiply_transposed(self, columns: Tensor) -> Tensor:
-        """Return the transposed matrix times (n_rows, N)."""
-        return self.matrix.t() @ columns
-
-    def gradient(self, left: Tensor, right: Tensor) -> Tensor:
-        """Return the weights' gradient from left (n_rows, N) and right (n_columns, N)."""
-        return (left @ right.t()).flatten()[self.positions]
-
-
-class SparseValues:
-    """The matrix and its transpose as torch sparse CSR tensors, on any device."""
-
-    def __init__(self, pattern: BlockMatrix, weights: Tensor) -> None:
-        self.matrix, self.order = self._tensor(pattern.by_row, weights, pattern.shape)
-        self.transposed, _ = self._tensor(pattern.by_column, weights, (pattern.shape[1], pattern.shape[0]))
+    matrix: Tensor
+    transposed: Tensor
 
     def multiply(self, columns: Tensor) -> Tensor:
         """Return the matrix times (n_columns, N)."""
@@ -133,6 +106,28 @@ class SparseValues:
     def multiply_transposed(self, columns: Tensor) -> Tensor:
         """Return the transposed matrix times (n_rows, N)."""
         return self.transposed @ columns
+
+
+class DenseValues(Values):
+    """The matrix filled in."""
+
+    def __init__(self, pattern: BlockMatrix, weights: Tensor) -> None:
+        self.positions = torch.from_numpy(pattern.positions).to(weights.device)
+        n_rows, n_columns = pattern.shape
+        self.matrix = weights.new_zeros(n_rows * n_columns).index_copy_(0, self.positions, weights).view(n_rows, -1)
+        self.transposed = self.matrix.t()
+
+    def gradient(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return the weights' gradient from left (n_rows, N) and right (n_columns, N)."""
+        return (left @ right.t()).flatten()[self.positions]
+
+
+class SparseValues(Values):
+    """Sparse CSR tensors."""
+
+    def __init__(self, pattern: BlockMatrix, weights: Tensor) -> None:
+        self.matrix, self.order = self._tensor(pattern.by_row, weights, pattern.shape)
+        self.transposed, _ = self._tensor(pattern.by_column, weights, (pattern.shape[1], pattern.shape[0]))
 
     def gradient(self, left: Tensor, right: Tensor) -> Tensor:
         """Return the weights' gradient from left (n_rows, N) and right (n_columns, N)."""

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from policies.network.initialization import parse_initialization
@@ -91,13 +90,14 @@ class SparseRecurrentLayer(nn.Module):
     def matrices(self) -> tuple[BlockMatrix, BlockMatrix]:
         """Return the patterns of the input matrix U (n x n_x) and the recurrent matrix R (n x n)."""
         if self._matrices is None:
-            shapes = {block: self.specification.shape(block) for block in BLOCKS}
-            patterns = {block: self.positions(block).cpu().numpy() for block in BLOCKS}
-            self._matrices = (
-                BlockMatrix([["hx"], ["yx"]], shapes, patterns),
-                BlockMatrix([["hh", "hy"], ["yh", "yy"]], shapes, patterns),
-            )
+            self._matrices = self.matrix([["hx"], ["yx"]]), self.matrix([["hh", "hy"], ["yh", "yy"]])
         return self._matrices
+
+    def matrix(self, layout: Sequence[Sequence[str]]) -> BlockMatrix:
+        """Return the pattern of a matrix of some blocks; see `BlockMatrix`."""
+        shapes = {block: self.specification.shape(block) for block in BLOCKS}
+        patterns = {block: self.positions(block).cpu().numpy() for block in BLOCKS}
+        return BlockMatrix(layout, shapes, patterns)
 
     def outputs(self, states: Tensor) -> Tensor:
         """Return the outputs y, the last n_y entries of states (..., n_h + n_y)."""
@@ -110,45 +110,22 @@ class SparseRecurrentLayer(nn.Module):
         )  # ParameterDict's own look-up would slow every step.
         return [self.bias, *(weights[block] for matrix in self.matrices() for block in matrix.blocks)]
 
-    def backends(self, n_steps: int, batch_size: int) -> tuple[str, str]:
-        """Return the backends of U, which multiplies all steps at once, and of R."""
-        if self.backend != "auto":
-            return self.backend, self.backend
-        U, R = self.matrices()
-        return choose_backends(U.density, R.density, n_steps, batch_size, self.activation == "relu")
-
     def recurrence(self, n_steps: int, batch_size: int) -> Recurrence:
-        """Return what one call of `CompiledScan` is to compute."""
-        backends = self.backends(n_steps, batch_size)
-        return Recurrence(*self.matrices(), self.n_hidden, self.activation == "relu", backends)
+        """Return what a scan is to compute."""
+        (U, R), relu, backends = self.matrices(), self.activation == "relu", (self.backend, self.backend)
+        if self.backend == "auto":
+            backends = choose_backends(U.density, R.density, n_steps, batch_size, relu)
+        return Recurrence(U, R, self.n_hidden, relu, backends)
 
     def scan_in_torch(self, inputs: Tensor, state: Tensor, starts: Tensor | None) -> LayerStates:
         """Run over whole sequences in torch operations, on any device; arguments as in `forward`."""
-        U, R = self.matrices()
+        recurrence = self.recurrence(*inputs.shape[:2])
         bias, *weights = self.tensors()
-        states = TorchScan.apply(
-            inputs,
-            state,
-            bias,
-            torch.cat(weights[: len(U.blocks)]),
-            torch.cat(weights[len(U.blocks) :]),
-            starts,
-            (U, R),
-            self.backends(*inputs.shape[:2]),
-            self.activation,
-            self.n_hidden,
-        )
+        states = TorchScan.apply(recurrence, starts, inputs, state, bias, *recurrence.concatenate(weights))
         return LayerStates(states, self.outputs(states).clone())
 
     def forward(self, inputs: Tensor, state: Tensor, episode_starts: Tensor | None = None) -> LayerStates:
-        """Run over whole sequences.
-
-        :param inputs: (T, B, n_x), of the weights' dtype
-        :param state: (B, n_h + n_y), before the first step
-        :param episode_starts: (T, B), nonzero where the state is zeroed before the step
-        :return: states (T, B, n_h + n_y) and outputs (T, B, n_y) after each step
-        :raises ValueError: for other shapes or dtypes
-        """
+        """Run over whole sequences; see `forward_together`."""
         return forward_together([self], inputs, [state], episode_starts)[0]
 
     def step(self, inputs: Tensor, state: Tensor, episode_starts: Tensor | None = None) -> Tensor:
@@ -246,11 +223,8 @@ class _Stepper:
         self._tensors: list[Tensor] = []
         self._products: dict[int, tuple[tuple[Any, ...], tuple[Any, ...]]] = {}
 
-    def __deepcopy__(self, memo: dict[int, object]) -> "_Stepper":
-        return _Stepper()
-
     def __reduce__(self) -> tuple[type["_Stepper"], tuple[()]]:
-        return _Stepper, ()
+        return _Stepper, ()  # a copy, too, lays out matrices of its own
 
     def step(self, layer: SparseRecurrentLayer, inputs: Tensor, state: Tensor, episode_starts: Tensor | None) -> Tensor:
         """Make the step; see `SparseRecurrentLayer.step`."""
@@ -260,33 +234,24 @@ class _Stepper:
             # The old tensors were held until here, so that no new one could have taken their place in memory.
             self._versions, self._tensors, self._products = versions, [tensor.detach() for tensor in tensors], {}
         B = len(inputs)
-        products = self._products.get(B)
-        if products is None:
-            products = self._products[B] = self._lay_out(layer, B)
+        if B not in self._products:
+            recurrence = layer.recurrence(1, B)
+            (U, R), (for_U, for_R) = recurrence.concatenate(self._tensors[1:]), recurrence.backends
+            self._products[B] = _product(recurrence.U, U, for_U, B), _product(recurrence.R, R, for_R, B)
         everywhere = np.zeros(B, np.bool_)
         starts = everywhere if episode_starts is None else episode_starts.numpy().astype(np.bool_)
         out = np.empty((B, layer.state_size), inputs.detach().numpy().dtype)
         out[:] = self._tensors[0].numpy()
-        (multiply_inputs, *input_matrix), (multiply_state, *recurrent_matrix) = products
+        (multiply_inputs, *input_matrix), (multiply_state, *recurrent_matrix) = self._products[B]
         x, z = (np.ascontiguousarray(tensor.detach().numpy()) for tensor in (inputs, state))
         multiply_inputs(out, x, *input_matrix, everywhere, 0, True)
         multiply_state(out, z, *recurrent_matrix, starts, layer.n_hidden, layer.activation == "relu")
         return torch.from_numpy(out)
 
-    def _lay_out(self, layer: SparseRecurrentLayer, batch_size: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        U, R = layer.matrices()
-        weights = [tensor.numpy() for tensor in self._tensors[1:]]
-        U_backend, R_backend = layer.backends(1, batch_size)
-        n_blocks = len(U.blocks)
-        return (
-            _product(U, np.concatenate(weights[:n_blocks]), U_backend, batch_size),
-            _product(R, np.concatenate(weights[n_blocks:]), R_backend, batch_size),
-        )
 
-
-def _product(matrix: BlockMatrix, weights: NDArray[Any], backend: str, batch_size: int) -> tuple[Any, ...]:
+def _product(matrix: BlockMatrix, tensor: Tensor, backend: str, batch_size: int) -> tuple[Any, ...]:
     """Return a kernel and the matrix as it takes it."""
-    n_rows, n_columns = matrix.shape
+    weights, (n_rows, n_columns) = tensor.numpy(), matrix.shape
     if backend == "csr":
         form = matrix.by_row
         lanes, _ = lane_groups(batch_size, n_columns)
