@@ -72,7 +72,10 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         gaussian = isinstance(self.action_dist, DiagGaussianDistribution)
         self.noise_correlation = float(noise_correlation) if gaussian else 0.0
         self.noise_size = self.action_dist.action_dim if gaussian and noise_correlation else 0
-        self.first_choice = int(action_space.start) if isinstance(action_space, spaces.Discrete) else 0
+        self.first_choice, self.n_choices, self.choice_type = 0, 0, torch.int64
+        if isinstance(action_space, spaces.Discrete):
+            self.first_choice, self.n_choices = int(action_space.start), int(action_space.n)
+            self.choice_type = torch.from_numpy(np.zeros(0, action_space.dtype)).dtype
 
     def set_state_width(self, width: int) -> None:
         """Tell sb3-contrib how wide the tensors of a state pair are."""
@@ -163,7 +166,8 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         """
         T, B = observations.shape[:2]
         if self.first_choice:
-            actions = actions - self.first_choice
+            # The stock RecurrentPPO fills short sequences up with zeros, which need not be choices and do not count.
+            actions = (actions - self.first_choice).clamp(0, self.n_choices - 1)
         outputs, values = self.run_sequences(observations, states, episode_starts)
         if self.noise_size:
             last = torch.cat([self.noise_of(states.pi)[None], (actions - outputs)[:-1]])
@@ -188,8 +192,8 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         if self.noise_size:
             new_pair = self.with_noise(new_pair, actions - outputs)
         log_prob = distribution.log_prob(actions)
-        if self.first_choice:
-            actions = actions + self.first_choice
+        if not isinstance(self.action_dist, DiagGaussianDistribution):
+            actions = (actions + self.first_choice).to(self.choice_type)
         return actions.view(-1, *self.action_space.shape), log_prob, new_pair
 
     def forward(

@@ -157,9 +157,9 @@ def float32_bounds(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:
 
     Where no float32 number lies between two bounds, as where both are 0.1 in float64, both become the nearest to one.
     """
+    exact_low, exact_high, infinity = space.low.ravel(), space.high.ravel(), np.float32(np.inf)
     with np.errstate(over="ignore"):
-        nearest_low, nearest_high = space.low.ravel().astype(np.float32), space.high.ravel().astype(np.float32)
-    infinity = np.float32(np.inf)
-    low = np.where(nearest_low < space.low.ravel(), np.nextafter(nearest_low, infinity), nearest_low)
-    high = np.where(nearest_high > space.high.ravel(), np.nextafter(nearest_high, -infinity), nearest_high)
+        nearest_low, nearest_high = exact_low.astype(np.float32), exact_high.astype(np.float32)
+        low = np.where(nearest_low < exact_low, np.nextafter(nearest_low, infinity), nearest_low)
+        high = np.where(nearest_high > exact_high, np.nextafter(nearest_high, -infinity), nearest_high)
     return np.where(low > high, nearest_low, low), np.where(low > high, nearest_low, high)
