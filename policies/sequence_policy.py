@@ -268,7 +268,7 @@ def network_sizes(observation_space: spaces.Space, action_space: spaces.Space) -
         return observation_space.shape[0], math.prod(action_space.shape)
     if isinstance(action_space, spaces.Discrete):
         return observation_space.shape[0], int(action_space.n)
-    raise Refusal(f"action space {action_space} is not supported: a Box of floats or a Discrete is needed")
+    raise Refusal(f"action space {action_space} is not supported: a Box or a Discrete is needed, the Box of floats")
 
 
 class PolicyShapes(NamedTuple):

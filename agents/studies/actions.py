@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from agents.command_line import show_remarks
 from agents.errors import Interrupted
 from agents.resumption.signals import SignalWatch
 from agents.studies.command import train_command
@@ -39,6 +40,8 @@ def _run(arguments: argparse.Namespace, definition: StudyDefinition, folder: Pat
         raise Refusal(f"`workers` {workers} does not fit: a whole number of at least 1 is needed")
     with storage_errors(address):
         access = _open(definition, folder, address)
+        first = access.plan.cells[0]
+        show_remarks(access.plan.configuration(first, first.parameters))
         try:
             states = run_study(
                 access, workers, modules=arguments.modules, retry_failed=arguments.retry_failed, console=Console()

@@ -160,7 +160,7 @@ def test_an_exported_policy_acts_inside_its_space(space: str, tmp_path: Path, ma
 
 
 def test_a_box_of_whole_numbers_is_refused() -> None:
-    with pytest.raises(Refusal, match="a Box of floats or a Discrete is needed"):
+    with pytest.raises(Refusal, match="a Box or a Discrete is needed, the Box of floats"):
         policy(spaces.Box(0, 7, (2,), np.int64))
 
 
