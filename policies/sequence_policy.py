@@ -194,7 +194,7 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         log_prob = distribution.log_prob(actions)
         if not isinstance(self.action_dist, DiagGaussianDistribution):
             actions = (actions + self.first_choice).to(self.choice_type)
-        return actions.view(-1, *self.action_space.shape), log_prob, new_pair
+        return actions.reshape(-1, *self.action_space.shape), log_prob, new_pair
 
     def forward(
         self, obs: Tensor, lstm_states: RNNStates, episode_starts: Tensor, deterministic: bool = False
