@@ -192,8 +192,10 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         if self.noise_size:
             new_pair = self.with_noise(new_pair, actions - outputs)
         log_prob = distribution.log_prob(actions)
-        if not isinstance(self.action_dist, DiagGaussianDistribution):
-            actions = (actions + self.first_choice).to(self.choice_type)
+        if self.first_choice:
+            actions = actions + self.first_choice
+        if self.n_choices:
+            actions = actions.to(self.choice_type)
         return actions.reshape(-1, *self.action_space.shape), log_prob, new_pair
 
     def forward(
