@@ -3,7 +3,7 @@
 python train.py --resume RUN goes on with a training that was stopped.
 """
 
-from agents.command_line import OneLineParser, add_training_options, run, show_network, training_options
+from agents.command_line import OneLineParser, add_training_options, run, show_network, show_remarks, training_options
 from agents.configuration import configure
 
 
@@ -31,6 +31,7 @@ def main() -> None:
             parser.error("--env is missing: an environment id, or --resume RUN, is needed")
         specification = plan_training(configuration)
     show_network(specification, configuration.env)
+    show_remarks(configuration)
     result = train(configuration, resume=folder)
     learned = "imitation alone" if configuration.demos_only else f"{result.steps:,} steps"
     print(f"evaluation over {len(result.final.returns)} fresh episodes after {learned}:")

@@ -17,7 +17,7 @@ from agents.errors import Interrupted, TrainingStopped
 from agents.options_file import Options, read_options
 from agents.settings import field_schemas
 from policies.network.architectures import ActorCriticSpecification, format_table, oversize_warning
-from policies.refusal import Refusal
+from policies.refusal import OneLine, Refusal
 
 BAD_INPUT = 2
 """Exit code when a value given by the user does not fit."""
@@ -143,6 +143,17 @@ def show_network(specification: ActorCriticSpecification, env: str | None) -> No
     warning = oversize_warning(specification)
     if warning and not (env and task_of(env).preset):
         print(warning, file=sys.stderr)
+
+
+def show_remarks(configuration: TrainingConfiguration) -> None:
+    """Print on stderr what a user may not expect of the environment that a training is about to start in.
+
+    :raises Refusal: if the environment cannot be made
+    """
+    from envs.remarks import remarks
+
+    for line in remarks(configuration.env, configuration.training_arguments):
+        print(OneLine(line).render(shown_option), file=sys.stderr)
 
 
 def _parse_densities(texts: list[str]) -> dict[str, float]:

@@ -33,6 +33,8 @@ class Task:
     rewards: tuple[str, ...] = ()
     """what it takes as an argument `reward`, `registered` first, which is its default; empty: no such argument"""
 
+    ends: bool = False
+    """its episodes end without a time limit, so that nobody needs to be told that it has none"""
     success_steps: int | None = None
     """an episode succeeds with more steps than this whose info says `success`; None: if that of the last step does"""
     score: str = "success rate"

@@ -27,7 +27,11 @@ total, steps, over = 0.0, 0, False
 while not over:
     inputs = {"observation": np.float32(observation)[None], "state": state, "episode_start": episode_start}
     action, state = session.run(["action", "next_state"], inputs)
-    observation, reward, terminated, truncated, _ = environment.step(action[0])
+    chosen = action[0]
+    if isinstance(environment.action_space, gymnasium.spaces.Box):  # its bounds may be finer than float32
+        chosen = np.clip(chosen, environment.action_space.low, environment.action_space.high)
+    chosen = chosen.astype(environment.action_space.dtype)
+    observation, reward, terminated, truncated, _ = environment.step(chosen)
     episode_start[:] = 0
     total, steps, over = total + float(reward), steps + 1, terminated or truncated
 print(f"{env_id}: return {total:.2f} after {steps} steps")

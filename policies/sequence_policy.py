@@ -5,6 +5,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
@@ -44,8 +45,11 @@ class SequencePolicy(RecurrentActorCriticPolicy):
     1903.11524). White noise per step is filtered out by a body's inertia; correlated noise moves it. The deviation is
     part of the state pair, the log probabilities are those of the process, and deterministic actions know no noise.
 
+    **Actions.** The networks and their distribution know a Box as one flat row of numbers, and a Discrete as choices
+    counted from 0. What acts in an environment has the shape and the start of its space, and `predict` its type too.
+
     :param observation_space: one-dimensional Box
-    :param action_space: Box or Discrete
+    :param action_space: Box of floats, or Discrete
     :param lr_schedule: learning rate as a function of the remaining progress (1 to 0)
     :param noise_correlation: ρ, from 0 (white noise) to below 1
     :param options: of sb3-contrib's RecurrentActorCriticPolicy
@@ -68,6 +72,10 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         gaussian = isinstance(self.action_dist, DiagGaussianDistribution)
         self.noise_correlation = float(noise_correlation) if gaussian else 0.0
         self.noise_size = self.action_dist.action_dim if gaussian and noise_correlation else 0
+        self.first_choice, self.n_choices, self.choice_type = 0, 0, torch.int64
+        if isinstance(action_space, spaces.Discrete):
+            self.first_choice, self.n_choices = int(action_space.start), int(action_space.n)
+            self.choice_type = torch.from_numpy(np.zeros(0, action_space.dtype)).dtype
 
     def set_state_width(self, width: int) -> None:
         """Tell sb3-contrib how wide the tensors of a state pair are."""
@@ -151,12 +159,15 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         """Evaluate the actions of whole sequences under the current policy.
 
         :param observations: (T, B, n_x)
-        :param actions: (T, B, n_a) for Box, (T, B) int64 for Discrete
+        :param actions: (T, B, n_a) for Box, (T, B) int64 for Discrete, counted from its start
         :param states: actor and critic state before the first step
         :param episode_starts: (T, B), nonzero where the state is zeroed before the step
         :return: values, log probabilities and entropies, each (T, B)
         """
         T, B = observations.shape[:2]
+        if self.first_choice:
+            # The stock RecurrentPPO fills short sequences up with zeros, which need not be choices and do not count.
+            actions = (actions - self.first_choice).clamp(0, self.n_choices - 1)
         outputs, values = self.run_sequences(observations, states, episode_starts)
         if self.noise_size:
             last = torch.cat([self.noise_of(states.pi)[None], (actions - outputs)[:-1]])
@@ -168,7 +179,10 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         return values, log_prob, entropy.view(T, B)
 
     def act(self, obs: Tensor, pair: Pair, episode_starts: Tensor, deterministic: bool) -> tuple[Tensor, Tensor, Pair]:
-        """Choose actions for one step of B environments; returns actions, log probabilities and the new state pair."""
+        """Choose actions for one step of B environments.
+
+        :return: actions (B, *shape of the space), not clipped; log probabilities (B,); the new state pair
+        """
         outputs, new_pair = self.step_actor(obs, pair, episode_starts)
         mean = outputs
         if self.noise_size:
@@ -177,7 +191,12 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         actions = distribution.get_actions(deterministic=deterministic)
         if self.noise_size:
             new_pair = self.with_noise(new_pair, actions - outputs)
-        return actions, distribution.log_prob(actions), new_pair
+        log_prob = distribution.log_prob(actions)
+        if self.first_choice:
+            actions = actions + self.first_choice
+        if self.n_choices:
+            actions = actions.to(self.choice_type)
+        return actions.reshape(-1, *self.action_space.shape), log_prob, new_pair
 
     def forward(
         self, obs: Tensor, lstm_states: RNNStates, episode_starts: Tensor, deterministic: bool = False
@@ -187,6 +206,12 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         values, critic_pair = self.step_critic(obs, lstm_states.vf, episode_starts)
         return actions, values[:, None], log_prob, RNNStates(actor_pair, critic_pair)
 
+    def predict(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """Choose actions as sb3-contrib does, clipped to a Box; they have the shape and the type of their space."""
+        actions, state = super().predict(*args, **kwargs)
+        # Rounding keeps the order of numbers: what lies between two numbers of a type does so when it is rounded to it.
+        return actions.astype(self.action_space.dtype, copy=False), state
+
     def _predict(
         self, observation: Tensor, lstm_states: Pair, episode_starts: Tensor, deterministic: bool = False
     ) -> tuple[Tensor, Pair]:
@@ -194,7 +219,10 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         return actions, pair
 
     def get_distribution(self, obs: Tensor, lstm_states: Pair, episode_starts: Tensor) -> tuple[Distribution, Pair]:
-        """Return the action distribution of one step of B environments, and the new state pair without a deviation."""
+        """Return the action distribution of one step of B environments, and the new state pair without a deviation.
+
+        It is over flat rows of numbers, or over choices counted from 0.
+        """
         outputs, pair = self.step_actor(obs, lstm_states, episode_starts)
         if self.noise_size:
             outputs = self._shifted(outputs, self.noise_of(lstm_states), episode_starts)
@@ -234,15 +262,15 @@ class SequencePolicy(RecurrentActorCriticPolicy):
 def network_sizes(observation_space: spaces.Space, action_space: spaces.Space) -> tuple[int, int]:
     """Return (n_x, n_y) of the actor: the observation size, and the action's size or number of choices.
 
-    :raises Refusal: if the observation is not a flat Box or the action neither Box nor Discrete
+    :raises Refusal: if the observation is not a flat Box, or the action neither a Box of floats nor Discrete
     """
     if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
         raise Refusal(f"observation space {observation_space} is not supported: a one-dimensional Box is needed")
-    if isinstance(action_space, spaces.Box):
+    if isinstance(action_space, spaces.Box) and np.issubdtype(action_space.dtype, np.floating):
         return observation_space.shape[0], math.prod(action_space.shape)
     if isinstance(action_space, spaces.Discrete):
         return observation_space.shape[0], int(action_space.n)
-    raise Refusal(f"action space {action_space} is not supported: a Box or a Discrete is needed")
+    raise Refusal(f"action space {action_space} is not supported: a Box or a Discrete is needed, the Box of floats")
 
 
 class PolicyShapes(NamedTuple):

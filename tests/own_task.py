@@ -67,6 +67,7 @@ register(
         entry_point="own_task:EchoEnv",
         has_splits=True,
         rewards=("registered", "half"),
+        ends=True,
         success_steps=5,
         score="echo rate",
         figures=("echoed",),

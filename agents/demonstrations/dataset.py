@@ -206,7 +206,7 @@ def _check_episode(
     if isinstance(action_space, spaces.Discrete):
         if not ((actions >= 0) & (actions < action_space.n)).all():
             raise Refusal(f"{where} holds an action outside 0 to {action_space.n - 1}")
-    elif not ((actions >= action_space.low - 1e-5) & (actions <= action_space.high + 1e-5)).all():
+    elif not ((actions >= _beyond(action_space.low, -1)) & (actions <= _beyond(action_space.high, 1))).all():
         raise Refusal(f"{where} holds an action outside the bounds {_describe(action_space)}")
 
 
@@ -220,3 +220,8 @@ def _padded(parts: list[np.ndarray]) -> np.ndarray:
     for index, part in enumerate(parts):
         stacked[: len(part), index] = part
     return stacked
+
+
+def _beyond(bounds: np.ndarray, sign: int) -> np.ndarray:
+    """Return the bounds, a little further out (sign 1: up), since recorded actions are rounded to float32."""
+    return bounds + sign * 1e-5 * np.maximum(1.0, np.abs(bounds.astype(np.float64)))

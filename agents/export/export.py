@@ -123,7 +123,9 @@ def compare(
         with torch.no_grad():
             outputs, pair = policy.step_actor(torch.from_numpy(seen), pair, torch.from_numpy(starts))
         running_state = from_own_state[2]
-        compared, expected = (0, actions) if isinstance(policy.action_space, spaces.Box) else (1, outputs.numpy())
+        compared, expected = 1, outputs.numpy()
+        if isinstance(policy.action_space, spaces.Box):  # `actions` may be in a coarser type than the file's
+            compared, expected = 0, np.clip(expected, policy.action_space.low.ravel(), policy.action_space.high.ravel())
         one_step = _worst(
             one_step,
             _difference(from_policy_state[compared], expected),

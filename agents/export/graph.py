@@ -88,7 +88,10 @@ def policy_model(
     n_x, n_y, n = actor.n_inputs, actor.n_outputs, actor.state_size
     if discrete:
         action = helper.make_tensor_value_info("action", INT64, ["batch"])
-        graph.add("ArgMax", [parameters], "action", axis=1, keepdims=0)
+        start = int(cast(spaces.Discrete, policy.action_space).start)
+        choice = graph.add("ArgMax", [parameters], "choice" if start else "action", axis=1, keepdims=0)
+        if start:
+            graph.add("Add", [choice, graph.constant("first choice", np.int64(start))], "action")
     else:
         action = helper.make_tensor_value_info("action", FLOAT, ["batch", n_y])
         _clipped(graph, parameters, cast(spaces.Box, policy.action_space))
@@ -140,10 +143,23 @@ def _carried(graph: GraphBuilder) -> str:
 
 
 def _clipped(graph: GraphBuilder, outputs: str, space: spaces.Box) -> None:
-    low, high = space.low.astype(np.float32), space.high.astype(np.float32)
+    low, high = float32_bounds(space)
     if (low == low[0]).all() and (high == high[0]).all():
         bounds = [graph.constant("lowest action", low[0]), graph.constant("highest action", high[0])]
         graph.add("Clip", [outputs, *bounds], "action")
     else:
         bounded = graph.add("Max", [outputs, graph.constant("lowest actions", low)], "bounded below")
         graph.add("Min", [bounded, graph.constant("highest actions", high)], "action")
+
+
+def float32_bounds(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bounds of a Box as flat float32 arrays, rounded inwards, so that what they hold lies in the Box.
+
+    Where no float32 number lies between two bounds, as where both are 0.1 in float64, both become the nearest to one.
+    """
+    exact_low, exact_high, infinity = space.low.ravel(), space.high.ravel(), np.float32(np.inf)
+    with np.errstate(over="ignore"):
+        nearest_low, nearest_high = exact_low.astype(np.float32), exact_high.astype(np.float32)
+        low = np.where(nearest_low < exact_low, np.nextafter(nearest_low, infinity), nearest_low)
+        high = np.where(nearest_high > exact_high, np.nextafter(nearest_high, -infinity), nearest_high)
+    return np.where(low > high, nearest_low, low), np.where(low > high, nearest_low, high)

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError
+from gymnasium import spaces
 
 from policies.network.architectures import ActorCriticSpecification
 from policies.refusal import Refusal
@@ -92,8 +93,12 @@ class OnnxPolicy:
     :param metadata: what the file says about itself
     """
 
+    action_space: spaces.Space | None
+    """of the environment it acts in; None until somebody says it, as the file knows bounds in float32 alone"""
+
     def __init__(self, model: bytes, metadata: PolicyMetadata) -> None:
         self.metadata = metadata
+        self.action_space = None
         self.env = metadata.env
         self.env_arguments = dict(metadata.env_arguments)
         actor = metadata.specification.actor
@@ -142,13 +147,17 @@ class OnnxPolicy:
         """Choose the actions of B environments, called as a Stable-Baselines3 policy is; see `step`.
 
         :param state: what the last call returned, or None
-        :return: actions and the state to pass on
+        :return: actions and the state to pass on; the actions lie in `action_space`, in its shape and type, if it is
+            known, and are those of `step` otherwise
         :raises Refusal: for other shapes, or `deterministic=False`, as no exploration noise is exported
         """
         if not deterministic:
             raise Refusal("an exported policy is deterministic: it holds no exploration noise")
         action, _, next_state = self.step(observation, None if state is None else state[0], episode_start)
-        return action, (next_state,)
+        space = self.action_space
+        if isinstance(space, spaces.Box):
+            action = np.clip(action.reshape(-1, *space.shape), space.low, space.high)
+        return action if space is None else action.astype(space.dtype, copy=False), (next_state,)
 
 
 def session_options() -> onnxruntime.SessionOptions:

@@ -77,8 +77,9 @@ class ImitationLoss:
     Per step and action dimension. Box actions are taken for the policy's mean action plus Gaussian noise of the
     demonstrator's, clipped to the bounds. So an action recorded at a bound says only that the unclipped one lay at or
     beyond it, and its likelihood is that of the tail (a censored regression; Tobin 1958): a mean beyond the bound,
-    which acts the same, is not pulled back. The demonstrator's noise is estimated along with the policy and has
-    nothing to do with the noise that the policy explores with. Discrete actions: the policy's categorical.
+    which acts the same, is not pulled back. Where both bounds are one number, it says nothing. The demonstrator's noise
+    is estimated along with the policy and has nothing to do with the noise that the policy explores with. Discrete
+    actions: the policy's categorical.
 
     :param demonstrations: episodes as the environment gives them
     :param normalization: applied to the observations, None for none
@@ -107,7 +108,8 @@ class ImitationLoss:
             low, high = (torch.as_tensor(bound, device=device) for bound in (action_space.low, action_space.high))
             self.bounds = (low.float(), high.float())
             if log_std is None:
-                self.log_std = Parameter(torch.log(0.25 * (self.bounds[1] - self.bounds[0])))
+                width = self.bounds[1] - self.bounds[0]
+                self.log_std = Parameter(torch.log(0.25 * torch.where(width > 0, width, 1)))
 
     def __len__(self) -> int:
         return self.observations.shape[1]
@@ -140,13 +142,14 @@ def censored_negative_log_likelihood(
     :param means: (…, n_a)
     :param log_std: (n_a,)
     :param low: (n_a,), as `high`
-    :return: (…, n_a); inside the bounds of the density, at a bound of the tail's probability
+    :return: (…, n_a); inside the bounds of the density, at a bound of the tail's probability, 0 where both are one
     """
     std = torch.exp(log_std)
     scaled = (actions - means) / std
     inside = 0.5 * scaled**2 + log_std + 0.5 * float(np.log(2 * np.pi))
     losses = torch.where(actions >= high, -log_ndtr((means - high) / std), inside)
-    return torch.where(actions <= low, -log_ndtr((low - means) / std), losses)
+    losses = torch.where(actions <= low, -log_ndtr((low - means) / std), losses)
+    return torch.where(low < high, losses, 0)
 
 
 def default_learning_rate(hidden_size: int) -> float:

@@ -41,11 +41,19 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
     resets it at episode starts inside its own loop (what stable-baselines3-contrib issue 113 asks for).
     """
 
+    actions: np.ndarray
     initial_states: RNNStates
     last_dones: np.ndarray
 
     def reset(self) -> None:
+        """Empty the buffer.
+
+        Actions of a Box are kept as they were drawn, in float32, whatever the type of the space: float16 would change
+        their probabilities.
+        """
         RolloutBuffer.reset(self)
+        if self.actions.dtype.kind == "f":
+            self.actions = self.actions.astype(np.float32, copy=False)
 
     def add(self, *args: np.ndarray, lstm_states: RNNStates, **kwargs: np.ndarray) -> None:
         """Add one step of all environments; arguments as in sb3-contrib's buffer."""

@@ -17,7 +17,8 @@ from agents.studies.running import run_study
 from agents.studies.storage import Address, storage_errors
 from agents.studies.worker import StudyAccess, Worker, embedded_address
 from envs.lookup import import_modules
-from policies.refusal import Refusal
+from envs.remarks import remarks
+from policies.refusal import OneLine, Refusal
 
 
 def act(arguments: argparse.Namespace) -> None:
@@ -39,6 +40,10 @@ def _run(arguments: argparse.Namespace, definition: StudyDefinition, folder: Pat
         raise Refusal(f"`workers` {workers} does not fit: a whole number of at least 1 is needed")
     with storage_errors(address):
         access = _open(definition, folder, address)
+        first = access.plan.cells[0]
+        configuration = access.plan.configuration(first, first.parameters)
+        for line in remarks(configuration.env, configuration.training_arguments):
+            print(OneLine(line), file=sys.stderr)
         try:
             states = run_study(
                 access, workers, modules=arguments.modules, retry_failed=arguments.retry_failed, console=Console()

@@ -83,7 +83,9 @@ def load_trained_policy(
         exported = load_onnx(path)
         env, arguments = _environment(exported.env, exported.env_arguments, env, env_arguments or {})
         shapes = PolicyShapes(exported.n_inputs, exported.n_outputs, exported.discrete)
-        _check_shapes(path, shapes, env, environment_spaces(env, arguments))
+        found = environment_spaces(env, arguments)
+        _check_shapes(path, shapes, env, found)
+        exported.action_space = found[1]
         return TrainedPolicy(path, exported, None, env, arguments, configure(env).vectorization)
     if path.is_file():
         raise Refusal(f"{path} is neither a run folder nor an .onnx file")

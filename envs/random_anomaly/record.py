@@ -6,6 +6,7 @@ RANDOM_ANOMALY = Task(
     ids=("RandomAnomaly-v0",),
     entry_point="envs.random_anomaly.environment:RandomAnomalyEnv",
     has_splits=True,
+    ends=True,
     score="accuracy",
     pictures="envs.random_anomaly.pictures:training_pictures",
     still="envs.random_anomaly.beliefs:still",

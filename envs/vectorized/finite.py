@@ -15,6 +15,8 @@ class NotFinite(OneLine, RuntimeError):
 class FiniteVecEnv(VecEnvWrapper):
     """Passes everything on, unless an observation, a reward or an action holds a NaN or an infinity.
 
+    Actions are passed on in the type of their space: what a learner gives is float32 or int64, whatever the space says.
+
     :raises NotFinite: at the step it happens; the text names the environment's index and the entries
     """
 
@@ -33,7 +35,7 @@ class FiniteVecEnv(VecEnvWrapper):
                 f"the action for environment {index} is not finite ({found}): the networks' state has exploded, "
                 "a smaller `learning_rate` or `activation` tanh may help"
             )
-        self.venv.step_async(actions)
+        self.venv.step_async(actions.astype(self.action_space.dtype, copy=False))
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Check observations, rewards and the observations that end episodes."""

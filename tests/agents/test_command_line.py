@@ -144,3 +144,13 @@ def test_file_of_options(tmp_path: Path) -> None:
     located = call("specify.py", "--config", "own.yaml", "--hidden-proportion", "0.999", cwd=tmp_path)
     assert (located.returncode, located.stderr.count("\n")) == (2, 1)
     assert "own.yaml, line 2, key 'budget'" in located.stderr
+
+
+def test_what_may_surprise_is_said_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests"))
+    (tmp_path / "taken").touch()
+    options = ["--env", "picky:Picky-v0", "--budget", "300", "--log-dir", "taken"]
+    bounds, limit, refusal = call("train.py", *options, cwd=tmp_path).stderr.splitlines()
+    assert "gymnasium.wrappers.RescaleAction" in bounds
+    assert "--env-arg max_episode_steps=N" in limit
+    assert refusal.startswith("error: --log-dir")

@@ -121,3 +121,17 @@ def test_missing_driver_is_said_with_what_installs_it(
         assert errors == (
             "error: --storage postgresql needs the extra postgresql: pip install --editable '.[postgresql]'\n"
         )
+
+
+def test_what_may_surprise_is_said_before_the_cells_run(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents.studies.actions.run_study", lambda *_, **__: [])
+    (here / "study.yaml").write_text(
+        STUDY.replace("total_timesteps", "env_arguments: {max_episode_steps: -1}, total_timesteps")
+    )
+    code, _, errors = call(capsys, monkeypatch, "run", "study.yaml")
+    assert code == 0
+    assert errors.count("\n") == 1
+    assert "no time limit" in errors
+    assert "env_arguments max_episode_steps=N" in errors

@@ -11,8 +11,9 @@ from demonstration_data import record, write
 from gymnasium import spaces
 from minari.data_collector import EpisodeBuffer
 
-from agents.demonstrations.dataset import load_demonstrations
+from agents.demonstrations.dataset import _check_episode, load_demonstrations
 from envs.lookup import environment_spaces
+from policies.refusal import Refusal
 
 
 @pytest.fixture
@@ -245,3 +246,14 @@ def test_nothing_that_a_data_set_names_is_run(pendulum, pendulum_spaces, tmp_pat
     else:
         load_demonstrations(str(pendulum), *pendulum_spaces, None, seed=0)
     assert not (tmp_path / "ran").exists()
+
+
+def test_bounds_that_float32_rounds_are_no_fault() -> None:
+    space = spaces.Box(0.0, 700.7, (1,), np.float64)
+    seen, rewards = np.zeros((3, 2), np.float32), np.zeros(3)
+    done = np.float32([[0], [700.7], [5]])  # the nearest float32 is above the bound
+    assert done[1, 0] > space.high[0] + 1e-5
+    observations = spaces.Box(-1, 1, (2,), np.float32)
+    _check_episode("here", seen, done, rewards, observations, space)
+    with pytest.raises(Refusal, match="outside the bounds"):
+        _check_episode("here", seen, done + 1, rewards, observations, space)

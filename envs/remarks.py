@@ -1,0 +1,63 @@
+"""What a user is told of an environment before a training in it starts: what will work, but not as they may expect."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from envs.lookup import make_environment
+from envs.task import task_of
+
+FAR = 5.0
+"""How many times wider or narrower than [-1, 1] the bounds of an action may be before a user is told."""
+
+
+def remarks(env_id: str, arguments: Mapping[str, Any] | None = None) -> list[str]:
+    """Return what there is to say of an environment, a line each with options in backquotes; often nothing.
+
+    :raises Refusal: if it cannot be made
+    """
+    environment = make_environment(env_id, arguments)
+    try:
+        lines = [far_bounds(env_id, environment.action_space)]
+        if not (task_of(env_id).ends or has_time_limit(environment)):
+            lines.append(
+                f"note: {env_id} has no time limit, its episodes end only by themselves: "
+                "`env_arguments` max_episode_steps=N limits them"
+            )
+    finally:
+        environment.close()
+    return [line for line in lines if line]
+
+
+def far_bounds(env_id: str, space: spaces.Space) -> str | None:
+    """Return a line if a policy, whose first actions are around 0 and about 1 in size, suits the bounds badly.
+
+    Within bounds much wider it explores next to nothing, of much narrower ones it knows only the ends, and where 0 is
+    outside it stays at one of them. Actions of which only one is possible have nothing to choose.
+    """
+    if not isinstance(space, spaces.Box):
+        return None
+    low, high = space.low.ravel().astype(np.float64), space.high.ravel().astype(np.float64)
+    reach = np.maximum(np.abs(low), np.abs(high))
+    far = (low < high) & ((reach > FAR) | (reach < 1 / FAR) | (low > 0) | (high < 0))
+    if not far.any():
+        return None
+    first = int(np.argmax(far))
+    which = "" if len(far) == 1 or far.all() else f" at entry {first}, {far.sum()} of {len(far)} in all"
+    return (
+        f"warning: actions of {env_id} lie in [{low[first]:g}, {high[first]:g}]{which}, far from the [-1, 1] that "
+        "policies start from, and little may be learned: register it with "
+        "gymnasium.wrappers.RescaleAction(environment, -1.0, 1.0) around it"
+    )
+
+
+def has_time_limit(environment: gymnasium.Env) -> bool:
+    """Tell whether episodes are cut after some steps, by `gymnasium.make` or by a wrapper of the environment's own."""
+    while isinstance(environment, gymnasium.Wrapper):
+        if isinstance(environment, gymnasium.wrappers.TimeLimit):
+            return True
+        environment = environment.env
+    return False
