@@ -33,7 +33,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
-from agents.configuration import PRESET_ONLY, Seed, TrainingConfiguration, configure, merged
+from agents.configuration import PRESET_ONLY, Seed, TrainingConfiguration, configure, merged, with_arguments_read
 from agents.settings import Settings, in_short
 from agents.yaml_file import Scalar, YamlFile, read_yaml, under
 from envs.lookup import check_environment
@@ -321,8 +321,9 @@ class _Reader:
         """Read a table of fields of the configuration, and return them over others that hold beside them."""
         for name in own:
             self._check_field(under(key, name), name)
-        options = merged(shared, own)
         try:
+            own = with_arguments_read(own)
+            options = merged(shared, own)
             configure(self.env, **options)
         except Refusal as error:
             keys = [under(key, field) for field in error.fields if field in own]

@@ -30,7 +30,8 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, NopPruner, PercentilePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from agents.configuration import TrainingConfiguration, marks_of
+from agents.configuration import TrainingConfiguration, configure, marks_of, with_arguments_read
+from agents.literals import written, written_arguments
 from agents.studies.definition import OWN_FIELDS, StudyDefinition
 from agents.studies.planning import Cell, Plan
 from agents.studies.storage import StudyStorage
@@ -81,7 +82,7 @@ def open_study(storage: StudyStorage, definition: StudyDefinition, *, create: bo
         study = optuna.load_study(
             study_name=definition.name, storage=storage, sampler=sampler, pruner=_pruner(definition)
         )
-    content = json.loads(json.dumps(definition.content))
+    content = json.loads(json.dumps(written(definition.content)))  # arguments may have keys that are numbers
     known = study.user_attrs.get("definition")
     if known is None:
         if not create or study.get_trials(deepcopy=False):
@@ -205,7 +206,17 @@ def recorded(configuration: TrainingConfiguration) -> dict[str, Any]:
         for name, value in configuration
         if name in ("env", "seed") or not (name in OWN_FIELDS or (value is None and marks_of(name).get("later")))
     }
+    kept["env_arguments"] = written_arguments(configuration.env_arguments)
     return json.loads(json.dumps(kept, default=dict))
+
+
+def configuration_of(kept: Mapping[str, Any], **options: Any) -> TrainingConfiguration:
+    """Return the configuration that `recorded` gave this form.
+
+    :param options: further fields
+    :raises Refusal: if it does not fit any more
+    """
+    return configure(**with_arguments_read(kept), **options)
 
 
 def shown_distributions(plan: Plan) -> dict[str, BaseDistribution]:

@@ -25,12 +25,20 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
-from agents.configuration import TrainingConfiguration, configure
+from agents.configuration import TrainingConfiguration
 from agents.errors import TrainingStopped
 from agents.evaluation import Evaluation
 from agents.monitoring.callbacks import CurvePoint, EvaluationCallback
 from agents.studies.definition import Distribution, Scalar
-from agents.studies.ledger import LEFT, CellState, enqueue_missing, fail_dead, open_study, recorded
+from agents.studies.ledger import (
+    LEFT,
+    CellState,
+    configuration_of,
+    enqueue_missing,
+    fail_dead,
+    open_study,
+    recorded,
+)
 from agents.studies.planning import Cell, NetworkPlanner, Plan, draw_generator
 from agents.studies.storage import STORAGE_ERRORS, Address, StudyLock, patiently
 from agents.training import TrainingResult, train
@@ -182,7 +190,7 @@ class Worker:
         if planned is None:
             configuration, networks = self._proposed(trial, cell)
         else:
-            configuration = configure(**planned)
+            configuration = configuration_of(planned)
             networks = self.access.planner.networks(configuration)
         patiently(lambda: trial.set_user_attr("network", described_networks(networks)))
         reported: set[int] = set()
@@ -299,7 +307,7 @@ def _in_folder(configuration: TrainingConfiguration, folder: Path, cell: str, at
     while (parent / (run_name := cell if attempt == 1 else f"{cell}-attempt{attempt}")).exists():
         attempt += 1
     values = recorded(configuration)
-    return configure(**values, log_dir=str(folder), run_name=run_name, progress=False)
+    return configuration_of(values, log_dir=str(folder), run_name=run_name, progress=False)
 
 
 def described_networks(networks: ActorCriticSpecification) -> dict[str, Any]:
