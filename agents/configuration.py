@@ -3,6 +3,7 @@
 The command line, presets, config.yaml, files of `--config` and study files are read through it.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from pathlib import PurePath
@@ -12,7 +13,7 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from agents.literals import read_arguments, surviving, written_arguments
-from agents.settings import Settings, first_misfit, in_short
+from agents.settings import Settings, field_schemas, first_misfit, in_short
 from policies.network.architectures import ARCHITECTURES
 from policies.network.specification import BLOCKS
 from policies.refusal import Refusal
@@ -260,7 +261,7 @@ def from_yaml(text: str) -> TrainingConfiguration:
     values = {name: value for name, value in _table(text).items() if name not in OUTSIDE}
     if not all(isinstance(key, str) for key in values):
         raise Refusal("the configuration has a key that is no text")
-    return configure(**with_arguments_read(values))
+    return configure(**fields_of_file(values))
 
 
 def module_in_yaml(text: str) -> str | None:
@@ -282,13 +283,25 @@ def check_module_name(module: object) -> None:
         raise Refusal(f"the entry 'env_module' is {in_short(module)}: the name of a module is needed")
 
 
-def with_arguments_read(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return fields as a file holds them with the environment's arguments as they were; see `agents.literals`.
+def fields_of_file(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields as a file holds them as they are meant: 1e5 as a whole number where one is needed, and the
+    environment's arguments as they were; see `agents.literals`.
 
     :raises Refusal: if a text that stands for a literal is none
     """
-    arguments = {"env_arguments": read_arguments(fields["env_arguments"])} if "env_arguments" in fields else {}
-    return {**fields, **arguments}
+    meant = {name: whole_if_meant(name, value) for name, value in fields.items()}
+    return meant | ({"env_arguments": read_arguments(meant["env_arguments"])} if "env_arguments" in meant else {})
+
+
+def whole_if_meant(name: str, value: Any) -> Any:
+    """Return a field's value; a whole float, such as YAML's 1e5, as an int if the field takes whole numbers."""
+    is_whole = type(value) is float and value.is_integer()
+    return int(value) if is_whole and name in _whole_fields() else value
+
+
+@functools.cache
+def _whole_fields() -> frozenset[str]:
+    return frozenset(name for name, field in field_schemas(TrainingConfiguration).items() if field["type"] == "integer")
 
 
 def _table(text: str) -> dict[Any, Any]:

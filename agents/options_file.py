@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agents.configuration import OUTSIDE, TrainingConfiguration, check_module_name, flat, merged, with_arguments_read
+from agents.configuration import OUTSIDE, TrainingConfiguration, check_module_name, fields_of_file, flat, merged
 from agents.settings import first_misfit, in_short
 from agents.yaml_file import YamlFile, read_yaml, under
 from policies.refusal import Refusal
@@ -56,14 +56,14 @@ def read_options(path: Path, given: Mapping[str, Any]) -> Options:
     file = read_yaml(path)
     own = _checked(file, file.content, "", beside=("presets", *OUTSIDE))
     if "env" in own and "env" not in given:
-        try:
-            from envs.lookup import check_recorded_environment
+        from envs.lookup import check_recorded_environment
 
-            module = file.content.get("env_module")
+        module = file.content.get("env_module")
+        try:
             check_module_name(module)
             own["env"] = check_recorded_environment(own["env"], module)
         except Refusal as error:
-            raise file.refuse("env", str(error)) from None
+            raise file.refuse("env", str(error) if module is None else error.message) from None
     options = merged(own, given)
     preset, origins = _preset(file, options.get("env", ""))
     keys = flat(origins, {**preset, **options}) | {name: name for name in own}
@@ -98,7 +98,7 @@ def _checked(file: YamlFile, content: Any, key: str, beside: Collection[str] = (
     """
     fields = {name: value for name, value in _table(file, content, key).items() if name not in beside}
     try:
-        fields = with_arguments_read(fields)
+        fields = fields_of_file(fields)
     except Refusal as error:
         raise file.refuse(under(key, "env_arguments"), str(error)) from None
     try:

@@ -33,7 +33,15 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
-from agents.configuration import PRESET_ONLY, Seed, TrainingConfiguration, configure, merged, with_arguments_read
+from agents.configuration import (
+    PRESET_ONLY,
+    Seed,
+    TrainingConfiguration,
+    configure,
+    fields_of_file,
+    merged,
+    whole_if_meant,
+)
 from agents.settings import Settings, in_short
 from agents.yaml_file import Scalar, YamlFile, read_yaml, under
 from envs.lookup import check_environment
@@ -233,7 +241,8 @@ def read_study(file: str | Path) -> StudyDefinition:
     try:
         check_environment(top.env, allow_module=False)
     except Refusal as error:
-        raise source.refuse("env", str(error)) from None
+        hint = "" if ":" in top.env else ", or `import` MODULE if a module of yours registers it"
+        raise source.refuse("env", f"{error}{hint}") from None
     try:
         name = top.name or _plain_name(source.path.stem)
     except Refusal as error:
@@ -322,7 +331,7 @@ class _Reader:
         for name in own:
             self._check_field(under(key, name), name)
         try:
-            own = with_arguments_read(own)
+            own = fields_of_file(own)
             options = merged(shared, own)
             configure(self.env, **options)
         except Refusal as error:
@@ -382,6 +391,7 @@ class _Reader:
     ) -> tuple[Scalar, ...]:
         if not items:
             raise self.source.refuse(place, "is empty: a list of values is needed")
+        items = [whole_if_meant(full_name, value) for value in items]
         for index, value in enumerate(items):
             item = under(place, index)
             if isinstance(value, dict | list):

@@ -30,7 +30,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, NopPruner, PercentilePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from agents.configuration import TrainingConfiguration, configure, marks_of, with_arguments_read
+from agents.configuration import TrainingConfiguration, configure, fields_of_file, marks_of
 from agents.literals import written, written_arguments
 from agents.studies.definition import OWN_FIELDS, StudyDefinition
 from agents.studies.planning import Cell, Plan
@@ -216,7 +216,7 @@ def configuration_of(kept: Mapping[str, Any], **options: Any) -> TrainingConfigu
     :param options: further fields
     :raises Refusal: if it does not fit any more
     """
-    return configure(**with_arguments_read(kept), **options)
+    return configure(**fields_of_file(kept), **options)
 
 
 def shown_distributions(plan: Plan) -> dict[str, BaseDistribution]:
