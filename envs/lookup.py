@@ -67,7 +67,7 @@ def check_recorded_environment(env_id: str, module: str | None = None) -> str:
     try:
         return check_environment(env_id, allow_module=False)
     except Refusal as error:
-        if ":" in env_id:
+        if ":" in env_id or error.__cause__ is not None:  # a library is missing, whatever the environment
             raise
         if module is not None:
             raise Refusal(f"{module} has to register {env_id}: `env` {module}:{env_id} is needed") from None

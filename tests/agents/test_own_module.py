@@ -232,3 +232,10 @@ def test_workers_of_a_study_find_the_module_and_the_arguments(
         assert "--import MODULE" in capsys.readouterr().err
     finally:
         forget()
+
+
+def test_missing_library_is_not_taken_for_a_missing_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    monkeypatch.setitem(sys.modules, "envs.adroit.robotics", None)
+    with pytest.raises(Refusal, match="egl"):
+        lookup.check_recorded_environment("Shelf-v0", "shelf")
