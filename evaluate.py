@@ -2,7 +2,7 @@
 
 import json
 
-from agents.command_line import OneLineParser, run
+from agents.command_line import OneLineParser, run, whole_number
 from policies.refusal import Refusal
 
 
@@ -17,10 +17,10 @@ def main() -> None:
     parser.add_argument(
         "--env-arg", metavar="NAME=VALUE", action="append", default=[], help="argument of the environment; repeatable"
     )
-    parser.add_argument("--episodes", type=int, default=100, metavar="N", help="episodes (default 100)")
+    parser.add_argument("--episodes", type=whole_number, default=100, metavar="N", help="episodes (default 100)")
     parser.add_argument(
         "--seed",
-        type=int,
+        type=whole_number,
         metavar="N",
         help="seed of the first episode, the next has the next (default 2000000000: fresh to every run)",
     )
@@ -31,7 +31,7 @@ def main() -> None:
         metavar="FILE",
         help="record the first episodes: .mp4 or .gif, or .png if the task draws a still picture",
     )
-    parser.add_argument("--video-episodes", type=int, metavar="N", help="episodes of the video (default 1)")
+    parser.add_argument("--video-episodes", type=whole_number, metavar="N", help="episodes of the video (default 1)")
     parser.add_argument("--watch", action="store_true", help="show the episodes in a window, one after the other")
     arguments = parser.parse_args()
     from agents.evaluation import FRESH_SEED

@@ -14,12 +14,17 @@ def main() -> None:
     parser.add_argument("run", metavar="RUN", help="folder of a run")
     parser.add_argument("--output", metavar="FILE", help="file to write (default: policy.onnx in RUN)")
     parser.add_argument("--which", choices=("best", "final"), default="best", help="policy of the run")
+    parser.add_argument(
+        "--env", metavar="TEXT", help="the run's environment, as module:id where a module of yours registers it"
+    )
     arguments = parser.parse_args()
     require("export", "an export")
     from agents.export.export import OBSERVATIONS, TOLERANCE, UnfaithfulExport, export_policy
+    from envs.lookup import check_environment
 
+    env = None if arguments.env is None else check_environment(arguments.env)
     try:
-        export = export_policy(arguments.run, arguments.output, arguments.which)
+        export = export_policy(arguments.run, arguments.output, arguments.which, env)
     except UnfaithfulExport as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -2,7 +2,7 @@
 
 import json
 
-from agents.command_line import OneLineParser, add_training_options, run, show_network, training_options
+from agents.command_line import OneLineParser, add_training_options, run, show_network, training_options, whole_number
 from agents.configuration import configure
 from policies.refusal import Refusal
 
@@ -24,8 +24,10 @@ def main() -> None:
         prog="specify.py", description="Show the network that would be trained, before any training."
     )
     add_training_options(parser, only=NETWORK_OPTIONS)
-    parser.add_argument("--inputs", type=int, metavar="N", help="observation size, in place of --env")
-    parser.add_argument("--outputs", type=int, metavar="N", help="action size or number of choices, in place of --env")
+    parser.add_argument("--inputs", type=whole_number, metavar="N", help="observation size, in place of --env")
+    parser.add_argument(
+        "--outputs", type=whole_number, metavar="N", help="action size or number of choices, in place of --env"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
     arguments = parser.parse_args()
     from envs.lookup import environment_spaces

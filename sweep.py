@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from agents.command_line import OneLineParser, run
+from agents.command_line import OneLineParser, run, whole_number
 from agents.extras import require
 from agents.studies import EXAMPLE_ADDRESS
 
@@ -41,11 +41,13 @@ def main() -> None:
         if name in ("run", "worker"):
             command.add_argument("--retry-failed", action="store_true", help="run cells that failed before again")
         if name == "run":
-            command.add_argument("--workers", type=int, metavar="N", help="worker processes (default: the study's)")
+            command.add_argument(
+                "--workers", type=whole_number, metavar="N", help="worker processes (default: the study's)"
+            )
         if name == "report":
             command.add_argument("--out", type=Path, metavar="TEXT", help="folder of the report (default: the study's)")
         if name == "show":
-            command.add_argument("--trial", type=int, required=True, metavar="N", help="number of the trial")
+            command.add_argument("--trial", type=whole_number, required=True, metavar="N", help="number of the trial")
     arguments = parser.parse_args()
     require("studies", "a study")
     from agents.studies.actions import act

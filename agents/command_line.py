@@ -6,9 +6,11 @@ learning are imported by the functions that use them.
 
 import argparse
 import gc
+import os
 import sys
 import traceback
 from collections.abc import Callable, Collection
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -45,7 +47,32 @@ _OTHER_OPTIONS = {
 }
 """What is typed for the arguments of the commands that are no fields of a training."""
 
-_KINDS: dict[str, tuple[type, str]] = {"integer": (int, "N"), "number": (float, "X"), "string": (str, "TEXT")}
+
+def whole_number(text: str) -> int:
+    """Read a whole number as an option's value: 100000, 100_000 or 1e5.
+
+    :raises ValueError: if it is none
+    """
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        raise ValueError(text) from None
+    if not number.is_finite() or number.adjusted() > 30 or number != number.to_integral_value():
+        raise ValueError(text)
+    return int(number)
+
+
+whole_number.__name__ = "int"  # argparse says "invalid int value"
+
+_KINDS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "integer": (whole_number, "N"),
+    "number": (float, "X"),
+    "string": (str, "TEXT"),
+}
 """JSON schema's type of a field -> what the option's text is read as, and what the help calls it."""
 
 
@@ -80,6 +107,7 @@ def run(main: Callable[[], None]) -> None:
     traceback of the environment, if one raised. A signal: 130 (Ctrl-C) or 143 (SIGTERM). Any other exception is ours
     and keeps its traceback.
     """
+    _find_modules_here()
     try:
         main()
     except Refusal as error:
@@ -93,6 +121,20 @@ def run(main: Callable[[], None]) -> None:
         raise SystemExit(interruption.exit_code) from None
     finally:
         gc.freeze()  # to go through all that the imports made, to no end, would take most of a second at exit
+
+
+def _find_modules_here() -> None:
+    """Let modules of the user's own lie in the current folder, whatever folder the command lies in.
+
+    It comes last, so that nothing in it is taken for a module of anybody else's; the processes that this one starts
+    inherit it. `python -P` keeps it out.
+    """
+    try:
+        here = os.getcwd()
+    except OSError:  # the folder was deleted
+        return
+    if not sys.flags.safe_path and here not in sys.path:
+        sys.path.append(here)
 
 
 def add_training_options(parser: argparse.ArgumentParser, only: Collection[str] | None = None) -> None:

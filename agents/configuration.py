@@ -3,6 +3,8 @@
 The command line, presets, config.yaml, files of `--config` and study files are read through it.
 """
 
+import functools
+import re
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -10,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from agents.settings import Settings, first_misfit
+from agents.literals import read_arguments, surviving, written_arguments
+from agents.settings import Settings, field_schemas, first_misfit, in_short
 from policies.network.architectures import ARCHITECTURES
 from policies.network.specification import BLOCKS
 from policies.refusal import Refusal
@@ -37,6 +40,10 @@ Density = Annotated[float, Field(gt=0, le=1)]
 Correlation = Annotated[float, Field(ge=0, le=1 - 1e-6)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 FolderName = Annotated[str, AfterValidator(_plain_folder_name)]
+Argument = Annotated[Any, AfterValidator(surviving)]
+
+OUTSIDE = ("versions", "env_module")
+"""Entries of a run's config.yaml that are no settings: package versions, and the module that registered `env`."""
 
 
 def _setting(default: Any, help_text: str, **marks: Any) -> Any:
@@ -53,11 +60,12 @@ class TrainingConfiguration(Settings):
     """Everything needed to repeat a training. Make one with `configure`, which fills in the environment's preset.
 
     The defaults are those of an environment without preset. `batch_size` is a multiple of `n_steps` (minibatches are
-    whole sequences) and divides n_envs · n_steps.
+    whole sequences) and divides n_envs · n_steps; where it is not given and the default does not fit, it is derived.
+    The arguments of the environment are copies of those given, and come back from every file as they are.
     """
 
     env: str = Field(description="environment id, as registered with Gymnasium (module:id imports module first)")
-    env_arguments: Mapping[str, Any] = _setting(
+    env_arguments: Mapping[str, Argument] = _setting(
         {}, "argument of the environment; repeatable", flag="--env-arg", metavar="NAME=VALUE"
     )
     architecture: Architecture = _setting(
@@ -189,13 +197,27 @@ def configure(env: str, **options: Any) -> TrainingConfiguration:
 
     values = {**flat(task_of(env).preset, options), "env": env, **options}
     try:
-        return TrainingConfiguration.model_validate(values)
+        configuration = TrainingConfiguration.model_validate(values)
+        return configuration if "batch_size" in options else _with_fitting_batches(configuration)
     except ValidationError as error:
         path, complaint = first_misfit(error, TrainingConfiguration)
         if not path:
             raise Refusal(complaint) from None
         entry = "".join(f" {step}" for step in path[1:])
         raise Refusal(f"`{path[0]}`{entry} {complaint}") from None
+
+
+def _with_fitting_batches(configuration: TrainingConfiguration) -> TrainingConfiguration:
+    """Return a configuration with the largest `batch_size` up to its own that fits `n_steps` and `n_envs`.
+
+    Its own stays if it can be used at all. Where all are too small, the smallest that fits is taken.
+    """
+    n_steps, n_envs, own = configuration.n_steps, configuration.n_envs, configuration.batch_size
+    if own % n_steps == 0 and own <= n_steps * n_envs:
+        return configuration
+    largest = min(n_envs, max(own // n_steps, 1 if n_steps > 1 else 2))
+    sequences = next(count for count in range(largest, 0, -1) if n_envs % count == 0)
+    return configuration.model_copy(update={"batch_size": sequences * n_steps})
 
 
 def flat(preset: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -223,9 +245,12 @@ def option_name(field_name: str) -> str:
 def to_yaml(configuration: TrainingConfiguration, **extra: Any) -> str:
     """Write a configuration as plain YAML: texts, numbers, lists and tables only.
 
-    :param extra: further top-level entries, such as package versions
+    :param extra: further top-level entries, those of `OUTSIDE`
     """
-    return yaml.safe_dump(_plain(dict(configuration) | extra), sort_keys=False)
+    arguments = written_arguments(configuration.env_arguments)
+    return yaml.dump(
+        _plain({**dict(configuration), "env_arguments": arguments, **extra}), Dumper=_Dumper, sort_keys=False
+    )
 
 
 def from_yaml(text: str) -> TrainingConfiguration:
@@ -233,16 +258,69 @@ def from_yaml(text: str) -> TrainingConfiguration:
 
     :raises Refusal: if the text is no YAML table of known options with fitting values
     """
+    values = {name: value for name, value in _table(text).items() if name not in OUTSIDE}
+    if not all(isinstance(key, str) for key in values):
+        raise Refusal("the configuration has a key that is no text")
+    return configure(**fields_of_file(values))
+
+
+def module_in_yaml(text: str) -> str | None:
+    """Return the name of the module that registered the environment, from what `to_yaml` wrote; for messages alone.
+
+    :raises Refusal: if the text is no YAML table, or what it names can be no module
+    """
+    module = _table(text).get("env_module")
+    check_module_name(module)
+    return module
+
+
+def check_module_name(module: object) -> None:
+    """Refuse what a file gives as the name of a module, if it can be none.
+
+    :raises Refusal: if it is neither None nor a dotted name
+    """
+    if module is not None and not (isinstance(module, str) and re.fullmatch(r"\w+(\.\w+)*", module)):
+        raise Refusal(f"the entry 'env_module' is {in_short(module)}: the name of a module is needed")
+
+
+def fields_of_file(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields as a file holds them as they are meant: 1e5 as a whole number where one is needed, and the
+    environment's arguments as they were; see `agents.literals`.
+
+    :raises Refusal: if a text that stands for a literal is none
+    """
+    meant = {name: whole_if_meant(name, value) for name, value in fields.items()}
+    return meant | ({"env_arguments": read_arguments(meant["env_arguments"])} if "env_arguments" in meant else {})
+
+
+def whole_if_meant(name: str, value: Any) -> Any:
+    """Return a field's value; a whole float, such as YAML's 1e5, as an int if the field takes whole numbers."""
+    is_whole = type(value) is float and value.is_integer()
+    return int(value) if is_whole and name in _whole_fields() else value
+
+
+@functools.cache
+def _whole_fields() -> frozenset[str]:
+    return frozenset(name for name, field in field_schemas(TrainingConfiguration).items() if field["type"] == "integer")
+
+
+def _table(text: str) -> dict[Any, Any]:
     try:
         values = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise Refusal(f"the configuration is no plain YAML: {error}") from None
     if not isinstance(values, dict) or not isinstance(values.get("env"), str):
         raise Refusal("the configuration is no table with an entry 'env'")
-    values.pop("versions", None)
-    if not all(isinstance(key, str) for key in values):
-        raise Refusal("the configuration has a key that is no text")
-    return configure(values.pop("env"), **values)
+    return values
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes texts such as 1e5, too, which YAML 1.1 takes for texts and `agents.yaml_file` for numbers."""
+
+
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+.\d][\d_.]*[eE][-+]?[\d_]+$"), [*"-+.0123456789"]
+)
 
 
 def _plain(value: Any) -> Any:

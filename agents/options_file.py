@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agents.configuration import TrainingConfiguration, flat, merged
+from agents.configuration import OUTSIDE, TrainingConfiguration, check_module_name, fields_of_file, flat, merged
 from agents.settings import first_misfit, in_short
 from agents.yaml_file import YamlFile, read_yaml, under
 from policies.refusal import Refusal
@@ -54,12 +54,16 @@ def read_options(path: Path, given: Mapping[str, Any]) -> Options:
     :raises Refusal: one line that names file, line and key
     """
     file = read_yaml(path)
-    own = _checked(file, file.content, "", beside=("presets", "versions"))
+    own = _checked(file, file.content, "", beside=("presets", *OUTSIDE))
     if "env" in own and "env" not in given:
-        from envs.lookup import check_environment  # and with it Gymnasium, which `--help` need not wait for
+        from envs.lookup import check_recorded_environment
 
-        with file.at("env"):
-            own["env"] = check_environment(own["env"], allow_module=False)
+        module = file.content.get("env_module")
+        try:
+            check_module_name(module)
+            own["env"] = check_recorded_environment(own["env"], module)
+        except Refusal as error:
+            raise file.refuse("env", str(error) if module is None else error.message) from None
     options = merged(own, given)
     preset, origins = _preset(file, options.get("env", ""))
     keys = flat(origins, {**preset, **options}) | {name: name for name in own}
@@ -97,6 +101,10 @@ def _checked(file: YamlFile, content: Any, key: str, beside: Collection[str] = (
     :param beside: names of what else may be there
     """
     fields = {name: value for name, value in _table(file, content, key).items() if name not in beside}
+    try:
+        fields = fields_of_file(fields)
+    except Refusal as error:
+        raise file.refuse(under(key, "env_arguments"), str(error)) from None
     try:
         TrainingConfiguration.model_validate({"env": "", **fields})
     except ValidationError as error:

@@ -70,7 +70,10 @@ def first_misfit(error: ValidationError, model: type[Settings]) -> tuple[Path, s
 
 def in_short(value: object) -> str:
     """Write a value on one line of bearable length."""
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except (ValueError, RecursionError):  # too many digits, or levels
+        text = f"a {type(value).__name__} too large to be shown"
     return text if len(text) <= 60 else text[:57] + "..."
 
 

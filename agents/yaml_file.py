@@ -18,6 +18,8 @@ Model = TypeVar("Model", bound=Settings)
 
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")}
 _DEEPEST = 20
+_ARGUMENTS = "env_arguments"
+"""Key of a table of an environment's arguments, wherever it stands."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def under(key: str, *path: str | int) -> str:
 def read_yaml(file: Path) -> YamlFile:
     """Read a YAML file of plain values: null, true and false, finite numbers, texts, lists, and tables of unique names.
 
+    In `env_arguments`, which are for the environment, tables may have keys that are numbers, and numbers be infinite.
     No object is built from the file: tags, aliases and anything but these values are refused.
 
     :raises Refusal: one line that names file, line and key
@@ -97,6 +100,8 @@ class _Reader:
         self.file = file
         self.seen: set[int] = set()
         self.loader = yaml.SafeLoader("")
+        self.in_arguments = 0
+        """how many of the tables that are being read are called env_arguments"""
 
     def value(self, node: yaml.Node, key: str, depth: int) -> Any:
         self.file.lines.setdefault(key, node.start_mark.line + 1)
@@ -123,9 +128,16 @@ class _Reader:
                 raise self.file.refuse(key, "has a name that is no text")
             path = under(key, name_node.value)
             self.file.lines[path] = line
-            if name_node.value in entries:
+            name = name_node.value
+            # Names of arguments are texts; what lies in an argument is the environment's.
+            if self.in_arguments > 1 or (self.in_arguments and f".{key}".rpartition(".")[2] != _ARGUMENTS):
+                number = self.scalar(name_node, path)
+                name = number if type(number) in (int, float) else name
+            if name in entries:
                 raise self.file.refuse(path, "is given a second time: once is needed")
-            entries[name_node.value] = self.value(value_node, path, depth + 1)
+            self.in_arguments += name == _ARGUMENTS
+            entries[name] = self.value(value_node, path, depth + 1)
+            self.in_arguments -= name == _ARGUMENTS
         return entries
 
     def scalar(self, node: yaml.Node, key: str) -> Scalar:
@@ -136,7 +148,7 @@ class _Reader:
             raise self.file.refuse(key, f"is {str(node.value)[:60]!r}, which cannot be read") from None
         if isinstance(value, str) and isinstance(node, yaml.ScalarNode) and node.style is None:
             value = _number(value)
-        if isinstance(value, float) and not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value) and not (self.in_arguments and math.isinf(value)):
             raise self.file.refuse(key, f"is {value}: a finite number is needed")
         return value
 

@@ -4,11 +4,13 @@ Every message names the field at fault: env or env_arguments.
 """
 
 import ast
+import copy
 import dataclasses
 import difflib
 import importlib
 import inspect
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
@@ -21,6 +23,9 @@ from envs.adroit.success import FinalSuccess, SuccessCount
 from envs.refusal import Refusal
 from envs.rendering import missing_library
 from envs.task import Task, task_of
+
+_MODULES: dict[str, str] = {}
+"""By id, the module that was imported for its sake: filled by `check_environment` and `import_modules`."""
 
 
 def check_environment(env_id: str, *, allow_module: bool = True) -> str:
@@ -43,6 +48,8 @@ def check_environment(env_id: str, *, allow_module: bool = True) -> str:
             raise
         raise Refusal(missing_library(os.environ["MUJOCO_GL"], error)) from error
     if name in gymnasium.registry:
+        if separator:
+            _MODULES[name] = module
         return name
     close = difflib.get_close_matches(name, gymnasium.registry, n=3)
     fitting = (
@@ -51,13 +58,36 @@ def check_environment(env_id: str, *, allow_module: bool = True) -> str:
     raise Refusal(f"`env` {env_id!r} is unknown to Gymnasium: {fitting}")
 
 
+def check_recorded_environment(env_id: str, module: str | None = None) -> str:
+    """Find the environment that a file names, as `check_environment` does; a refusal says what to pass.
+
+    :param module: that registered it then, as the file says; named in the message, never imported
+    :raises Refusal: if there is no such environment here
+    """
+    try:
+        return check_environment(env_id, allow_module=False)
+    except Refusal as error:
+        if ":" in env_id or error.__cause__ is not None:  # a library is missing, whatever the environment
+            raise
+        if module is not None:
+            raise Refusal(f"{module} has to register {env_id}: `env` {module}:{env_id} is needed") from None
+        raise Refusal(f"{error.message}, or `env` MODULE:{env_id} if a module of yours registers it") from None
+
+
+def module_of(env_id: str) -> str | None:
+    """Return the module that was imported so that it registers an environment; None if none had to be."""
+    return _MODULES.get(env_id)
+
+
 def import_modules(modules: Iterable[str]) -> None:
     """Import modules that register environments, as `--import` names them.
 
     :raises Refusal: if one fails to import
     """
     for module in modules:
+        before = {*gymnasium.registry}
         _import(module, f"`import` {module}")
+        _MODULES.update(dict.fromkeys(gymnasium.registry.keys() - before, module))
 
 
 def _import(module: str, option: str) -> None:
@@ -80,7 +110,9 @@ def parse_arguments(texts: Iterable[str]) -> dict[str, Any]:
         if name in arguments:
             raise Refusal(f"`env_arguments` {text!r} gives {name} a second time: once is needed")
         try:
-            arguments[name] = ast.literal_eval(value)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of escapes and numbers in what may be a text
+                arguments[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             arguments[name] = value
     return arguments
@@ -99,7 +131,7 @@ def make_environment(env_id: str, arguments: Mapping[str, Any] | None = None) ->
 def make_from_spec(spec: EnvSpec, task: Task, arguments: Mapping[str, Any] | None) -> gymnasium.Env:
     """Make an environment as `make_environment` does, of a specification and a record that another process may have."""
     importlib.import_module("envs.adroit.robotics")  # silences the notice in a process of its own, too
-    arguments = dict(arguments or {})
+    arguments = copy.deepcopy(dict(arguments or {}))  # an environment may change its own, and none of the others'
     if task.replacement is not None:
         spec = dataclasses.replace(spec, entry_point=task.replacement)
     try:

@@ -6,19 +6,37 @@
 The second argument is for an environment that a module has to register first.
 """
 
+import ast
 import json
 import sys
+from typing import Any
 
 import gymnasium
 import numpy as np
 import onnxruntime
 
+
+def argument(value: Any) -> Any:
+    """Return an argument of the environment from its form in the file: what JSON lacks stands as a Python literal."""
+    if isinstance(value, list):
+        return [argument(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    if [*value] == ["python literal"]:
+        return ast.literal_eval(value["python literal"])
+    return {name: argument(entry) for name, entry in value.items()}
+
+
 session = onnxruntime.InferenceSession(sys.argv[1])
 metadata = session.get_modelmeta().custom_metadata_map
 env_id = sys.argv[2] if len(sys.argv) > 2 else json.loads(metadata["env"])
 if env_id not in gymnasium.registry and ":" not in env_id:
-    sys.exit(f"{env_id} is not registered with Gymnasium: name its module as well, as in {sys.argv[1]} MODULE:{env_id}")
-environment = gymnasium.make(env_id, **json.loads(metadata["env_arguments"]))
+    module = json.loads(metadata.get("env_module", '"MODULE"'))
+    sys.exit(
+        f"{env_id} is not registered with Gymnasium: name its module as well, as in {sys.argv[1]} {module}:{env_id}"
+    )
+arguments = {name: argument(value) for name, value in json.loads(metadata["env_arguments"]).items()}
+environment = gymnasium.make(env_id, **arguments)
 
 observation, _ = environment.reset(seed=0)
 state = np.zeros((1, session.get_inputs()[1].shape[1]), np.float32)

@@ -19,6 +19,7 @@ from agents.export.graph import policy_model
 from agents.export.onnx_policy import PolicyMetadata, load_onnx
 from agents.runs.folder import RunFolder, Which
 from agents.runs.normalization import ObservationNormalization
+from envs.lookup import check_recorded_environment
 from envs.task import with_split
 from envs.vectorized.make import make_vec_env
 from policies.refusal import Refusal
@@ -68,14 +69,23 @@ class Export:
     """of a step of one environment, median"""
 
 
-def export_policy(run: str | Path, output: str | Path | None = None, which: Which = "best") -> Export:
+def export_policy(
+    run: str | Path, output: str | Path | None = None, which: Which = "best", env: str | None = None
+) -> Export:
     """Write a run's policy as one self-contained file, check it against the policy, and time it.
 
+    :param env: registered id of the run's environment, if it is given anew
     :param output: the file; by default `policy.onnx` in the run folder
     :param which: best/ or final/ of the run folder
-    :raises Refusal: if the folder is no run, a file in it is damaged, or the output cannot be written
+    :raises Refusal: if the folder is no run, a file in it is damaged, its environment is not registered or not the
+        one given, or the output cannot be written
     :raises UnfaithfulExport: if the file does not act as the policy does; it is not kept then
     """
+    folder = RunFolder.open(run)
+    recorded, module = folder.read_configuration().env, folder.read_module()
+    if env not in (None, recorded):
+        raise Refusal(f"`env` {env} does not fit {folder.path}, which was trained in {recorded}: that is needed")
+    check_recorded_environment(recorded, module)
     policy, normalization, configuration = load_agent(run, which)
     output = _check_output(Path(run) / f"policy{SUFFIX}" if output is None else Path(output))
     metadata = PolicyMetadata(
@@ -83,7 +93,8 @@ def export_policy(run: str | Path, output: str | Path | None = None, which: Whic
         env_arguments=configuration.env_arguments,
         specification=specification_of(configuration, policy.observation_space, policy.action_space),
         versions={name: version(name) for name in PACKAGES},
-        evaluation=RunFolder.open(run).read_figures(which),
+        evaluation=folder.read_figures(which),
+        env_module=module,
     )
     environments = _environments(configuration)
     temporary = output.with_name(f".{output.name}.tmp")

@@ -13,6 +13,8 @@ import onnxruntime
 from google.protobuf.message import DecodeError
 from gymnasium import spaces
 
+from agents.configuration import check_module_name
+from agents.literals import read_arguments, written_arguments
 from policies.network.architectures import ActorCriticSpecification
 from policies.refusal import Refusal
 
@@ -43,18 +45,23 @@ class PolicyMetadata:
     """package -> version it was exported with"""
     evaluation: Mapping[str, Any]
     """the run's own figures of this policy, as in result.json; empty if the run has none"""
+    env_module: str | None = None
+    """that registered the environment; for messages, never imported. The file has no such entry if there is none"""
 
     def to_properties(self) -> dict[str, str]:
         """Return the metadata entries of the file; every one but `format` is JSON.
 
-        :raises Refusal: if an environment argument has no form in JSON
+        :raises Refusal: if an environment argument is no Python literal
         """
         entries = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if self.env_module is None:
+            del entries["env_module"]
         entries["specification"] = self.specification.to_dict()
         try:
-            return {"format": FORMAT} | {name: json.dumps(value) for name, value in entries.items()}
-        except TypeError as error:
-            raise Refusal(f"the environment's arguments cannot be written into the file: {error}") from None
+            entries["env_arguments"] = written_arguments(self.env_arguments)
+        except Refusal as error:
+            raise Refusal(f"the environment's arguments cannot be written into the file: {error.message}") from None
+        return {"format": FORMAT} | {name: json.dumps(value) for name, value in entries.items()}
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str]) -> "PolicyMetadata":
@@ -65,7 +72,10 @@ class PolicyMetadata:
         if properties.get("format") != FORMAT:
             raise Refusal(f"its metadata do not say {FORMAT!r}")
         try:
-            entries = {field.name: json.loads(properties[field.name]) for field in dataclasses.fields(cls)}
+            names = [field.name for field in dataclasses.fields(cls)]
+            entries = {
+                name: json.loads(properties[name]) for name in names if name != "env_module" or name in properties
+            }
         except KeyError as error:
             raise Refusal(f"its metadata lack the entry {error}") from None
         except (ValueError, RecursionError) as error:
@@ -80,6 +90,8 @@ class PolicyMetadata:
         for name in ("env_arguments", "versions", "evaluation"):
             if not isinstance(entries[name], dict):
                 raise Refusal(f"the entry {name!r} of its metadata is no table")
+        check_module_name(entries.get("env_module"))
+        entries["env_arguments"] = read_arguments(entries["env_arguments"])
         entries["specification"] = ActorCriticSpecification.from_dict(entries["specification"])
         return cls(**entries)
 

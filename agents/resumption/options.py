@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from agents.configuration import TrainingConfiguration, configure, marks_of
+from agents.literals import literal
 from agents.runs.folder import RunFolder
+from envs.lookup import check_recorded_environment
 from policies.refusal import Refusal
 
 CHANGEABLE = tuple(name for name in TrainingConfiguration.model_fields if marks_of(name).get("changeable"))
@@ -17,13 +19,17 @@ def configuration_to_resume(run: str | Path, options: Mapping[str, Any]) -> tupl
 
     :param run: its folder
     :param options: fields of the configuration that were given anew
-    :raises Refusal: if it is no run or damaged, an option differs that cannot change, or the run is finished
+    :raises Refusal: if it is no run or damaged, its environment is not registered, an option differs that cannot
+        change, or the run is finished
     """
     folder = RunFolder.open(run)
     recorded = folder.read_configuration()
+    if "env" not in options:
+        check_recorded_environment(recorded.env, folder.read_module())
     for name, value in options.items():
         old = getattr(recorded, name)
-        if value != old and name not in CHANGEABLE:
+        differs = literal(value) != literal(old) if name == "env_arguments" else value != old  # 1 is not True there
+        if differs and name not in CHANGEABLE:
             raise Refusal(
                 f"`{name}` {value} does not fit the resumed run, which has {old}: "
                 f"only {', '.join(f'`{name}`' for name in CHANGEABLE)} may change"

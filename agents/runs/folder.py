@@ -16,9 +16,10 @@ import safetensors.numpy
 import safetensors.torch
 from torch import nn
 
-from agents.configuration import TrainingConfiguration, from_yaml, to_yaml
+from agents.configuration import TrainingConfiguration, from_yaml, module_in_yaml, to_yaml
 from agents.runs.files import read_table, read_text, write_whole
 from agents.runs.normalization import ObservationNormalization
+from envs.lookup import module_of
 from envs.vectorized.state_tree import StateTree
 from policies.network.architectures import ActorCriticSpecification
 from policies.refusal import Refusal
@@ -120,9 +121,22 @@ class RunFolder:
         return cls(Path(path))
 
     def write_configuration(self, configuration: TrainingConfiguration) -> None:
-        """Write config.yaml, with the versions of the packages that a run depends on."""
+        """Write config.yaml, with the module that registered the environment and the versions of packages."""
+        extra: dict[str, Any] = {}
+        module = module_of(configuration.env) or self.read_module()
+        if module is not None:
+            extra["env_module"] = module
         versions = {name: version(name) for name in RECORDED_PACKAGES}
-        write_whole(self.path / "config.yaml", to_yaml(configuration, versions=versions))
+        write_whole(self.path / "config.yaml", to_yaml(configuration, **extra, versions=versions))
+
+    def read_module(self) -> str | None:
+        """Read from config.yaml which module registered the environment; it is named in messages, never imported.
+
+        :return: None if there is none to name
+        :raises Refusal: if the file does not fit
+        """
+        file = self.path / "config.yaml"
+        return module_in_yaml(read_text(file)) if file.is_file() else None
 
     def read_configuration(self) -> TrainingConfiguration:
         """Read config.yaml through the checks of the command line.
@@ -130,7 +144,11 @@ class RunFolder:
         :raises Refusal: if it does not fit, or names an environment as module:id, which would import the module
         """
         file = self.path / "config.yaml"
-        configuration = from_yaml(read_text(file))
+        text = read_text(file)
+        try:
+            configuration = from_yaml(text)
+        except Refusal as error:
+            raise Refusal(f"{file} does not fit: {error}") from None
         if ":" in configuration.env:
             raise Refusal(
                 f"{file} names the environment {configuration.env!r}: "

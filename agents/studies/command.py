@@ -1,13 +1,15 @@
 """The command line that repeats one trial."""
 
-import ast
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
 
 from agents.configuration import PRESET_ONLY, configure, option_name
+from agents.literals import literal, parse_literal
 from agents.studies.definition import OWN_FIELDS
+from agents.studies.ledger import configuration_of
+from envs.lookup import module_of
 from policies.refusal import Refusal
 
 
@@ -34,9 +36,10 @@ def options_of(recorded: Mapping[str, Any], modules: Sequence[str] = ()) -> list
 
     :raises Refusal: if an option of presets alone has another value today
     """
-    configuration = configure(**recorded)
+    configuration = configuration_of(recorded)
     defaults = configure(configuration.env, demos=configuration.demos)  # which bring defaults of their own
-    words = ["--env", ":".join([*modules[-1:], configuration.env])]
+    module = module_of(configuration.env)
+    words = ["--env", ":".join([*([module] if module else modules[-1:]), configuration.env])]
     for name, value in configuration:
         given = name == "seed" or (name == "demos" and value is not None) or value != getattr(defaults, name)
         if not given or (name in OWN_FIELDS and name != "seed"):
@@ -50,6 +53,9 @@ def options_of(recorded: Mapping[str, Any], modules: Sequence[str] = ()) -> list
 def _option(field: str, value: Any) -> list[str]:
     name = option_name(field)
     if isinstance(value, Mapping):
+        for key in value:
+            if not key.isidentifier():
+                raise Refusal(f"the argument {key!r} is none that an option sets")
         return [word for key, entry in value.items() for word in (name, f"{key}={_literal(entry)}")]
     if isinstance(value, bool):
         # Options of truth values take none: giving one switches the default over.
@@ -62,9 +68,9 @@ def _option(field: str, value: Any) -> list[str]:
 def _literal(value: Any) -> str:
     """Write a value so that the command line reads it back."""
     if not isinstance(value, str):
-        return repr(value)
+        return literal(value)
     try:
-        ast.literal_eval(value)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        parse_literal(value)
+    except ValueError:
         return value
-    return repr(value)
+    return literal(value)

@@ -32,7 +32,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from agents.configuration import PRESET_ONLY, Seed, TrainingConfiguration, configure, merged
+from agents.configuration import (
+    PRESET_ONLY,
+    Seed,
+    TrainingConfiguration,
+    configure,
+    fields_of_file,
+    merged,
+    whole_if_meant,
+)
 from agents.settings import Settings, in_short
 from agents.studies.samplers import SAMPLERS, Distribution, Parameter
 from agents.yaml_file import Scalar, YamlFile, read_yaml, under
@@ -191,8 +199,11 @@ def read_study(file: str | Path) -> StudyDefinition:
     """
     source = read_yaml(Path(file))
     table = source.checked(_StudyTable, source.content)
-    with source.at("env"):
+    try:
         check_environment(table.env, allow_module=False)
+    except Refusal as error:
+        hint = "" if ":" in table.env else ", or `import` MODULE if a module of yours registers it"
+        raise source.refuse("env", f"{error}{hint}") from None
     try:
         name = table.name or _plain_name(source.path.stem)
     except Refusal as error:
@@ -257,8 +268,9 @@ class _Reader:
         for name in own:
             with self.source.at(under(key, name)):
                 _check_field(name)
-        options = merged(shared, own)
         try:
+            own = fields_of_file(own)
+            options = merged(shared, own)
             configure(self.study.env, **options)
         except Refusal as error:
             keys = [under(key, field) for field in error.fields if field in own]
@@ -284,6 +296,7 @@ class _Reader:
     ) -> tuple[Scalar, ...]:
         if not items:
             raise self.source.refuse(place, "is empty: a list of values is needed")
+        items = [whole_if_meant(full_name, value) for value in items]
         for index, value in enumerate(items):
             with self.source.at(under(place, index)):
                 if isinstance(value, dict | list):

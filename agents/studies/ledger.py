@@ -25,7 +25,8 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import NopPruner, PercentilePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from agents.configuration import TrainingConfiguration, marks_of
+from agents.configuration import TrainingConfiguration, configure, fields_of_file, marks_of
+from agents.literals import written, written_arguments
 from agents.settings import in_short
 from agents.studies.definition import OWN_FIELDS, StudyDefinition
 from agents.studies.planning import Cell, Plan
@@ -74,7 +75,7 @@ def open_study(storage: StudyStorage, definition: StudyDefinition, *, create: bo
         pruner=NopPruner() if definition.pruning is None else PercentilePruner(**dict(definition.pruning)),
         load_if_exists=True,
     )
-    content = json.loads(json.dumps(definition.content))
+    content = json.loads(json.dumps(written(definition.content)))  # arguments may have keys that are numbers
     known = study.user_attrs.get("definition")
     if known is None:
         if not create or study.get_trials(deepcopy=False):
@@ -186,7 +187,17 @@ def recorded(configuration: TrainingConfiguration) -> dict[str, Any]:
         for name, value in configuration
         if name in ("env", "seed") or not (name in OWN_FIELDS or (value is None and marks_of(name).get("later")))
     }
+    kept["env_arguments"] = written_arguments(configuration.env_arguments)
     return json.loads(json.dumps(kept, default=dict))
+
+
+def configuration_of(kept: Mapping[str, Any], **options: Any) -> TrainingConfiguration:
+    """Return the configuration that `recorded` gave this form.
+
+    :param options: further fields
+    :raises Refusal: if it does not fit any more
+    """
+    return configure(**fields_of_file(kept), **options)
 
 
 def shown_distributions(plan: Plan) -> dict[str, BaseDistribution]:

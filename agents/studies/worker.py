@@ -24,7 +24,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
-from agents.configuration import TrainingConfiguration, configure
+from agents.configuration import TrainingConfiguration
 from agents.errors import TrainingStopped
 from agents.evaluation import Evaluation
 from agents.monitoring.callbacks import CurvePoint, EvaluationCallback
@@ -171,7 +171,7 @@ class Worker:
 
     def _train(self, trial: optuna.Trial, cell: Cell) -> float:
         planned = trial.user_attrs.get("configuration")
-        configuration = self._proposed(trial, cell) if planned is None else configure(**planned)
+        configuration = self._proposed(trial, cell) if planned is None else configuration_of(planned)
         networks = self.access.planner.networks(configuration)
         patiently(trial.set_user_attr, "network", described_networks(networks))
         reporting = ReportingCallback(trial, self.access.definition.score, self.check)
@@ -274,7 +274,7 @@ def _in_folder(configuration: TrainingConfiguration, folder: Path, cell: str, at
     parent = folder / configuration.env.replace("/", "-")
     while (parent / (run_name := cell if attempt == 1 else f"{cell}-attempt{attempt}")).exists():
         attempt += 1
-    return configure(**recorded(configuration), log_dir=str(folder), run_name=run_name, progress=False)
+    return configuration_of(recorded(configuration), log_dir=str(folder), run_name=run_name, progress=False)
 
 
 def described_networks(networks: ActorCriticSpecification) -> dict[str, Any]:

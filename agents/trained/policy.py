@@ -14,7 +14,7 @@ from agents.configuration import configure
 from agents.extras import require
 from agents.runs.folder import RunFolder, Which
 from agents.runs.normalization import ObservationNormalization
-from envs.lookup import check_environment, environment_spaces
+from envs.lookup import check_environment, check_recorded_environment, environment_spaces
 from envs.task import task_of, with_split
 from policies.refusal import Refusal
 from policies.sequence_policy import PolicyShapes, SequencePolicy
@@ -81,7 +81,8 @@ def load_trained_policy(
         from agents.export.onnx_policy import load_onnx
 
         exported = load_onnx(path)
-        env, arguments = _environment(exported.env, exported.env_arguments, env, env_arguments or {})
+        env = _environment_id(exported.env, exported.metadata.env_module, env)
+        arguments = _arguments(exported.env, exported.env_arguments, env, env_arguments or {})
         shapes = PolicyShapes(exported.n_inputs, exported.n_outputs, exported.discrete)
         found = environment_spaces(env, arguments)
         _check_shapes(path, shapes, env, found)
@@ -92,7 +93,8 @@ def load_trained_policy(
     which = which or "best"
     folder = RunFolder.open(path)
     recorded = folder.read_configuration()
-    env, arguments = _environment(recorded.env, recorded.env_arguments, env, env_arguments or {})
+    env = _environment_id(recorded.env, folder.read_module(), env)
+    arguments = _arguments(recorded.env, recorded.env_arguments, env, env_arguments or {})
     spaces = environment_spaces(env, arguments)
     _check_shapes(path, folder.policy_shapes(which), env, spaces)
     policy, normalization, _ = load_agent(path, which, spaces)
@@ -100,16 +102,17 @@ def load_trained_policy(
     return TrainedPolicy(path / which, policy, normalization, env, arguments, vectorization)
 
 
-def _environment(
-    recorded: str, recorded_arguments: Mapping[str, Any], env: str | None, given: Mapping[str, Any]
-) -> tuple[str, dict[str, Any]]:
-    """Return the environment to evaluate in, and its arguments."""
-    try:
-        env = check_environment(recorded if env is None else env, allow_module=False)
-    except Refusal as error:
-        if env is not None:
-            raise
-        raise Refusal(f"{error}, or `env` MODULE:{recorded} if a module of yours registers it") from None
+def _environment_id(recorded: str, module: str | None, env: str | None) -> str:
+    """Return the id of the environment to evaluate in: the one given, or the one recorded."""
+    if env is None:
+        return check_recorded_environment(recorded, module)
+    return check_environment(env, allow_module=False)
+
+
+def _arguments(
+    recorded: str, recorded_arguments: Mapping[str, Any], env: str, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments of the environment to evaluate in."""
     task, set_here = task_of(env), {"render_mode": "`video` or `watch` sets it"}
     if task.has_splits:
         set_here["split"] = "evaluations are over the test split"
@@ -119,7 +122,7 @@ def _environment(
         if name in given:
             raise Refusal(f"`env_arguments` {name}={given[name]} does not fit: {instead}")
     arguments = {name: value for name, value in recorded_arguments.items() if name not in set_here}
-    return env, with_split(env, {**(arguments if env == recorded else {}), **given}, "test")
+    return with_split(env, {**(arguments if env == recorded else {}), **given}, "test")
 
 
 def _check_shapes(path: Path, shapes: PolicyShapes, env: str, spaces: tuple[Space, Space]) -> None:

@@ -1,5 +1,6 @@
 """Many environments stepped together: in threads, one after the other, in processes, or as one batch."""
 
+import copy
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -69,7 +70,7 @@ def _make_batched(spec: EnvSpec, arguments: Mapping[str, Any], n_envs: int) -> V
         raise Refusal(f"vectorization 'batched' does not fit {spec.id}: it has no batched version, use serial")
     make_from_spec(spec, task_of(spec.id), arguments).close()  # refuses what does not fit, in one line
     try:
-        return VecMonitor(factory(n_envs=n_envs, **(spec.kwargs | dict(arguments))))
+        return VecMonitor(factory(n_envs=n_envs, **copy.deepcopy(spec.kwargs | dict(arguments))))
     except TypeError as error:
         raise Refusal(f"`env_arguments` does not fit the batched version of {spec.id}: {error}") from error
 
