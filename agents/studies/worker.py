@@ -28,7 +28,7 @@ from agents.configuration import TrainingConfiguration
 from agents.errors import TrainingStopped
 from agents.evaluation import Evaluation
 from agents.monitoring.callbacks import CurvePoint, EvaluationCallback
-from agents.studies.ledger import LEFT, CellState, enqueue_missing, fail_dead, open_study, recorded
+from agents.studies.ledger import LEFT, CellState, configuration_of, enqueue_missing, fail_dead, open_study, recorded
 from agents.studies.planning import Cell, NetworkPlanner, Plan, draw_generator
 from agents.studies.samplers import SAMPLERS
 from agents.studies.storage import STORAGE_ERRORS, Address, StudyLock, patiently
