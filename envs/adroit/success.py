@@ -1,8 +1,11 @@
 """What counts as a successful episode, where an environment reports success step by step."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
+
+from envs.contract import as_truth
 
 
 class SuccessCount(gymnasium.Wrapper):
@@ -21,9 +24,8 @@ class SuccessCount(gymnasium.Wrapper):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step and count."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        self._count += bool(info["success"])
-        info["is_success"] = self._count > self.more_than
-        return observation, reward, terminated, truncated, info
+        self._count += bool(as_truth(info["success"]))
+        return observation, reward, terminated, truncated, {**info, "is_success": self._count > self.more_than}
 
 
 class FinalSuccess(gymnasium.Wrapper):
@@ -32,6 +34,8 @@ class FinalSuccess(gymnasium.Wrapper):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        if (terminated or truncated) and "success" in info and "is_success" not in info:
-            info["is_success"] = bool(info["success"])
+        if (terminated or truncated) and isinstance(info, Mapping) and "is_success" not in info:
+            success = as_truth(info.get("success"))
+            if success is not None:
+                info = {**info, "is_success": success}  # the environment may return one dictionary for ever
         return observation, reward, terminated, truncated, info
