@@ -5,6 +5,7 @@ copied, never written to.
 """
 
 import copy
+import math
 import sys
 import traceback
 from collections.abc import Mapping
@@ -19,6 +20,9 @@ from envs.refusal import OneLine
 
 RESERVED = ("episode", "terminal_observation", "TimeLimit.truncated")
 """What a VecEnv of Stable-Baselines3 says in an info; an environment's own entries of these names become `own.NAME`."""
+
+LARGEST = float(np.finfo(np.float32).max)
+"""in float32, which agents compute in"""
 
 
 class Unfit(OneLine, ValueError):
@@ -92,6 +96,8 @@ def step(environment: gymnasium.Env, action: Any) -> tuple[Any, float, bool, boo
         raise Unfit(f"the info of its step is {_kind(info)}: a dictionary is needed")
     if type(reward) is not float:
         reward = _as_reward(reward)
+    if abs(reward) > LARGEST and not math.isinf(reward):
+        raise Unfit(f"the reward of its step is beyond float32 ({reward:g}): it has to be scaled or clipped")
     if terminated is not True and terminated is not False:
         terminated = _as_flag(terminated, "terminated")
     if truncated is not True and truncated is not False:
@@ -208,7 +214,7 @@ def _raised_by_wrapper(error: Exception) -> bool:
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     module = "" if frame is None else frame.tb_frame.f_globals.get("__name__", "")
-    return module.startswith(("gymnasium.", "envs.adroit.success"))
+    return module.startswith(("gymnasium.wrappers", "envs.adroit.success"))
 
 
 def _kind(value: Any) -> str:

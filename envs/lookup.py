@@ -106,7 +106,7 @@ def make_from_spec(spec: EnvSpec, task: Task, arguments: Mapping[str, Any] | Non
     try:
         # The checker warns about unusual environments at every step; `environment_spaces` refuses what does not fit.
         environment = gymnasium.make(spec, disable_env_checker=True, **arguments)
-        if not (hasattr(environment, "observation_space") and hasattr(environment, "action_space")):
+        if None in (getattr(environment, "observation_space", None), getattr(environment, "action_space", None)):
             environment.reset()  # some make their spaces there
     except Exception as error:
         raise Refusal(_refusal(spec, task, arguments, error)) from error

@@ -168,7 +168,7 @@ def _rendering_environment(policy: TrainedPolicy) -> gymnasium.Env:
     try:
         environment.render()
     except Exception as error:
-        environment.close()
+        contract.close(environment)
         reason = " ".join(str(error).split())
         raise Refusal(f"`video`: {policy.env} cannot be rendered here: {type(error).__name__}: {reason}") from error
     return environment

@@ -24,6 +24,8 @@ class SuccessCount(gymnasium.Wrapper):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step and count."""
         observation, reward, terminated, truncated, info = self.env.step(action)
+        if not isinstance(info, Mapping):
+            return observation, reward, terminated, truncated, info  # which is refused elsewhere
         self._count += bool(as_truth(info["success"]))
         return observation, reward, terminated, truncated, {**info, "is_success": self._count > self.more_than}
 
@@ -34,8 +36,8 @@ class FinalSuccess(gymnasium.Wrapper):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        if (terminated or truncated) and isinstance(info, Mapping) and "is_success" not in info:
-            success = as_truth(info.get("success"))
+        if isinstance(info, Mapping) and "success" in info and "is_success" not in info and (terminated or truncated):
+            success = as_truth(info["success"])
             if success is not None:
                 info = {**info, "is_success": success}  # the environment may return one dictionary for ever
         return observation, reward, terminated, truncated, info

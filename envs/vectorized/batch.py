@@ -6,7 +6,7 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from envs.contract import EnvironmentFailure, Unfit, as_observation, passed_on
+from envs.contract import EnvironmentFailure, Unfit, as_observation, close, passed_on
 
 
 class CheckedBatch(VecEnvWrapper):
@@ -44,11 +44,15 @@ class CheckedBatch(VecEnvWrapper):
             for name, entries in (("rewards", rewards), ("dones", dones)):
                 if not isinstance(entries, np.ndarray) or entries.shape != (n,) or entries.dtype.kind not in "biuf":
                     raise Unfit(f"the {name} of its step have the shape {np.shape(entries)}: {n} numbers are needed")
-            if len(infos) != n or not all(isinstance(info, dict) for info in infos):
+            if self._steps == 1 and (len(infos) != n or not all(isinstance(info, dict) for info in infos)):
                 raise Unfit(f"the infos of its step are none of its environments: {n} dictionaries are needed")
             return as_observation(observations, self._batch_space), rewards, dones, _own(infos, dones)
         except Exception as error:
             raise self._failure(error) from _cause(error)
+
+    def close(self) -> None:
+        """Close the batch."""
+        close(self.venv)
 
     def _failure(self, error: Exception) -> EnvironmentFailure:
         return EnvironmentFailure(None, self._seed, None, self._steps, error)

@@ -78,7 +78,7 @@ class ProcessVecEnv(SubprocVecEnv):
     def _raise_failure(self, infos: Sequence[dict[str, Any] | None]) -> None:
         for index, info in enumerate(infos):
             if isinstance(info, _Failure):
-                raise EnvironmentFailure(index, **info)
+                raise EnvironmentFailure(index, *info["failure"])
 
     def _ended(self) -> EnvironmentFailure:
         self.waiting = False
@@ -136,7 +136,7 @@ class _Reporting(gymnasium.Wrapper):
         return np.zeros(self._space.shape, self._space.dtype)
 
     def _report(self, error: Exception) -> _Failure:
-        return _Failure(seed=self._seed, episode=self._episode, step=self._step, reason=describe(error))
+        return _Failure(failure=(self._seed, self._episode, self._step, describe(error)))
 
 
 def _in_process(make_environment: Callable[[], gymnasium.Env]) -> gymnasium.Env:
