@@ -4,6 +4,7 @@ Episodes last five steps; `habit` says what is strange, from the step `at` on, i
 """
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -62,10 +63,11 @@ class Strange(gymnasium.Env):
         self.kind, _, self.which = habit.partition(": ")
         self.strange_seed, self.at, self.render_mode = seed, at, render_mode
         self.seed: int | None = None
-        self.time = 0
+        self.time = self.episode = 0
         self.score = np.zeros(1)
         if habit == "prints":
-            print("made")
+            print("made", flush=True)
+            os.write(1, b"below Python\n")
         if self.kind == "spaces":
             self.observation_space = self.action_space = None
 
@@ -78,6 +80,8 @@ class Strange(gymnasium.Env):
 
     def observe(self) -> Any:
         observation = self.np_random.standard_normal(2).astype(np.float32)
+        if self.kind == "second episode" and (self.episode == 2 or (self.seed or 0) >= 100):
+            observation[0] = np.nan
         return OBSERVATIONS[self.which](observation) if self.shows("observation") else observation
 
     def info(self) -> Any:
@@ -89,6 +93,7 @@ class Strange(gymnasium.Env):
         super().reset(seed=seed)
         self.seed = self.seed if seed is None else seed
         self.time = 0
+        self.episode = 1 if seed is not None else self.episode + 1
         if self.kind == "spaces":
             self.observation_space, self.action_space = Strange.observation_space, Strange.action_space
         if self.shows("reset"):
@@ -104,6 +109,8 @@ class Strange(gymnasium.Env):
             raise RuntimeError("the simulator diverged")
         observation, info = self.observe(), self.info()
         ends: Any = self.time == 5
+        if self.kind == "second episode":
+            ends = self.time == (10 if self.seed == 1 else 5)
         reward = REWARDS[self.which] if self.shows("reward") else 1.0
         if self.kind == "success":
             info = {"is_success": SUCCESSES[self.which][0]}

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.error import ResetNeeded
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from envs.contract import EnvironmentFailure, Unfit, as_observation, close, passed_on
@@ -47,6 +48,8 @@ class CheckedBatch(VecEnvWrapper):
             if self._steps == 1 and (len(infos) != n or not all(isinstance(info, dict) for info in infos)):
                 raise Unfit(f"the infos of its step are none of its environments: {n} dictionaries are needed")
             return as_observation(observations, self._batch_space), rewards, dones, _own(infos, dones)
+        except ResetNeeded:  # it is the caller who is at fault
+            raise
         except Exception as error:
             raise self._failure(error) from _cause(error)
 
