@@ -1,8 +1,9 @@
 """Evaluate, watch and record a trained policy: python evaluate.py logs/AdroitHandHammer-v1/RUN --episodes 100."""
 
 import json
+from contextlib import nullcontext
 
-from agents.command_line import OneLineParser, run, whole_number
+from agents.command_line import OneLineParser, run, standard_output_for_machines, whole_number
 from policies.refusal import Refusal
 
 
@@ -42,18 +43,20 @@ def main() -> None:
 
     if arguments.video_episodes is not None and arguments.video is None:
         raise Refusal("`video_episodes` does nothing by itself: `video` FILE is needed with it")
-    policy = load_trained_policy(
-        arguments.policy,
-        which=arguments.which,
-        env=arguments.env and check_environment(arguments.env),
-        env_arguments=parse_arguments(arguments.env_arg),
-    )
-    first_seed = FRESH_SEED if arguments.seed is None else arguments.seed
-    common = {"first_seed": first_seed, "deterministic": not arguments.stochastic}
-    if arguments.video is not None:
-        episodes = 1 if arguments.video_episodes is None else arguments.video_episodes
-        record(policy, arguments.video, episodes=episodes, **common)
-    report = evaluate_policy(policy, episodes=arguments.episodes, watch=arguments.watch, **common)
+    # Environments may print; of --json nothing but JSON is standard output.
+    with standard_output_for_machines() if arguments.json else nullcontext():
+        policy = load_trained_policy(
+            arguments.policy,
+            which=arguments.which,
+            env=arguments.env and check_environment(arguments.env),
+            env_arguments=parse_arguments(arguments.env_arg),
+        )
+        first_seed = FRESH_SEED if arguments.seed is None else arguments.seed
+        common = {"first_seed": first_seed, "deterministic": not arguments.stochastic}
+        if arguments.video is not None:
+            episodes = 1 if arguments.video_episodes is None else arguments.video_episodes
+            record(policy, arguments.video, episodes=episodes, **common)
+        report = evaluate_policy(policy, episodes=arguments.episodes, watch=arguments.watch, **common)
     if arguments.json:
         print(json.dumps(report.to_dict() | ({"video": arguments.video} if arguments.video else {}), indent=2))
     else:

@@ -1,8 +1,17 @@
 """Show the network that would be trained: python specify.py --env AdroitHandHammer-v1 --budget 50000."""
 
 import json
+from contextlib import nullcontext
 
-from agents.command_line import OneLineParser, add_training_options, run, show_network, training_options, whole_number
+from agents.command_line import (
+    OneLineParser,
+    add_training_options,
+    run,
+    show_network,
+    standard_output_for_machines,
+    training_options,
+    whole_number,
+)
 from agents.configuration import configure
 from policies.refusal import Refusal
 
@@ -34,26 +43,28 @@ def main() -> None:
     from policies.network.architectures import specify_architecture
     from policies.sequence_policy import network_sizes
 
-    options = training_options(arguments)
-    env = options.pop("env", None)
-    sizes = (arguments.inputs, arguments.outputs)
-    with options.located():
-        configuration = configure(env or "", **options)
-        if env is not None and sizes == (None, None):
-            sizes = network_sizes(*environment_spaces(env, configuration.training_arguments))
-        elif env is not None or None in sizes:
-            raise Refusal(
-                "the network's sizes are missing or given twice: `env`, or `n_inputs` with `n_outputs`, is needed"
+    # Environments may print; of --json nothing but JSON is standard output.
+    with standard_output_for_machines() if arguments.json else nullcontext():
+        options = training_options(arguments)
+        env = options.pop("env", None)
+        sizes = (arguments.inputs, arguments.outputs)
+        with options.located():
+            configuration = configure(env or "", **options)
+            if env is not None and sizes == (None, None):
+                sizes = network_sizes(*environment_spaces(env, configuration.training_arguments))
+            elif env is not None or None in sizes:
+                raise Refusal(
+                    "the network's sizes are missing or given twice: `env`, or `n_inputs` with `n_outputs`, is needed"
+                )
+            specification = specify_architecture(
+                configuration.architecture,
+                *sizes,
+                configuration.budget,
+                hidden_proportion=configuration.hidden_proportion,
+                hidden_size=configuration.hidden_size,
+                densities=configuration.densities or None,
+                uniform_density=configuration.uniform_density,
             )
-        specification = specify_architecture(
-            configuration.architecture,
-            *sizes,
-            configuration.budget,
-            hidden_proportion=configuration.hidden_proportion,
-            hidden_size=configuration.hidden_size,
-            densities=configuration.densities or None,
-            uniform_density=configuration.uniform_density,
-        )
     if arguments.json:
         print(json.dumps(specification.to_dict(), indent=2))
     else:

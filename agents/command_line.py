@@ -9,13 +9,14 @@ import gc
 import os
 import sys
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, NoReturn
 
 from agents.configuration import PRESET_ONLY, TrainingConfiguration, option_name
-from agents.errors import Interrupted, TrainingStopped
+from agents.errors import EvaluationStopped, Interrupted, TrainingStopped
 from agents.options_file import Options, read_options
 from agents.settings import field_schemas
 from policies.network.architectures import ActorCriticSpecification, format_table, oversize_warning
@@ -24,7 +25,8 @@ from policies.refusal import OneLine, Refusal
 BAD_INPUT = 2
 """Exit code when a value given by the user does not fit."""
 STOPPED = 3
-"""Exit code when a training had to stop: a number not finite, an environment that raised, a disk that is full."""
+"""Exit code when a training or an evaluation had to stop: a number not finite, an environment that raised or returned
+what does not fit, a disk that is full."""
 
 
 _OTHER_OPTIONS = {
@@ -104,8 +106,8 @@ def run(main: Callable[[], None]) -> None:
     """Run a command; what a user is to know ends it with one line.
 
     A value that does not fit or a file that cannot be used: exit code 2. A training that had to stop: 3, after the
-    traceback of the environment, if one raised. A signal: 130 (Ctrl-C) or 143 (SIGTERM). Any other exception is ours
-    and keeps its traceback.
+    traceback of the environment, if one raised. An evaluation that had to: 3. A signal: 130 (Ctrl-C) or 143 (SIGTERM).
+    Any other exception is ours and keeps its traceback.
     """
     _find_modules_here()
     try:
@@ -115,6 +117,8 @@ def run(main: Callable[[], None]) -> None:
     except TrainingStopped as error:
         if error.__cause__ is not None:
             traceback.print_exception(error.__cause__)
+        fail(error.render(shown_option), STOPPED)
+    except EvaluationStopped as error:
         fail(error.render(shown_option), STOPPED)
     except Interrupted as interruption:
         print(str(interruption) or "interrupted before the training began", file=sys.stderr)
@@ -135,6 +139,25 @@ def _find_modules_here() -> None:
         return
     if not sys.flags.safe_path and here not in sys.path:
         sys.path.append(here)
+
+
+@contextmanager
+def standard_output_for_machines() -> Iterator[None]:
+    """Send to standard error what is written to standard output meanwhile, by environments for instance.
+
+    Also by libraries that are not Python's, and by the processes of environments.
+    """
+    with ExitStack() as cleanup:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+            cleanup.callback(sys.stdout.flush)
+        with suppress(OSError):  # one of the two may be closed
+            kept = os.dup(1)
+            cleanup.callback(os.close, kept)
+            os.dup2(2, 1)
+            cleanup.callback(os.dup2, kept, 1)
+        cleanup.enter_context(redirect_stdout(sys.stderr))
+        yield
 
 
 def add_training_options(parser: argparse.ArgumentParser, only: Collection[str] | None = None) -> None:

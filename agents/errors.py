@@ -1,4 +1,4 @@
-"""What ends a training before its time. What does not fit is refused by `policies.refusal.Refusal`."""
+"""What ends a training or an evaluation before its time. What does not fit is refused by `policies.refusal.Refusal`."""
 
 from policies.refusal import OneLine
 
@@ -8,6 +8,10 @@ class TrainingStopped(OneLine, RuntimeError):
 
     Its cause, if any, is what an environment of the user's raised.
     """
+
+
+class EvaluationStopped(OneLine, RuntimeError):
+    """An evaluation cannot be had, since an environment raised or returned what does not fit; the line says where."""
 
 
 class Interrupted(KeyboardInterrupt):

@@ -10,6 +10,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.runs.normalization import ObservationNormalization
 from envs.episode import PlayedEpisode
+from envs.vectorized.finite import all_finite, first_not_finite, refuse_observation, refuse_reward
 from policies.refusal import Refusal
 
 EVALUATION_SEED = 1_000_000_000
@@ -138,6 +139,7 @@ def play_episodes(
     :param normalization: applied to observations before the policy sees them
     :param keep: episodes whose observations and actions are kept, the first ones
     :return: the episodes in the order of their seeds
+    :raises NotFinite: for a NaN or an infinity in one of them; the text names its seed and step
     """
     n = environments.num_envs
     played: dict[int, PlayedEpisode] = {}
@@ -152,19 +154,40 @@ def play_episodes(
         done: list[list[np.ndarray]] = [[] for _ in range(n)]
         while running.any():
             check_length(steps)
-            steps += 1
             assert isinstance(observations, np.ndarray)
+            _check_observations(observations, running, first_seed + first, steps)
+            steps += 1
             normalized = observations if normalization is None else normalization(observations)
             actions, state = policy.predict(normalized, state, episode_starts, deterministic=deterministic)
             for index in np.flatnonzero(running[: max(0, keep - first)]):
                 seen[index].append(observations[index].copy())
                 done[index].append(actions[index].copy())
-            observations, _, dones, infos = environments.step(actions)
+            observations, rewards, dones, infos = environments.step(actions)
             episode_starts = dones
+            if not all_finite(rewards[running]):
+                bad, found = first_not_finite(np.where(running, rewards, 0.0))
+                refuse_reward(_where(bad, first_seed + first, steps), found)
             for index in np.flatnonzero(running & dones):
+                terminal = infos[index]["terminal_observation"]
+                if not all_finite(terminal):
+                    refuse_observation(_where(index, first_seed + first, steps), first_not_finite(terminal[None])[1])
                 played[first + int(index)] = PlayedEpisode(np.array(seen[index]), np.array(done[index]), infos[index])
             running &= ~dones
     return [played[index] for index in range(episodes)]
+
+
+def _check_observations(observations: np.ndarray, running: np.ndarray, first_seed: int, step: int) -> None:
+    """Refuse what is not finite in an episode of the evaluation, and zero it in those that nobody asked for."""
+    if all_finite(observations):
+        return
+    for index in np.flatnonzero(running):
+        if not all_finite(observations[index]):
+            refuse_observation(_where(index, first_seed, step), first_not_finite(observations[index][None])[1])
+    observations[~running] = 0.0
+
+
+def _where(index: int | np.integer, first_seed: int, step: int) -> str:
+    return f"environment {index} (seed {first_seed + index}, episode 1, step {step})"
 
 
 def check_length(steps: int) -> None:

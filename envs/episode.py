@@ -20,4 +20,4 @@ class PlayedEpisode:
     actions: np.ndarray
     """(T, …)"""
     info: Mapping[str, Any]
-    """of the last step"""
+    """of the last step; the environment's own entries under a name of `envs.contract.RESERVED` are called `own.NAME`"""

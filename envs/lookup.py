@@ -20,6 +20,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from envs.adroit.success import FinalSuccess, SuccessCount
+from envs.contract import close
 from envs.refusal import Refusal
 from envs.rendering import missing_library
 from envs.task import Task, task_of
@@ -137,6 +138,8 @@ def make_from_spec(spec: EnvSpec, task: Task, arguments: Mapping[str, Any] | Non
     try:
         # The checker warns about unusual environments at every step; `environment_spaces` refuses what does not fit.
         environment = gymnasium.make(spec, disable_env_checker=True, **arguments)
+        if None in (getattr(environment, "observation_space", None), getattr(environment, "action_space", None)):
+            environment.reset()  # some make their spaces there
     except Exception as error:
         raise Refusal(_refusal(spec, task, arguments, error)) from error
     if task.replacement is not None:
@@ -154,9 +157,10 @@ def environment_spaces(
     """
     environment = make_environment(env_id, arguments)
     try:
-        observation_space, action_space = environment.observation_space, environment.action_space
+        observation_space = getattr(environment, "observation_space", None)
+        action_space = getattr(environment, "action_space", None)
     finally:
-        environment.close()
+        close(environment)
     if not _is_flat(observation_space):
         found = f"its observations are {_describe(observation_space)}"
         raise Refusal(f"`env` {env_id} does not fit: {found}, a flat Box of floats is needed")
@@ -176,7 +180,7 @@ def check_render_mode(env_id: str, arguments: Mapping[str, Any], mode: str) -> N
     :raises Refusal: also if it cannot be made
     """
     environment = make_environment(env_id, arguments)
-    environment.close()
+    close(environment)
     modes = environment.metadata.get("render_modes") or ["nothing"]
     if mode not in modes:
         option, what = ("watch", "a window") if mode == "human" else ("video", "pictures")
@@ -191,11 +195,11 @@ def float32_space(space: spaces.Box) -> spaces.Box:
         return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)
 
 
-def _is_flat(space: spaces.Space) -> TypeGuard[spaces.Box]:
+def _is_flat(space: spaces.Space | None) -> TypeGuard[spaces.Box]:
     return isinstance(space, spaces.Box) and len(space.shape) == 1 and np.issubdtype(space.dtype, np.floating)
 
 
-def _describe(space: spaces.Space) -> str:
+def _describe(space: spaces.Space | None) -> str:
     if not isinstance(space, spaces.Box):
         return _one_line(space)
     bounds = "" if space.is_bounded() else " without finite bounds"

@@ -9,8 +9,8 @@ from agents.errors import Interrupted, TrainingStopped
 from agents.resumption.callback import CheckpointCallback
 from agents.resumption.checkpoint import checkpoint_files
 from agents.runs.folder import RunFolder
+from envs.contract import EnvironmentFailure
 from envs.vectorized.finite import NotFinite
-from envs.vectorized.threads import EnvironmentFailure
 
 DISK_ERRORS = frozenset(
     getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO", "ESTALE") if hasattr(errno, name)

@@ -4,23 +4,28 @@ import itertools
 import math
 import pkgutil
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
+from gymnasium.spaces import Box
 
 from agents.evaluation import check_length, play_episodes
 from agents.extras import require
+from agents.trained.failures import explained_failures
 from agents.trained.policy import TrainedPolicy
 from agents.trained.report import check_episodes
 from agents.training import evaluation_environments, torch_threads
+from envs import contract
+from envs.contract import EnvironmentFailure
 from envs.episode import PlayedEpisode
-from envs.lookup import check_render_mode, make_environment
+from envs.lookup import check_render_mode, float32_space, make_environment
 from envs.rendering import prepare_off_screen_rendering
 from envs.task import task_of
+from envs.vectorized.finite import all_finite, first_not_finite, refuse_observation
 from policies.refusal import Refusal
 
 MOST_FRAMES_PER_SECOND = {".mp4": 50.0, ".gif": 20.0}
@@ -74,7 +79,7 @@ def record(
     except OSError as error:
         raise Refusal(f"`video` {path} cannot be written: {error.strerror}") from None
     try:
-        with torch_threads("cpu"), torch.random.fork_rng(devices=()):
+        with explained_failures(), torch_threads("cpu"), torch.random.fork_rng(devices=()):
             torch.manual_seed(first_seed)
             drawing = task.still if path.suffix == ".png" else task.film
             if drawing is not None:
@@ -85,7 +90,9 @@ def record(
                 else:
                     write_video(unfinished, *drawn)
             else:
-                with closing(_rendering_environment(policy)) as environment:
+                with ExitStack() as cleanup:
+                    environment = _rendering_environment(policy)
+                    cleanup.callback(contract.close, environment)
                     fps, every = thinned(environment.metadata.get("render_fps") or 30, path.suffix)
                     seeds = range(first_seed, first_seed + episodes)
                     write_video(unfinished, _frames(policy, environment, seeds, every, deterministic), fps)
@@ -143,11 +150,12 @@ def _rendering_environment(policy: TrainedPolicy) -> gymnasium.Env:
     environment = make_environment(policy.env, {**policy.env_arguments, "render_mode": "rgb_array"})
     if hasattr(environment.unwrapped, "mujoco_renderer"):
         prepare_off_screen_rendering()
-    environment.reset(seed=0)
+    with failing(0, 0):
+        environment.reset(seed=0)
     try:
         environment.render()
     except Exception as error:
-        environment.close()
+        contract.close(environment)
         raise Refusal(f"`video`: {policy.env} cannot be rendered here: {type(error).__name__}: {error}") from error
     return environment
 
@@ -156,19 +164,36 @@ def _frames(
     policy: TrainedPolicy, environment: gymnasium.Env, seeds: Iterable[int], every: int, deterministic: bool
 ) -> Iterator[np.ndarray]:
     """Play an episode per seed; return each `every`-th step's picture, and the last one's."""
+    assert isinstance(environment.observation_space, Box)
+    space = float32_space(environment.observation_space)
     for seed in seeds:
-        observation, _ = environment.reset(seed=seed)
-        yield _picture(environment)
         state, steps, over = None, 0, False
+        with failing(seed, steps):
+            observation, _ = contract.reset(environment, space, seed=seed)
+        yield _picture(environment)
         while not over:
             check_length(steps)
-            seen = policy.normalized(np.asarray(observation, dtype=np.float32)[None])
+            seen = observation[None]
+            if not all_finite(seen):
+                refuse_observation(f"environment 0 (seed {seed}, episode 1, step {steps})", first_not_finite(seen)[1])
+            seen = policy.normalized(seen)
             action, state = policy.policy.predict(seen, state, np.array([steps == 0]), deterministic=deterministic)
-            observation, _, terminated, truncated, _ = environment.step(action[0])
             steps += 1
+            with failing(seed, steps):
+                returned, _, terminated, truncated, _ = contract.step(environment, action[0])
+                observation = contract.as_observation(returned, space)
             over = terminated or truncated
             if over or steps % every == 0:
                 yield _picture(environment)
+
+
+@contextmanager
+def failing(seed: int, step: int) -> Iterator[None]:
+    """Name the episode in which the environment raises, or returns what does not fit."""
+    try:
+        yield
+    except Exception as error:
+        raise EnvironmentFailure(0, seed, 1, step, error) from None
 
 
 def _picture(environment: gymnasium.Env) -> np.ndarray:

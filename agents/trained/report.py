@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from agents.errors import EvaluationStopped
 from agents.evaluation import Evaluation, evaluate
+from agents.trained.failures import explained_failures
 from agents.trained.intervals import Interval, bootstrap_interval, wilson_interval
 from agents.trained.policy import TrainedPolicy
 from agents.training import evaluation_environments, torch_threads
+from envs.contract import EnvironmentFailure
 from envs.lookup import check_render_mode
 from envs.rendering import check_display
 from envs.task import task_of
-from envs.vectorized.threads import EnvironmentFailure
 from policies.refusal import Refusal
 from policies.sequence_policy import SequencePolicy
 
@@ -88,6 +90,7 @@ def evaluate_policy(
 
     :param deterministic: take the likeliest action; otherwise actions are drawn, from a generator seeded first_seed
     :param watch: show the episodes in a window, one after the other; once it is closed, the rest is played unseen
+    :raises EvaluationStopped: if an environment raises, or returns what does not fit or is not finite
     :raises Refusal: if a number does not fit, an ONNX policy is to draw actions, or there is no window to watch
     """
     arguments, side_by_side, vectorization = policy.env_arguments, episodes, policy.vectorization
@@ -103,18 +106,21 @@ def evaluate_policy(
         try:
             # Kernels are compiled when they are first called, which is no part of the speed.
             policy.parameters(np.zeros((1, environments.num_envs, *environments.observation_space.shape), np.float32))
-            evaluation = evaluate(
-                policy.policy,
-                environments,
-                episodes=episodes,
-                first_seed=first_seed,
-                normalization=policy.normalization,
-                deterministic=deterministic,
-                figures=task_of(policy.env).figures,
-            )
-        except EnvironmentFailure as failure:
-            if watch and (failure.episode, failure.step) == (1, 0):  # at the first reset the window is opened
-                raise Refusal(f"`watch`: {policy.env} cannot be shown here: {failure.__cause__}") from failure
+            with explained_failures():
+                evaluation = evaluate(
+                    policy.policy,
+                    environments,
+                    episodes=episodes,
+                    first_seed=first_seed,
+                    normalization=policy.normalization,
+                    deterministic=deterministic,
+                    figures=task_of(policy.env).figures,
+                )
+        except EvaluationStopped as error:
+            failure = error.__cause__
+            at_first_reset = isinstance(failure, EnvironmentFailure) and (failure.episode, failure.step) == (1, 0)
+            if watch and at_first_reset:  # which opens the window
+                raise Refusal(f"`watch`: {policy.env} cannot be shown here: {error}") from failure
             raise
         finally:
             environments.close()

@@ -1,8 +1,11 @@
 """What counts as a successful episode, where an environment reports success step by step."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
+
+from envs.contract import as_truth
 
 
 class SuccessCount(gymnasium.Wrapper):
@@ -19,9 +22,10 @@ class SuccessCount(gymnasium.Wrapper):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self.env.step(action)
-        self._count += bool(info["success"])
-        info["is_success"] = self._count > self.more_than
-        return observation, reward, terminated, truncated, info
+        if not isinstance(info, Mapping):
+            return observation, reward, terminated, truncated, info  # which is refused elsewhere
+        self._count += bool(as_truth(info["success"]))
+        return observation, reward, terminated, truncated, {**info, "is_success": self._count > self.more_than}
 
 
 class FinalSuccess(gymnasium.Wrapper):
@@ -29,6 +33,8 @@ class FinalSuccess(gymnasium.Wrapper):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self.env.step(action)
-        if (terminated or truncated) and "success" in info and "is_success" not in info:
-            info["is_success"] = bool(info["success"])
+        if isinstance(info, Mapping) and "success" in info and "is_success" not in info and (terminated or truncated):
+            success = as_truth(info["success"])
+            if success is not None:
+                info = {**info, "is_success": success}  # the environment may return one dictionary for ever
         return observation, reward, terminated, truncated, info

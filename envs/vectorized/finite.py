@@ -1,6 +1,6 @@
 """No NaN and no infinity passes between environments and learner."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnvWrapper
@@ -30,7 +30,7 @@ class FiniteVecEnv(VecEnvWrapper):
     def step_async(self, actions: np.ndarray) -> None:
         """Check the actions and step."""
         if not all_finite(actions):
-            index, found = _first(actions)
+            index, found = first_not_finite(actions)
             raise NotFinite(
                 f"the action for environment {index} is not finite ({found}): the networks' state has exploded, "
                 "a smaller `learning_rate` or `activation` tanh may help"
@@ -43,17 +43,18 @@ class FiniteVecEnv(VecEnvWrapper):
         assert isinstance(observations, np.ndarray)
         self._check_observations(observations)
         if not all_finite(rewards):
-            index, found = _first(rewards)
-            raise NotFinite(f"the reward of environment {index} is not finite ({found}): look at its step function")
+            index, found = first_not_finite(rewards)
+            refuse_reward(f"environment {index}", found)
         for index in np.flatnonzero(dones).tolist():
             terminal = infos[index].get("terminal_observation")
             if terminal is not None and not all_finite(terminal):
-                _refuse_observation(index, _first(terminal[None])[1])
+                refuse_observation(f"environment {index}", first_not_finite(terminal[None])[1])
         return observations, rewards, dones, infos
 
     def _check_observations(self, observations: np.ndarray) -> None:
         if not all_finite(observations):
-            _refuse_observation(*_first(observations))
+            index, found = first_not_finite(observations)
+            refuse_observation(f"environment {index}", found)
 
 
 def all_finite(array: np.ndarray) -> bool:
@@ -68,15 +69,21 @@ def all_finite(array: np.ndarray) -> bool:
         return bool(np.isfinite(np.dot(flat, flat))) or bool(np.isfinite(flat).all())
 
 
-def _refuse_observation(index: int, found: str) -> None:
+def refuse_observation(whose: str, found: str) -> NoReturn:
+    """Raise what is said of an observation."""
     raise NotFinite(
-        f"the observation of environment {index} is not finite ({found}): look at what it divides by, "
+        f"the observation of {whose} is not finite ({found}): look at what it divides by, "
         "and at a simulation that has become unstable"
     )
 
 
-def _first(rows: np.ndarray) -> tuple[int, str]:
-    """Return the first row with such a number, and a text about it."""
+def refuse_reward(whose: str, found: str) -> NoReturn:
+    """Raise what is said of a reward."""
+    raise NotFinite(f"the reward of {whose} is not finite ({found}): look at its step function")
+
+
+def first_not_finite(rows: np.ndarray) -> tuple[int, str]:
+    """Return the first row with a number that is not finite, and a text about it; there has to be one."""
     bad = ~np.isfinite(rows.reshape(len(rows), -1))
     index = int(np.flatnonzero(bad.any(axis=1))[0])
     entries = np.flatnonzero(bad[index])

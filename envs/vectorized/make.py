@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
-import numpy as np
-from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
-from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
-from envs.lookup import check_environment, creator_of, float32_space, make_from_spec
+from envs.contract import close
+from envs.lookup import check_environment, creator_of, make_from_spec
 from envs.refusal import Refusal
-from envs.task import Task, task_of, with_split
+from envs.task import task_of, with_split
+from envs.vectorized.batch import CheckedBatch
 from envs.vectorized.processes import ProcessVecEnv
 from envs.vectorized.threads import ThreadVecEnv
 
@@ -54,8 +53,8 @@ def make_vec_env(
     if vectorization == "batched":
         environments = _make_batched(spec, arguments, n_envs)
     elif vectorization == "processes":
-        make_one = functools.partial(_make_monitored, spec, task_of(env_id), arguments)
-        make_one().close()  # what does not fit is said here, in one line, and not by a process that ends
+        make_one = functools.partial(make_from_spec, spec, task_of(env_id), arguments)
+        close(make_one())  # what does not fit is said here, in one line, and not by a process that ends
         environments = ProcessVecEnv(make_one, n_envs)
     else:
         make_one = functools.partial(make_from_spec, spec, task_of(env_id), arguments)
@@ -68,26 +67,8 @@ def _make_batched(spec: EnvSpec, arguments: Mapping[str, Any], n_envs: int) -> V
     factory = getattr(creator_of(spec), "batched", None)
     if factory is None:
         raise Refusal(f"vectorization 'batched' does not fit {spec.id}: it has no batched version, use serial")
-    make_from_spec(spec, task_of(spec.id), arguments).close()  # refuses what does not fit, in one line
+    close(make_from_spec(spec, task_of(spec.id), arguments))  # refuses what does not fit, in one line
     try:
-        return VecMonitor(factory(n_envs=n_envs, **copy.deepcopy(spec.kwargs | dict(arguments))))
+        return VecMonitor(CheckedBatch(factory(n_envs=n_envs, **copy.deepcopy(spec.kwargs | dict(arguments)))))
     except TypeError as error:
         raise Refusal(f"`env_arguments` does not fit the batched version of {spec.id}: {error}") from error
-
-
-def _make_monitored(spec: EnvSpec, task: Task, arguments: Mapping[str, Any]) -> gymnasium.Env:
-    return Monitor(Float32Observation(make_from_spec(spec, task, arguments)))
-
-
-class Float32Observation(gymnasium.ObservationWrapper):
-    """Reports the observations of a Box of any type as float32."""
-
-    def __init__(self, env: gymnasium.Env) -> None:
-        super().__init__(env)
-        if not isinstance(env.observation_space, spaces.Box):
-            raise Refusal(f"the observations are {env.observation_space}: a Box is needed")
-        self.observation_space = float32_space(env.observation_space)
-
-    def observation(self, observation: np.ndarray) -> np.ndarray:
-        """Convert one observation."""
-        return np.asarray(observation, dtype=np.float32)

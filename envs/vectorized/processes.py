@@ -3,24 +3,32 @@
 import multiprocessing
 import multiprocessing.connection
 import signal
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
-from envs.vectorized.threads import EnvironmentFailure
+from envs import contract
+from envs.contract import EnvironmentFailure, describe
+from envs.lookup import float32_space
+from envs.refusal import Refusal
 
-_FAILURE = "failure"
-"""Entry of the info by which a process reports what its environment raised."""
+
+class _Failure(dict[str, Any]):
+    """In place of an info: by it a process reports what its environment raised."""
 
 
 class ProcessVecEnv(SubprocVecEnv):
     """Steps each environment in a process of its own.
 
-    Other than SubprocVecEnv it raises `EnvironmentFailure` if an environment raises or its process ends.
+    Other than SubprocVecEnv it reports observations as float32 and `info["episode"]` as SB3's Monitor does, leaves
+    the environment's own infos as they are, and raises `EnvironmentFailure` if an environment raises, returns what does
+    not fit, or its process ends.
 
     :param make_environment: makes one environment; has to be picklable
     """
@@ -69,8 +77,8 @@ class ProcessVecEnv(SubprocVecEnv):
 
     def _raise_failure(self, infos: Sequence[dict[str, Any] | None]) -> None:
         for index, info in enumerate(infos):
-            if info and _FAILURE in info:
-                raise EnvironmentFailure(index, *info[_FAILURE])
+            if isinstance(info, _Failure):
+                raise EnvironmentFailure(index, *info["failure"])
 
     def _ended(self) -> EnvironmentFailure:
         self.waiting = False
@@ -82,35 +90,53 @@ class ProcessVecEnv(SubprocVecEnv):
 
 
 class _Reporting(gymnasium.Wrapper):
-    """Turns what an environment raises into an info, since an exception would just end the process."""
+    """Checks what an environment returns, counts, and turns what it raises, which would end the process, into an info.
+
+    The infos are copies, which the process may write to.
+    """
 
     def __init__(self, env: gymnasium.Env) -> None:
         super().__init__(env)
+        if not isinstance(env.observation_space, spaces.Box):
+            raise Refusal(f"the observations are {env.observation_space}: a Box is needed")
+        self.observation_space = self._space = float32_space(env.observation_space)
         self._seed: int | None = None
         self._episode = self._step = 0
+        self._return = 0.0
+        self._started = time.time()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         if seed is not None:
             self._seed, self._episode = seed, 0
-        self._episode, self._step = self._episode + 1, 0
+        self._episode, self._step, self._return = self._episode + 1, 0, 0.0
+        given = {"options": options} if options else {}
         try:
-            return self.env.reset(seed=seed, options=options)
+            return contract.reset(self.env, self._space, seed=seed, **given)
         except Exception as error:
             return self._nothing(), self._report(error)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         self._step += 1
         try:
-            return self.env.step(action)
+            returned, reward, terminated, truncated, info = contract.step(self.env, action)
+            observation = contract.as_observation(returned, self._space)
         except Exception as error:
             return self._nothing(), 0.0, False, False, self._report(error)
+        self._return += reward
+        ours = contract.passed_on(info, last=terminated or truncated)
+        if terminated or truncated:
+            seconds = round(time.time() - self._started, 6)
+            ours["episode"] = {"r": round(self._return, 6), "l": self._step, "t": seconds}
+        return observation, reward, terminated, truncated, ours
+
+    def close(self) -> None:
+        contract.close(self.env)
 
     def _nothing(self) -> np.ndarray:
-        assert self.observation_space.shape is not None
-        return np.zeros(self.observation_space.shape, self.observation_space.dtype)
+        return np.zeros(self._space.shape, self._space.dtype)
 
-    def _report(self, error: Exception) -> dict[str, Any]:
-        return {_FAILURE: (self._seed, self._episode, self._step, f"{type(error).__name__}: {error}")}
+    def _report(self, error: Exception) -> _Failure:
+        return _Failure(failure=(self._seed, self._episode, self._step, describe(error)))
 
 
 def _in_process(make_environment: Callable[[], gymnasium.Env]) -> gymnasium.Env:

@@ -9,6 +9,7 @@ numbers arrays. If it does not fit, `set_state` may raise a `Refusal`, which a u
 raises is taken for a bug of its own and keeps its traceback.
 """
 
+import inspect
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -148,10 +149,20 @@ def _is_mujoco(environment: gymnasium.Env) -> bool:
 
 
 def _has_own_state(environment: gymnasium.Env) -> bool:
-    # MujocoEnv's set_state(qpos, qvel) is something else.
-    return not _is_mujoco(environment) and all(
-        callable(getattr(environment, name, None)) for name in ("get_state", "set_state")
+    # MujocoEnv's set_state(qpos, qvel) is something else, and so may a stranger's methods of these names be.
+    return (
+        not _is_mujoco(environment)
+        and _takes(getattr(environment, "get_state", None))
+        and _takes(getattr(environment, "set_state", None), {})
     )
+
+
+def _takes(method: Any, *arguments: Any) -> bool:
+    try:
+        inspect.signature(method).bind(*arguments)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _mujoco_state(environment: Any) -> State:

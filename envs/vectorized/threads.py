@@ -14,28 +14,13 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from envs import contract
+from envs.contract import EnvironmentFailure
 from envs.lookup import float32_space
 from envs.vectorized.state import environment_state, set_environment_state
 from envs.vectorized.state_tree import StateTree
 
 _Work = Callable[[], None]
-
-
-class EnvironmentFailure(RuntimeError):
-    """An environment raised; the message says which, and from which seed it got there.
-
-    :ivar index: of the environment in the VecEnv
-    :ivar seed: it was last reset with; None if it never was
-    :ivar episode: counted from 1 since that seed; later resets draw from the same generator. None if not known
-    :ivar step: counted from 1 in that episode; 0 is its reset. None if not known
-    :param reason: the exception, or a text that says what happened
-    """
-
-    def __init__(self, index: int, seed: int | None, episode: int | None, step: int | None, reason: object) -> None:
-        self.index, self.seed, self.episode, self.step = index, seed, episode, step
-        where = f"seed {seed}" if episode is None else f"seed {seed}, episode {episode}, step {step}"
-        text = f"{type(reason).__name__}: {reason}" if isinstance(reason, Exception) else str(reason)
-        super().__init__(f"environment {index} failed ({where}): {' '.join(text.split())}")
 
 
 class ThreadVecEnv(DummyVecEnv):
@@ -48,8 +33,9 @@ class ThreadVecEnv(DummyVecEnv):
     Other than DummyVecEnv it
     - reports float observations as float32, terminal observations too,
     - adds `info["episode"]` as SB3's Monitor does: return `r`, length `l`, seconds `t` since the start,
-    - passes infos on without deep copies: an environment has to return a fresh one at each step,
-    - raises `EnvironmentFailure` if an environment raises. All others have been stepped then; only a reset goes on.
+    - copies infos, but what is in them only at an episode's end; see `envs.contract.passed_on`,
+    - raises `EnvironmentFailure` if an environment raises, or returns what does not fit. All others have been stepped
+      then; only a reset goes on.
 
     :param env_fns: each makes one environment, with Box observations
     :param n_threads: default: one per usable core, at most one per environment
@@ -167,7 +153,7 @@ class ThreadVecEnv(DummyVecEnv):
         """End the threads and close the environments."""
         self._settle()
         self._stop()
-        super().close()
+        contract.close(*self.envs)
 
     def _step_pending(self) -> None:
         # Environments are taken one at a time, so that a thread held up elsewhere does not hold up the others.
@@ -182,18 +168,19 @@ class ThreadVecEnv(DummyVecEnv):
                 self._fail(index, self._lengths[index] + 1, error)
 
     def _step_one(self, index: int) -> None:
-        observation, reward, terminated, truncated, info = self.envs[index].step(self.actions[index])
-        self._returns[index] += float(reward)
+        returned, reward, terminated, truncated, info = contract.step(self.envs[index], self.actions[index])
+        observation = contract.as_observation(returned, self.observation_space)
+        self._returns[index] += reward
         self._lengths[index] += 1
         self.buf_rews[index] = reward
-        self.buf_dones[index] = done = bool(terminated or truncated)
-        info["TimeLimit.truncated"] = bool(truncated and not terminated)
-        self._infos[index] = info
+        self.buf_dones[index] = done = terminated or truncated
+        self._infos[index] = ours = contract.passed_on(info, last=done)
+        ours["TimeLimit.truncated"] = truncated and not terminated
         if not done:
             self._observations[index] = observation
             return
-        info["terminal_observation"] = np.array(observation, dtype=self._observations.dtype)
-        info["episode"] = {
+        ours["terminal_observation"] = np.array(observation)
+        ours["episode"] = {
             "r": round(self._returns[index], 6),
             "l": self._lengths[index],
             "t": round(time.time() - self._started, 6),
@@ -204,14 +191,14 @@ class ThreadVecEnv(DummyVecEnv):
         self._episodes[index] += 1
         self._returns[index], self._lengths[index] = 0.0, 0
         try:
-            self._observations[index], self.reset_infos[index] = self.envs[index].reset(**options)
+            self._observations[index], self.reset_infos[index] = contract.reset(
+                self.envs[index], self.observation_space, **options
+            )
         except Exception as error:
             self._fail(index, 0, error)
 
     def _fail(self, index: int, step: int, error: Exception) -> None:
-        failure = EnvironmentFailure(index, self._last_seeds[index], self._episodes[index], step, error)
-        failure.__cause__ = error
-        self._failures.append(failure)
+        self._failures.append(EnvironmentFailure(index, self._last_seeds[index], self._episodes[index], step, error))
 
     def _settle(self) -> None:
         # Only a step interrupted from the keyboard leaves anything to wait for or to forget.
@@ -226,7 +213,7 @@ class ThreadVecEnv(DummyVecEnv):
 
     def _raise_failure(self) -> None:
         if self._failures:
-            failure = min(self._failures, key=lambda failure: failure.index)
+            failure = min(self._failures, key=lambda failure: failure.index or 0)
             self._failures.clear()
             raise failure
 
