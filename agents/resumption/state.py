@@ -1,6 +1,7 @@
 """Everything that a training's future depends on, taken at the end of an update and given back."""
 
 import random
+import sys
 import time
 from collections import deque
 from typing import Any
@@ -13,6 +14,7 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from agents.ppo.sequence_ppo import SequencePPO
+from agents.runs.folder import package_versions
 from envs.vectorized.state import set_vec_env_state, vec_env_state
 from envs.vectorized.state_tree import StateTree, generator_state, set_generator_state
 from policies.recurrent.layer import SparseRecurrentLayer
@@ -51,6 +53,7 @@ def training_state(algorithm: SequencePPO) -> State:
         },
         "episodes": _episode_figures(algorithm),
         "log": pending_log(algorithm.logger),
+        "versions": package_versions(),
     }
 
 
@@ -62,6 +65,8 @@ def set_training_state(algorithm: SequencePPO, tree: StateTree) -> bool:
     """
     environments = algorithm.get_env()
     assert environments is not None
+    if "versions" in tree:  # not in the checkpoints of earlier versions
+        _compare_versions(tree.table("versions"))
     counters = tree.table("counters")
     _set_policy_state(algorithm, tree.table("policy"))
     _set_optimizer_state(algorithm, tree.table("optimizer"))
@@ -75,6 +80,16 @@ def set_training_state(algorithm: SequencePPO, tree: StateTree) -> bool:
     _set_rollout(algorithm, environments, tree, exact)
     _set_random_states(algorithm, tree.table("random"))
     return exact
+
+
+def _compare_versions(recorded: StateTree) -> None:
+    """Say which packages are of another version than those of the checkpoint: numbers may round differently."""
+    here = package_versions()
+    other = [f"{name} {recorded.text(name)}" for name in recorded if recorded.text(name) != here.get(name)]
+    if other:
+        print(
+            f"note: the checkpoint was written with {', '.join(other)}: bits may differ from here on", file=sys.stderr
+        )
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:

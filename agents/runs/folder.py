@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -36,6 +37,12 @@ RECORDED_PACKAGES = (
     "gymnasium-robotics",
     "mujoco",
 )
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that a run's numbers depend on."""
+    return {name: version(name) for name in RECORDED_PACKAGES}
 
 
 @dataclass(frozen=True)
@@ -126,8 +133,7 @@ class RunFolder:
         module = module_of(configuration.env) or self.read_module()
         if module is not None:
             extra["env_module"] = module
-        versions = {name: version(name) for name in RECORDED_PACKAGES}
-        write_whole(self.path / "config.yaml", to_yaml(configuration, **extra, versions=versions))
+        write_whole(self.path / "config.yaml", to_yaml(configuration, **extra, versions=package_versions()))
 
     def read_module(self) -> str | None:
         """Read from config.yaml which module registered the environment; it is named in messages, never imported.

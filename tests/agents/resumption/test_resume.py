@@ -27,6 +27,7 @@ from agents.monitoring.network import NetworkCallback
 from agents.resumption.callback_states import state_key
 from agents.resumption.checkpoint import Checkpoint, checkpoint_files
 from agents.resumption.options import configuration_to_resume
+from agents.runs.folder import package_versions
 from agents.runs.lock import run_lock
 from agents.training import TrainingResult, train
 from envs.lookup import make_environment
@@ -374,6 +375,20 @@ def test_foreign_checkpoint_is_refused(anomaly: Path, tmp_path: Path) -> None:
         resume(run, total_timesteps=616)
     assert "\n" not in str(caught.value)
     assert len(checkpoint_files(run)) == 3
+
+
+def test_other_versions_of_packages_are_said(
+    anomaly: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(anomaly, run)
+    here = package_versions()
+    monkeypatch.setattr("agents.resumption.state.package_versions", lambda: {**here, "torch": "0.1"})
+    resume(run, total_timesteps=616)
+    assert f"note: the checkpoint was written with torch {here['torch']}: bits may differ" in capsys.readouterr().err
+    monkeypatch.undo()
+    resume(run, total_timesteps=672)
+    assert "torch 0.1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("error", [KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError])
