@@ -118,6 +118,9 @@ class TrainingConfiguration(Settings):
     gamma: Fraction = _setting(0.99, "discount factor")
     gae_lambda: Fraction = _setting(0.95, "lambda of generalized advantage estimation")
     clip_range: Positive = _setting(0.2, "clipping of the probability ratio")
+    clip_range_vf: Positive | None = _setting(
+        None, "clipping of the change of values, on the scale of the rewards (default: none)", later=True
+    )
     ent_coef: NotNegative = _setting(0.0, "weight of the entropy bonus")
     vf_coef: NotNegative = _setting(0.5, "weight of the value loss")
     max_grad_norm: Positive = _setting(0.5, "largest norm of a gradient")

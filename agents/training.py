@@ -299,6 +299,7 @@ def build_algorithm(
         gamma=configuration.gamma,
         gae_lambda=configuration.gae_lambda,
         clip_range=configuration.clip_range,
+        clip_range_vf=configuration.clip_range_vf,
         ent_coef=configuration.ent_coef,
         vf_coef=configuration.vf_coef,
         max_grad_norm=configuration.max_grad_norm,

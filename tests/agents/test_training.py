@@ -158,6 +158,12 @@ def test_plan_names_what_does_not_fit(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_values_are_clipped_where_that_is_asked_for(tmp_path: Path) -> None:
+    result = train(short(tmp_path, total_timesteps=256, clip_range_vf=0.25))
+    rows = list(csv.DictReader((result.path / "progress.csv").open()))
+    assert {row["train/clip_range_vf"] for row in rows if row["train/n_updates"]} == {"0.25"}
+
+
 @pytest.mark.parametrize("place", ["VecNormalize", "run_lock", "continued_logger", "EvaluationCallback"])
 def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str) -> None:
     def faulty(*arguments: object, **options: object) -> None:
