@@ -20,7 +20,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from envs.adroit.success import FinalSuccess, SuccessCount
-from envs.contract import close
+from envs.contract import close, describe
 from envs.refusal import Refusal
 from envs.rendering import missing_library
 from envs.task import Task, task_of
@@ -141,6 +141,8 @@ def make_from_spec(spec: EnvSpec, task: Task, arguments: Mapping[str, Any] | Non
         if None in (getattr(environment, "observation_space", None), getattr(environment, "action_space", None)):
             environment.reset()  # some make their spaces there
     except Exception as error:
+        if _is_fault_of_ours(spec, arguments, error):
+            raise
         raise Refusal(_refusal(spec, task, arguments, error)) from error
     if task.replacement is not None:
         return environment
@@ -206,19 +208,27 @@ def _describe(space: spaces.Space | None) -> str:
     return f"a Box of shape {space.shape} and type {space.dtype}{bounds}"
 
 
+def _is_fault_of_ours(spec: EnvSpec, arguments: Mapping[str, Any], error: Exception) -> bool:
+    """Tell whether an environment of this project raised something else than a refusal or what Gymnasium refuses."""
+    if not str(getattr(spec.entry_point, "__module__", spec.entry_point)).startswith("envs."):
+        return False
+    if isinstance(error, TypeError):
+        return set(arguments) <= set(_argument_names(creator_of(spec)))
+    return not isinstance(error, Refusal | gymnasium.error.Error | ImportError)
+
+
 def _refusal(spec: EnvSpec, task: Task, arguments: Mapping[str, Any], error: Exception) -> str:
     set_elsewhere = ("reward",) if task.rewards else ()
     given = " ".join(f"{name}={value!r}" for name, value in arguments.items() if name not in set_elsewhere)
     what = f"`env` {spec.id}" + (f" with `env_arguments` {given}" if given else "")
     if isinstance(error, ValueError):
         return f"{what} does not fit: {_one_line(error)}"
-    # Gymnasium wraps a constructor's TypeError in one that repeats all arguments.
-    cause = error.__cause__ if isinstance(error, TypeError) and error.__cause__ else error
-    text = f"{what} cannot be made: {type(cause).__name__}: {_one_line(cause)}"
-    if isinstance(error, TypeError):
-        takes = [name for name in _argument_names(creator_of(spec)) if name not in set_elsewhere]
-        text += f"; it takes {', '.join(takes) or 'no arguments'}"
-    return text
+    if not isinstance(error, TypeError):
+        return f"{what} cannot be made: {_one_line(describe(error))}"
+    cause = error.__cause__ or error  # Gymnasium wraps a constructor's TypeError in one that repeats all arguments
+    takes = [name for name in _argument_names(creator_of(spec)) if name not in set_elsewhere]
+    found = f"{type(cause).__name__}: {_one_line(cause)}"
+    return f"{what} cannot be made: {found}; it takes {', '.join(takes) or 'no arguments'}"
 
 
 def creator_of(spec: EnvSpec) -> Any:

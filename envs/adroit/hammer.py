@@ -8,6 +8,7 @@ import numpy as np
 
 from envs.adroit.records import HAMMER
 from envs.adroit.robotics import AdroitHandHammerEnv
+from envs.refusal import Refusal
 
 SUCCESS_STEPS = 25
 """An episode succeeds when the nail is in for more steps than this (of 200), as DAPG's and D4RL's evaluations count."""
@@ -35,16 +36,16 @@ class HammerEnv(AdroitHandHammerEnv):
     :param reward: `registered` or `corrected`
     :param reward_type: `dense` or `sparse`, as of the registered environment
     :param kwargs: further arguments of it, such as `render_mode`, `width`, `height`
-    :raises ValueError: for an unknown reward, or the corrected one of the sparse variant, which has no distances
+    :raises Refusal: for an unknown reward, or the corrected one of the sparse variant, which has no distances
     """
 
     def __init__(self, reward: str = "registered", reward_type: str = "dense", **kwargs: Any) -> None:
         if reward not in HAMMER.rewards:
-            raise ValueError(f"reward {reward!r} is unknown: one of {', '.join(HAMMER.rewards)} is needed")
+            raise Refusal(f"reward {reward!r} is unknown: one of {', '.join(HAMMER.rewards)} is needed")
         super().__init__(reward_type=reward_type, **kwargs)
         self.corrected = reward == "corrected"
         if self.corrected and self.sparse_reward:
-            raise ValueError("reward corrected does not fit the sparse reward, which has no distances: use registered")
+            raise Refusal("reward corrected does not fit the sparse reward, which has no distances: use registered")
         self._steps = self._steps_in = self._steps_lifted = 0
 
         # Views of the simulator's memory: they stay valid as long as `data`, and reading them costs no look-up.

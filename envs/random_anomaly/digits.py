@@ -10,6 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from envs.refusal import Refusal
+
 SPLITS = ("train", "validation", "test")
 SPLIT_SEED = 20250915
 OPENML_MNIST = 554
@@ -44,20 +46,20 @@ def load_digit_images(source: str | os.PathLike[str], split: str, image_size: in
         (n, h, w), uint8 or floats in [0, 1], and integer labels `y` (n,)
     :param split: `train`, `validation` or `test`
     :param image_size: pixels per side
-    :raises ValueError: if source or split is unknown, the file does not hold such images, or MNIST cannot be downloaded
+    :raises Refusal: if source or split is unknown, the file does not hold such images, or MNIST cannot be downloaded
     """
     if split not in SPLITS:
-        raise ValueError(f"split {split!r} is unknown: one of {', '.join(SPLITS)} is needed")
+        raise Refusal(f"split {split!r} is unknown: one of {', '.join(SPLITS)} is needed")
     if not isinstance(source, str | os.PathLike):
-        raise ValueError(f"source {source!r} does not fit: digits, mnist or the path of an .npz file is needed")
+        raise Refusal(f"source {source!r} does not fit: digits, mnist or the path of an .npz file is needed")
     name = os.fspath(source)
     if name in ("digits", "mnist"):
         return _load_split(name, None, split, image_size)
     path = Path(name).expanduser().resolve()
     if path.suffix != ".npz":
-        raise ValueError(f"source {name!r} is unknown: digits, mnist or the path of an .npz file is needed")
+        raise Refusal(f"source {name!r} is unknown: digits, mnist or the path of an .npz file is needed")
     if not path.is_file():
-        raise ValueError(f"source {name!r} does not exist: digits, mnist or the path of an .npz file is needed")
+        raise Refusal(f"source {name!r} does not exist: digits, mnist or the path of an .npz file is needed")
     status = path.stat()
     return _load_split(str(path), (status.st_mtime_ns, status.st_size), split, image_size)
 
@@ -130,7 +132,7 @@ def _mnist() -> tuple[np.ndarray, np.ndarray]:
             unfinished.replace(copy)
         except (OSError, ValueError) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise ValueError(
+            raise Refusal(
                 f"source 'mnist' cannot be downloaded from OpenML ({reason}): "
                 "a network connection, digits or the path of an .npz file is needed"
             ) from error
@@ -141,29 +143,32 @@ def _from_file(path: str) -> tuple[np.ndarray, np.ndarray]:
     try:
         with open(path, "rb") as file:
             content = np.load(file, allow_pickle=False)
-            if not isinstance(content, np.lib.npyio.NpzFile):
-                raise ValueError("it is a single array")
-            missing = [name for name in ("x", "y") if name not in content]
-            if missing:
-                raise ValueError(f"it holds no {' and no '.join(missing)}")
-            x, y = content["x"], content["y"]
-        for name, array in (("x", x), ("y", y)):
-            if not isinstance(array, np.ndarray):
-                raise ValueError(f"{name} is no array")  # a member without numpy's header comes as bytes
-        if x.ndim != 3 or 0 in x.shape:
-            raise ValueError(f"x has shape {x.shape}")
-        if y.shape != (len(x),):
-            raise ValueError(f"y has shape {y.shape}, x {x.shape}")
-        if not np.issubdtype(y.dtype, np.integer):
-            raise ValueError(f"y is of type {y.dtype}")
-        if x.dtype != np.uint8 and not np.issubdtype(x.dtype, np.floating):
-            raise ValueError(f"x is of type {x.dtype}")
-        if x.dtype != np.uint8 and not ((x >= 0) & (x <= 1)).all():
-            raise ValueError("x holds values outside of [0, 1] or NaN")
+            arrays = {name: content[name] for name in ("x", "y")} if isinstance(content, np.lib.npyio.NpzFile) else None
+    except KeyError as error:
+        raise _unfit(path, f"it holds no {error.args[0].split()[0]}") from error
     except Exception as error:  # what the parsers of archives raise on damaged ones is of a dozen kinds
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(
-            f"source {path!r} does not fit: {reason}; images x (n, h, w), uint8 or floats in [0, 1], "
-            "and integer labels y (n,) are needed"
-        ) from error
+        raise _unfit(path, str(error) or type(error).__name__) from error
+    if arrays is None:
+        raise _unfit(path, "it is a single array")
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise _unfit(path, f"{name} is no array")  # a member without numpy's header comes as bytes
+    x, y = arrays["x"], arrays["y"]
+    if x.ndim != 3 or 0 in x.shape:
+        raise _unfit(path, f"x has shape {x.shape}")
+    if y.shape != (len(x),):
+        raise _unfit(path, f"y has shape {y.shape}, x {x.shape}")
+    if not np.issubdtype(y.dtype, np.integer):
+        raise _unfit(path, f"y is of type {y.dtype}")
+    if x.dtype != np.uint8 and not np.issubdtype(x.dtype, np.floating):
+        raise _unfit(path, f"x is of type {x.dtype}")
+    if x.dtype != np.uint8 and not ((x >= 0) & (x <= 1)).all():
+        raise _unfit(path, "x holds values outside of [0, 1] or NaN")
     return x, y
+
+
+def _unfit(path: str, reason: str) -> Refusal:
+    return Refusal(
+        f"source {path!r} does not fit: {reason}; images x (n, h, w), uint8 or floats in [0, 1], "
+        "and integer labels y (n,) are needed"
+    )

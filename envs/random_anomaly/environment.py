@@ -12,6 +12,7 @@ import numpy as np
 
 from envs.random_anomaly.strip import episode_strip
 from envs.random_anomaly.task import AnomalyEpisode, RandomAnomalyTask
+from envs.refusal import Refusal
 from envs.vectorized.state_tree import StateTree, generator_state, set_generator_state
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class RandomAnomalyEnv(gymnasium.Env[np.ndarray, np.int64]):
 
     :param sequence_length: and the following: see `RandomAnomalyTask`
     :param render_mode: None or `rgb_array`
-    :raises ValueError: if an argument does not fit
+    :raises Refusal: if an argument does not fit
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012 Gymnasium's own declaration
@@ -45,7 +46,7 @@ class RandomAnomalyEnv(gymnasium.Env[np.ndarray, np.int64]):
         render_mode: str | None = None,
     ) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(f"render_mode {render_mode!r} is unknown: rgb_array or none is needed")
+            raise Refusal(f"render_mode {render_mode!r} is unknown: rgb_array or none is needed")
         self.render_mode = render_mode
         self.task = RandomAnomalyTask(sequence_length, image_size, source, split, kinds, anomaly_probability)
         self.observation_space = self.task.observation_space

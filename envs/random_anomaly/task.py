@@ -17,6 +17,7 @@ from gymnasium import spaces
 
 from envs.random_anomaly.digits import load_digit_images
 from envs.random_anomaly.transformations import SMALLEST_SIZE, TRANSFORMATIONS
+from envs.refusal import Refusal
 
 MEAN, STD = np.float32(0.1307), np.float32(0.3081)
 """Of MNIST's pixels in [0, 1]; observations are normalized with them."""
@@ -48,7 +49,7 @@ class RandomAnomalyTask:
         uses two; None for all
     :param anomaly_probability: in (0, 1], of an episode to have an odd image. Below 1 there is one more action, T,
         which says that there is none
-    :raises ValueError: if an argument does not fit, or the source has fewer than T examples of a digit in a split
+    :raises Refusal: if an argument does not fit, or the source has fewer than T examples of a digit in a split
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class RandomAnomalyTask:
         self._digit_images = load_digit_images(source, split, self.image_size)
         count, digit, short_split = self._digit_images.fewest
         if count < self.sequence_length:
-            raise ValueError(
+            raise Refusal(
                 f"sequence_length {self.sequence_length} does not fit: source {os.fspath(source)!r} has only {count} "
                 f"examples of digit {digit} in split {short_split!r}, a shorter sequence or more examples are needed"
             )
@@ -134,14 +135,14 @@ def choose_distinct(n: int, uniforms: Iterable[float]) -> list[int]:
 
 def _integer(name: str, value: int, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"{name} {value!r} does not fit: an integer of at least {least} is needed")
+        raise Refusal(f"{name} {value!r} does not fit: a whole number of at least {least} is needed")
     return int(value)
 
 
 def _probability(name: str, value: float) -> float:
     number = not isinstance(value, bool) and isinstance(value, int | float | np.integer | np.floating)
     if not number or math.isnan(value) or not 0.0 < value <= 1.0:
-        raise ValueError(f"{name} {value!r} does not fit: a number above 0 and at most 1 is needed")
+        raise Refusal(f"{name} {value!r} does not fit: a number above 0 and at most 1 is needed")
     return float(value)
 
 
@@ -150,13 +151,13 @@ def _kinds(kinds: str | Iterable[str] | None) -> tuple[str, ...]:
         return tuple(TRANSFORMATIONS)
     names = tuple(name.strip() for name in kinds.split(",")) if isinstance(kinds, str) else kinds
     if not isinstance(names, Iterable):
-        raise ValueError(f"kinds {kinds!r} do not fit: names such as none,blur are needed")
+        raise Refusal(f"kinds {kinds!r} do not fit: names such as none,blur are needed")
     names = tuple(names)
     for name in names:
         if not isinstance(name, str) or name not in TRANSFORMATIONS:
-            raise ValueError(f"kinds: {name!r} is unknown, names of {', '.join(TRANSFORMATIONS)} are needed")
+            raise Refusal(f"kinds: {name!r} is unknown, names of {', '.join(TRANSFORMATIONS)} are needed")
     if len(set(names)) != len(names):
-        raise ValueError(f"kinds {','.join(names)} do not fit: each name is needed once")
+        raise Refusal(f"kinds {','.join(names)} do not fit: each name is needed once")
     if len(names) < 2:
-        raise ValueError(f"kinds {','.join(names)!r} do not fit: at least two different kinds are needed")
+        raise Refusal(f"kinds {','.join(names)!r} do not fit: at least two different kinds are needed")
     return names

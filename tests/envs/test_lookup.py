@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.lookup import check_environment, environment_spaces, make_environment, parse_arguments
+from policies.refusal import Refusal
 
 
 class Shaped(gymnasium.Env):
@@ -209,3 +211,30 @@ def test_only_the_notice_is_withheld() -> None:
 
     check_environment("CartPole-v1")
     assert notifications["gymnasium_robotics"]
+
+
+@pytest.mark.parametrize("error", [ValueError("shapes do not fit"), KeyError("x"), TypeError("y")])
+def test_a_fault_in_an_environment_of_ours_keeps_its_traceback(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("envs.random_anomaly.environment.RandomAnomalyTask", faulty)
+    with pytest.raises(type(error)) as caught:
+        make_environment("RandomAnomaly-v0")
+    assert not isinstance(caught.value, Refusal)
+
+
+class Demanding(gymnasium.Env[Any, Any]):
+    def __init__(self, goal: int = 0) -> None:
+        assert goal
+
+
+def test_an_assertion_of_another_environment_says_where_it_stands() -> None:
+    gymnasium.register("Demanding-v0", Demanding)
+    try:
+        with pytest.raises(Refusal, match=r"AssertionError: *\(.*test_lookup\.py, line \d+\)"):
+            make_environment("Demanding-v0")
+    finally:
+        del gymnasium.registry["Demanding-v0"]
