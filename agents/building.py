@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium import spaces
 
 from agents.configuration import TrainingConfiguration
-from agents.runs.folder import RunFolder, Which
+from agents.runs.folder import PolicyName, RunFolder
 from agents.runs.normalization import ObservationNormalization
 from envs.lookup import environment_spaces
 from policies.network.architectures import ARCHITECTURES, ActorCriticSpecification, specify_architecture
@@ -59,7 +59,9 @@ def _network(configuration: TrainingConfiguration) -> dict[str, Any]:
 
 
 def load_agent(
-    run: str | Path, which: Which = "best", environment: tuple[spaces.Box, spaces.Box | spaces.Discrete] | None = None
+    run: str | Path,
+    which: PolicyName = "best",
+    environment: tuple[spaces.Box, spaces.Box | spaces.Discrete] | None = None,
 ) -> tuple[SequencePolicy, ObservationNormalization | None, TrainingConfiguration]:
     """Rebuild the agent of a run folder; nothing in the folder is unpickled or executed.
 

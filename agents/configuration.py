@@ -75,7 +75,7 @@ class TrainingConfiguration(Settings):
         None, "share of the weights that lie in the hidden-to-hidden block, between 0 and 1 (default 0.5)"
     )
     budget: Count = _setting(50_000, "trainable weights of each of the two networks")
-    hidden_size: int | None = _setting(None, "hidden units of the actor (default: the smallest that fits)")
+    hidden_size: Count | None = _setting(None, "hidden units of the actor (default: the smallest that fits)")
     densities: Mapping[Block, Density] = _setting(
         {},
         f"pinned density of one block of the actor ({' '.join(BLOCKS)}); repeatable",
@@ -152,7 +152,7 @@ class TrainingConfiguration(Settings):
         True, "normalize observations by their running mean and variance", preset_only=True
     )
     normalize_reward: bool = _setting(True, "scale rewards by the running deviation of the return", preset_only=True)
-    vectorization: str = _setting(
+    vectorization: Literal["threads", "serial", "processes", "batched"] = _setting(
         "serial", "how environments are stepped: threads, serial, processes or batched", preset_only=True
     )
 

@@ -29,4 +29,4 @@ def require(extra: str, purpose: str) -> None:
 
 def missing(extra: str, purpose: str) -> Refusal:
     """Return the refusal of a purpose whose extra is not installed."""
-    return Refusal(f"{purpose} needs the extra {extra}: pip install --editable '.[{extra}]'")
+    return Refusal(f'{purpose} needs the extra {extra}: pip install --editable ".[{extra}]"')

@@ -46,7 +46,7 @@ def test_what_is_missing_is_named_in_one_line(
     for module in EXTRAS[extra]:
         result = call(*command, without=(module,), cwd=tmp_path)
         assert result.returncode == 2, result.stderr
-        assert result.stderr == f"error: {purpose} needs the extra {extra}: pip install --editable '.[{extra}]'\n"
+        assert result.stderr == f'error: {purpose} needs the extra {extra}: pip install --editable ".[{extra}]"\n'
         assert not list(tmp_path.iterdir())
 
 

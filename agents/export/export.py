@@ -17,7 +17,7 @@ from agents.building import load_agent, specification_of
 from agents.configuration import TrainingConfiguration
 from agents.export.graph import policy_model
 from agents.export.onnx_policy import PolicyMetadata, load_onnx
-from agents.runs.folder import RunFolder, Which
+from agents.runs.folder import PolicyName, RunFolder
 from agents.runs.normalization import ObservationNormalization
 from envs.lookup import check_recorded_environment
 from envs.task import with_split
@@ -70,7 +70,7 @@ class Export:
 
 
 def export_policy(
-    run: str | Path, output: str | Path | None = None, which: Which = "best", env: str | None = None
+    run: str | Path, output: str | Path | None = None, which: PolicyName = "best", env: str | None = None
 ) -> Export:
     """Write a run's policy as one self-contained file, check it against the policy, and time it.
 

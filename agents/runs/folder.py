@@ -26,7 +26,7 @@ from policies.network.architectures import ActorCriticSpecification
 from policies.refusal import Refusal
 from policies.sequence_policy import PolicyShapes
 
-Which = Literal["best", "final"]
+PolicyName = Literal["best", "final"]
 RECORDED_PACKAGES = (
     "stable-baselines3",
     "sb3-contrib",
@@ -186,7 +186,7 @@ class RunFolder:
         file = self.path / "result.json"
         return StateTree(read_table(file), f"{file} is damaged:") if file.is_file() else None
 
-    def read_figures(self, which: Which) -> dict[str, Any]:
+    def read_figures(self, which: PolicyName) -> dict[str, Any]:
         """Read the evaluation of best/ or final/ from result.json; empty if the training did not come to its end.
 
         :raises Refusal: if the file is damaged
@@ -194,11 +194,11 @@ class RunFolder:
         result = self.read_result()
         return {} if result is None else result.table(which)
 
-    def save_policy(self, which: Which, policy: nn.Module, normalization: ObservationNormalization | None) -> None:
+    def save_policy(self, which: PolicyName, policy: nn.Module, normalization: ObservationNormalization | None) -> None:
         """Copy a policy to best/ or final/."""
         self.write_policy(which, SavedPolicy.of(policy, normalization))
 
-    def write_policy(self, which: Which, policy: SavedPolicy) -> None:
+    def write_policy(self, which: PolicyName, policy: SavedPolicy) -> None:
         """Write a policy that was copied to best/ or final/."""
         folder = self.path / which
         folder.mkdir(exist_ok=True)
@@ -206,7 +206,7 @@ class RunFolder:
             write_whole(folder / "normalization.json", policy.normalization.to_json())
         write_whole(folder / "policy.safetensors", safetensors.numpy.save(dict(policy.tensors)))
 
-    def policy_shapes(self, which: Which) -> PolicyShapes:
+    def policy_shapes(self, which: PolicyName) -> PolicyShapes:
         """Read what the policy of best/ or final/ takes and gives, without loading it.
 
         :raises Refusal: if a file is missing or damaged
@@ -219,7 +219,7 @@ class RunFolder:
             raise Refusal(f"{file} holds no policy: {str(error).splitlines()[0]}") from None
         return PolicyShapes(actor.n_inputs, actor.n_outputs, discrete)
 
-    def load_policy(self, which: Which, policy: nn.Module, n_inputs: int) -> ObservationNormalization | None:
+    def load_policy(self, which: PolicyName, policy: nn.Module, n_inputs: int) -> ObservationNormalization | None:
         """Load the weights of best/ or final/ into a policy built from the configuration.
 
         :param n_inputs: size of the observation, which the statistics must have
@@ -234,7 +234,7 @@ class RunFolder:
         statistics = self.path / which / "normalization.json"
         return ObservationNormalization.from_json(read_text(statistics), n_inputs) if statistics.is_file() else None
 
-    def _weights(self, which: Which) -> Path:
+    def _weights(self, which: PolicyName) -> Path:
         file = self.path / which / "policy.safetensors"
         if not file.is_file():
             raise Refusal(f"{self.path} holds no {which}/policy.safetensors")

@@ -23,7 +23,7 @@ BASELINES = tuple(name for name, architecture in ARCHITECTURES.items() if archit
 
 
 @dataclass(frozen=True)
-class Figure:
+class Estimate:
     """A figure with its 95 % bootstrap interval; None where a single run or configuration says nothing about it."""
 
     value: float
@@ -32,7 +32,7 @@ class Figure:
     @classmethod
     def of(
         cls, statistic: Callable[..., np.ndarray], *samples: Sequence[Result], over_configurations: bool = False
-    ) -> "Figure":
+    ) -> "Estimate":
         """Return a statistic of the scores of one or several sets of runs.
 
         :param over_configurations: the bootstrap draws configurations with all their runs, not single runs
@@ -63,8 +63,8 @@ class Standing:
     budget: int
     best: Sequence[Result]
     runs: Sequence[Result]
-    improvement: dict[str, Figure]
-    overall_improvement: dict[str, Figure]
+    improvement: dict[str, Estimate]
+    overall_improvement: dict[str, Estimate]
 
     @property
     def title(self) -> str:
@@ -72,19 +72,19 @@ class Standing:
         return ARCHITECTURES[self.architecture].title
 
     @cached_property
-    def best_mean(self) -> Figure:
+    def best_mean(self) -> Estimate:
         """Mean score of the best configuration, over seeds."""
-        return Figure.of(np.mean, self.best)
+        return Estimate.of(np.mean, self.best)
 
     @cached_property
-    def best_iqm(self) -> Figure:
+    def best_iqm(self) -> Estimate:
         """Interquartile mean of the best configuration, over seeds."""
-        return Figure.of(interquartile_mean, self.best)
+        return Estimate.of(interquartile_mean, self.best)
 
     @cached_property
-    def overall_iqm(self) -> Figure:
+    def overall_iqm(self) -> Estimate:
         """Interquartile mean over all configurations, which are what is resampled."""
-        return Figure.of(interquartile_mean, self.runs, over_configurations=True)
+        return Estimate.of(interquartile_mean, self.runs, over_configurations=True)
 
     @property
     def n_configurations(self) -> int:
@@ -118,9 +118,9 @@ def standings(results: Sequence[Result]) -> list[Standing]:
         best = {name: _best(own) for name, own in runs.items()}
         for name, own in runs.items():
             others = [other for other in BASELINES if other in runs and other != name]
-            improvement = {other: Figure.of(probability_of_improvement, best[name], best[other]) for other in others}
+            improvement = {other: Estimate.of(probability_of_improvement, best[name], best[other]) for other in others}
             overall = {
-                other: Figure.of(probability_of_improvement, own, runs[other], over_configurations=True)
+                other: Estimate.of(probability_of_improvement, own, runs[other], over_configurations=True)
                 for other in others
             }
             found.append(Standing(name, budget, best[name], own, improvement, overall))

@@ -19,7 +19,7 @@ Show = Callable[[Sequence[CellState], Sequence[str]], None]
 
 
 @dataclass(frozen=True)
-class Standing:
+class Progress:
     """The figures of a study at one moment."""
 
     counts: dict[str, int]
@@ -29,7 +29,7 @@ class Standing:
     """when the last cell is expected to end; None while no cell is done"""
 
     @classmethod
-    def of(cls, states: Sequence[CellState], now: datetime) -> "Standing":
+    def of(cls, states: Sequence[CellState], now: datetime) -> "Progress":
         """Count cells, and expect those left to take as long as those done took, by as many workers as run now."""
         statuses = Counter(state.status for state in states)
         counts = {
@@ -68,7 +68,7 @@ def live_table(name: str, console: Console) -> Iterator[Show]:
 
     def print_changes(states: Sequence[CellState], notes: Sequence[str]) -> None:
         nonlocal last
-        standing = Standing.of(states, now := datetime.now())
+        standing = Progress.of(states, now := datetime.now())
         change = (standing.counts, standing.best and standing.best.cell.id, *notes)  # not the expected end's minutes
         if change != last:
             last = change
@@ -92,7 +92,7 @@ def _table(name: str, states: Sequence[CellState], notes: Sequence[str]) -> Grou
         table.add_row(state.cell.id + attempt, str(trial.user_attrs.get("worker", "")), minutes, *evaluated)
     if len(running) > SHOWN_RUNNING:
         table.add_row(f"and {len(running) - SHOWN_RUNNING} more")
-    return Group(table, Text(Standing.of(states, now).line()), *map(Text, notes))
+    return Group(table, Text(Progress.of(states, now).line()), *map(Text, notes))
 
 
 def _score(state: CellState) -> float:

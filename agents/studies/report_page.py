@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 
 from agents.studies.charts import Chart, HeatMap, Series
 from agents.studies.definition import StudyDefinition
-from agents.studies.findings import BASELINES, Explained, Figure, Standing, number
+from agents.studies.findings import BASELINES, Estimate, Explained, Standing, number
 from policies.network.architectures import ARCHITECTURES
 
 _STYLE = """
@@ -95,7 +95,7 @@ def render(
 def _standings_table(
     standings: Sequence[Standing],
     columns: Mapping[str, Callable[[Standing], object]],
-    improvement: Callable[[Standing], Mapping[str, Figure]],
+    improvement: Callable[[Standing], Mapping[str, Estimate]],
 ) -> str:
     """Return a table with a row for each architecture at each budget.
 

@@ -12,7 +12,7 @@ from gymnasium.spaces import Space
 from agents.building import load_agent
 from agents.configuration import configure
 from agents.extras import require
-from agents.runs.folder import RunFolder, Which
+from agents.runs.folder import PolicyName, RunFolder
 from agents.runs.normalization import ObservationNormalization
 from envs.lookup import check_environment, check_recorded_environment, environment_spaces
 from envs.task import task_of, with_split
@@ -57,7 +57,7 @@ class TrainedPolicy:
 def load_trained_policy(
     path: str | Path,
     *,
-    which: Which | None = None,
+    which: PolicyName | None = None,
     env: str | None = None,
     env_arguments: Mapping[str, Any] | None = None,
 ) -> TrainedPolicy:

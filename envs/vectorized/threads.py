@@ -52,7 +52,7 @@ class ThreadVecEnv(DummyVecEnv):
         if np.issubdtype(self.observation_space.dtype, np.floating):
             self.observation_space = float32_space(self.observation_space)
         n = self.num_envs
-        self.n_threads = min(n, n_threads if n_threads is not None else usable_cores())
+        self.n_threads = min(n, n_threads if n_threads is not None else available_cores())
         self._observations = np.zeros((n, *self.observation_space.shape), self.observation_space.dtype)
         self._infos: list[dict[str, Any]] = [{} for _ in range(n)]
         self._returns = [0.0] * n
@@ -218,8 +218,11 @@ class ThreadVecEnv(DummyVecEnv):
             raise failure
 
 
-def usable_cores() -> int:
-    """Return the number of cores this process may run on."""
+def available_cores() -> int:
+    """Return the number of cores this process may use, as `policies.recurrent.threads` counts them."""
+    count = getattr(os, "process_cpu_count", None)  # since Python 3.13, on every system
+    if count is not None:
+        return count() or 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -88,7 +88,7 @@ _ALL = (
         specification="policies.lstm_policy:LstmSpecification",
         specify="policies.lstm_policy:LstmSpecification.largest",
         is_baseline=True,
-        note="The critic has the actor's hidden size, as sb3-contrib builds it.",
+        note="The critic has the actor's hidden size, and one output.",
     ),
     Architecture(
         name="gru",
@@ -99,7 +99,7 @@ _ALL = (
         specification="policies.gru_policy:GruSpecification",
         specify="policies.gru_policy:GruSpecification.largest",
         is_baseline=True,
-        note="The critic has the actor's hidden size, as with lstm.",
+        note="The critic has the actor's hidden size, and one output.",
     ),
 )
 ARCHITECTURES: Mapping[str, Architecture] = {architecture.name: architecture for architecture in _ALL}

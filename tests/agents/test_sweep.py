@@ -119,7 +119,7 @@ def test_missing_driver_is_said_with_what_installs_it(
         code, _, errors = call(capsys, monkeypatch, "run", "study.yaml", "--storage", f"{prefix}://me:hunter2@host/db")
         assert code == 2
         assert errors == (
-            "error: --storage postgresql needs the extra postgresql: pip install --editable '.[postgresql]'\n"
+            'error: --storage postgresql needs the extra postgresql: pip install --editable ".[postgresql]"\n'
         )
 
 

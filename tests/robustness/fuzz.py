@@ -16,7 +16,6 @@ import json
 import os
 import pickle
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -667,6 +666,8 @@ def judge(reader: Reader, given: Any, workshop: Workshop, watch: Watch) -> tuple
 
 def work(name: str, first: int, last: int, seed: int, runs: Path) -> None:
     """Judge the inputs first … last − 1 of a reader, printing one line of JSON for each."""
+    import resource  # POSIX alone has it
+
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT_MEMORY, LIMIT_MEMORY))
     results, sys.stdout = sys.stdout, sys.stderr
     sys.stderr = io.StringIO()

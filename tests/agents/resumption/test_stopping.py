@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -177,6 +176,8 @@ def assert_stopped_by_the_disk(result: "subprocess.CompletedProcess[str]", run: 
 @pytest.mark.slow
 def test_file_size_limit(tmp_path: Path) -> None:
     def limit() -> None:
+        import resource  # POSIX alone has it
+
         resource.setrlimit(resource.RLIMIT_FSIZE, (62_000, 62_000))
 
     result = call("--env", "CartPole-v1", *OPTIONS, "--run-name", "run", cwd=tmp_path, preexec_fn=limit)

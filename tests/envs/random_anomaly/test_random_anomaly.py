@@ -213,12 +213,12 @@ def test_observations_stay_within_the_space_in_100_000_images(source: Any, lengt
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"sequence_length": 1}, "sequence_length 1 does not fit: an integer of at least 2"),
+        ({"sequence_length": 1}, "sequence_length 1 does not fit: a whole number of at least 2"),
         ({"sequence_length": 2.0}, "sequence_length 2.0"),
         ({"sequence_length": True}, "sequence_length True"),
         ({"sequence_length": "10"}, "sequence_length '10'"),
         ({"sequence_length": 18}, "sequence_length 18 does not fit: source 'digits' has only 17 .* split 'validation'"),
-        ({"image_size": 7}, "image_size 7 does not fit: an integer of at least 8"),
+        ({"image_size": 7}, "image_size 7 does not fit: a whole number of at least 8"),
         ({"image_size": None}, "image_size None"),
         ({"source": "letters"}, "source 'letters' is unknown"),
         ({"split": "all"}, "split 'all' is unknown"),

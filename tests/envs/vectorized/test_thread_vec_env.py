@@ -15,7 +15,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from envs.lookup import make_environment
-from envs.vectorized.threads import EnvironmentFailure, ThreadVecEnv, usable_cores
+from envs.vectorized.threads import EnvironmentFailure, ThreadVecEnv, available_cores
 
 
 class Walk(gymnasium.Env):
@@ -270,7 +270,7 @@ def test_no_thread_outlives_the_environments() -> None:
 
 def test_number_of_threads() -> None:
     assert ThreadVecEnv([Walk] * 2, 5).n_threads == 2
-    assert ThreadVecEnv([Walk] * 64).n_threads == min(64, usable_cores())
+    assert ThreadVecEnv([Walk] * 64).n_threads == min(64, available_cores())
     with pytest.raises(ValueError, match="n_threads 0"):
         ThreadVecEnv([Walk], 0)
 
