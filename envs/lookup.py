@@ -214,7 +214,14 @@ def _is_fault_of_ours(spec: EnvSpec, arguments: Mapping[str, Any], error: Except
         return False
     if isinstance(error, TypeError):
         return set(arguments) <= set(_argument_names(creator_of(spec)))
-    return not isinstance(error, Refusal | gymnasium.error.Error | ImportError)
+    if isinstance(error, Refusal | gymnasium.error.Error | ImportError):
+        return False
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    # What a class of theirs says of its arguments, from which one of ours descends.
+    module = "" if frame is None else str(frame.tb_frame.f_globals.get("__name__"))
+    return not module.startswith(("gymnasium", "mujoco"))
 
 
 def _refusal(spec: EnvSpec, task: Task, arguments: Mapping[str, Any], error: Exception) -> str:

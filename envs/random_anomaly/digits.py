@@ -143,13 +143,15 @@ def _from_file(path: str) -> tuple[np.ndarray, np.ndarray]:
     try:
         with open(path, "rb") as file:
             content = np.load(file, allow_pickle=False)
-            arrays = {name: content[name] for name in ("x", "y")} if isinstance(content, np.lib.npyio.NpzFile) else None
-    except KeyError as error:
-        raise _unfit(path, f"it holds no {error.args[0].split()[0]}") from error
+            is_archive = isinstance(content, np.lib.npyio.NpzFile)
+            arrays = {name: content[name] for name in ("x", "y") if is_archive and name in content}
     except Exception as error:  # what the parsers of archives raise on damaged ones is of a dozen kinds
         raise _unfit(path, str(error) or type(error).__name__) from error
-    if arrays is None:
+    if not is_archive:
         raise _unfit(path, "it is a single array")
+    missing = [name for name in ("x", "y") if name not in arrays]
+    if missing:
+        raise _unfit(path, f"it holds no {' and no '.join(missing)}")
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
             raise _unfit(path, f"{name} is no array")  # a member without numpy's header comes as bytes

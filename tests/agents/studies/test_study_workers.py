@@ -28,7 +28,7 @@ from rich.console import Console
 from agents.resumption.signals import SignalWatch
 from agents.studies.definition import read_study
 from agents.studies.ledger import MOST_DEATHS, CellState, cell_states, enqueue_missing, fail_dead
-from agents.studies.live_table import Standing, live_table
+from agents.studies.live_table import Progress, live_table
 from agents.studies.planning import plan_study
 from agents.studies.results import results_of
 from agents.studies.running import core_shares, run_study
@@ -285,14 +285,14 @@ def test_shares_of_the_cores() -> None:
 
 def assert_expected_end(states: list[CellState]) -> None:
     now = datetime(2030, 1, 1)
-    standing = Standing.of(states, now)
+    standing = Progress.of(states, now)
     assert standing.counts == {"done": 3, "running": 0, "waiting": 0, "failed": 0}
     assert standing.best is max(states, key=lambda state: state.trial.value if state.trial else -np.inf)
     assert standing.end == now
     assert "expected end" not in standing.line()
     waiting = [dataclasses.replace(state, status="waiting", trial=None) for state in states[:2]]
     mean = np.mean([state.trial.user_attrs["outcome"]["seconds"] for state in states if state.trial])
-    end = Standing.of([*states, *waiting], now).end
+    end = Progress.of([*states, *waiting], now).end
     assert end is not None
     assert (end - now) / timedelta(seconds=1) == pytest.approx(2 * mean)
 

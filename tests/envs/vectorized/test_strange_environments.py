@@ -51,7 +51,7 @@ def failure_of(habit: str, way: str = "serial", env: str = "Strange-v0", **argum
     return caught.value
 
 
-@pytest.mark.parametrize("which", OBSERVATIONS.keys() - set(TAKEN))
+@pytest.mark.parametrize("which", sorted(OBSERVATIONS.keys() - set(TAKEN)))
 @pytest.mark.parametrize("at", [0, 1, 3])
 def test_observations_that_do_not_fit(which: str, at: int) -> None:
     failure = failure_of(f"observation: {which}", seed=11, at=at)
@@ -82,7 +82,7 @@ def test_observations_that_fit(way: str) -> None:
             np.testing.assert_array_equal(step[0], other[0])
 
 
-@pytest.mark.parametrize("which", REWARDS.keys() - set(TAKEN_REWARDS))
+@pytest.mark.parametrize("which", sorted(REWARDS.keys() - set(TAKEN_REWARDS)))
 def test_rewards_that_do_not_fit(which: str) -> None:
     failure = failure_of(f"reward: {which}", seed=11)
     assert (failure.index, failure.episode, failure.step) == (1, 1, 1)
