@@ -61,6 +61,14 @@ def describe(error: Exception) -> str:
     return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text
 
 
+def raising_module(error: Exception) -> str:
+    """Return the name of the module in which an exception was raised; empty if it never was."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return "" if frame is None else str(frame.tb_frame.f_globals.get("__name__", ""))
+
+
 def reset(environment: gymnasium.Env, space: spaces.Box, **options: Any) -> tuple[np.ndarray, dict[str, Any]]:
     """Reset an environment.
 
@@ -86,7 +94,7 @@ def step(environment: gymnasium.Env, action: Any) -> tuple[Any, float, bool, boo
         result = environment.step(action)
     except ValueError as error:
         # One of the wrappers around it has met what it returned.
-        if "values to unpack" in str(error) and _raised_by_wrapper(error):
+        if "values to unpack" in str(error) and raising_module(error).startswith(_WRAPPERS):
             raise Unfit(f"its step returned another number of values: {_STEP}") from error
         raise
     if not isinstance(result, tuple) or len(result) != 5:
@@ -188,6 +196,7 @@ def close(*environments: Closable) -> None:
             print(f"warning: an environment could not be closed: {text}", file=sys.stderr)
 
 
+_WRAPPERS = ("gymnasium.wrappers", "envs.adroit.success")
 _STEP = "five values (observation, reward, terminated, truncated, info) are needed"
 
 
@@ -212,14 +221,6 @@ def _copied(value: Any) -> Any:
         return copy.deepcopy(value)
     except Exception:  # of something in it that cannot be copied, such as a lock
         return copy.copy(value)
-
-
-def _raised_by_wrapper(error: Exception) -> bool:
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    module = "" if frame is None else frame.tb_frame.f_globals.get("__name__", "")
-    return module.startswith(("gymnasium.wrappers", "envs.adroit.success"))
 
 
 def _kind(value: Any) -> str:

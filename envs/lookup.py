@@ -20,7 +20,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from envs.adroit.success import FinalSuccess, SuccessCount
-from envs.contract import close, describe
+from envs.contract import close, describe, raising_module
 from envs.refusal import Refusal
 from envs.rendering import missing_library
 from envs.task import Task, task_of
@@ -216,12 +216,8 @@ def _is_fault_of_ours(spec: EnvSpec, arguments: Mapping[str, Any], error: Except
         return set(arguments) <= set(_argument_names(creator_of(spec)))
     if isinstance(error, Refusal | gymnasium.error.Error | ImportError):
         return False
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    # What a class of theirs says of its arguments, from which one of ours descends.
-    module = "" if frame is None else str(frame.tb_frame.f_globals.get("__name__"))
-    return not module.startswith(("gymnasium", "mujoco"))
+    # One of ours may descend from a class of theirs, which says what it takes.
+    return not raising_module(error).startswith(("gymnasium", "mujoco"))
 
 
 def _refusal(spec: EnvSpec, task: Task, arguments: Mapping[str, Any], error: Exception) -> str:
