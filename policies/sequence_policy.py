@@ -18,6 +18,7 @@ from torch.nn import Parameter
 from torch.nn.functional import pad
 
 from policies.network.architectures import ActorCriticSpecification
+from policies.recurrent.growth import Growth
 from policies.refusal import Refusal
 from policies.step_graph import StepGraph
 
@@ -128,6 +129,18 @@ class SequencePolicy(RecurrentActorCriticPolicy):
     @abstractmethod
     def critic_parameters(self) -> list[Parameter]:
         """Return the parameters that the values depend on."""
+
+    def limit_growth(self, observations: Tensor, states: RNNStates, episode_starts: Tensor) -> dict[str, Growth]:
+        """Keep the networks from amplifying roundings along sequences; see `policies.recurrent.growth`.
+
+        Gated cells, whose states are bounded, are left as they are.
+
+        :param observations: (T, B, n_x)
+        :param states: actor and critic state before the first step
+        :param episode_starts: (T, B), nonzero where the state is zeroed before the step
+        :return: what was done, by the name of the network
+        """
+        return {}
 
     @abstractmethod
     def noise_of(self, pair: Pair) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from policies.network.architectures import ActorCriticSpecification, specify_architecture
 from policies.network.specification import BLOCKS, NetworkSpecification
+from policies.recurrent.growth import Growth, limit_growth
 from policies.recurrent.layer import SparseRecurrentLayer, forward_together
 from policies.sequence_policy import Pair, SequencePolicy, network_sizes, widened
 from policies.step_graph import SparseRows, StepGraph, array
@@ -133,6 +134,13 @@ class VariedSparsityPolicy(SequencePolicy):
     def run_actor(self, observations: Tensor, episode_starts: Tensor) -> Tensor:
         state = observations.new_zeros(observations.shape[1], self.actor.state_size, dtype=torch.float32)
         return self.actor(observations.float(), state, episode_starts).outputs
+
+    def limit_growth(self, observations: Tensor, states: RNNStates, episode_starts: Tensor) -> dict[str, Growth]:
+        pairs = {"actor": (self.actor, states.pi), "critic": (self.critic, states.vf)}
+        return {
+            name: limit_growth(layer, observations.float(), pair[0][0, :, : layer.state_size], episode_starts)
+            for name, (layer, pair) in pairs.items()
+        }
 
     def critic_parameters(self) -> list[nn.Parameter]:
         return list(self.critic.parameters())

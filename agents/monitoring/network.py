@@ -1,5 +1,6 @@
 """Figures about a sparse network that TensorBoard shows beside the learning curves."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
@@ -21,10 +22,10 @@ _DENSE_EIGENVALUES = 300
 """Up to this size all eigenvalues of a matrix take less time than the iteration for one."""
 
 
-def block_matrix(layer: SparseRecurrentLayer, block: str) -> scipy.sparse.csr_array:
-    """Return one weight block of a layer as a sparse matrix of its shape."""
-    pattern = layer.matrix([[block]])
-    values = layer.weights[block].detach().cpu().double().numpy()
+def block_matrix(layer: SparseRecurrentLayer, layout: Sequence[Sequence[str]]) -> scipy.sparse.csr_array:
+    """Return weight blocks of a layer, laid out in rows, as one sparse matrix."""
+    pattern = layer.matrix(layout)
+    values = np.concatenate([layer.weights[block].detach().cpu().double().numpy() for block in pattern.blocks])
     return scipy.sparse.csr_array((values, (pattern.rows, pattern.columns)), shape=pattern.shape)
 
 
@@ -66,7 +67,7 @@ def silent_units(layer: SparseRecurrentLayer, buffer: SequenceRolloutBuffer) -> 
 def pattern_picture(layer: SparseRecurrentLayer, title: str) -> Figure:
     """Draw where a network has weights: rows are targets (h above y), columns sources (x, h, y)."""
     specification = layer.specification
-    rows = [[block_matrix(layer, target + source) for source in "xhy"] for target in "hy"]
+    rows = [[block_matrix(layer, [[target + source]]) for source in "xhy"] for target in "hy"]
     pattern = scipy.sparse.block_array(rows)
     with matplotlib.rc_context({"font.size": 8}):
         figure = Figure(figsize=(7, 5), dpi=110, layout="constrained")
@@ -127,5 +128,7 @@ class NetworkCallback(BaseCallback):
         actor = self.model.policy.actor
         if isinstance(actor, SparseRecurrentLayer) and self.num_timesteps >= self._due:
             self.logger.record("network/silent_units", silent_units(actor, self.locals["rollout_buffer"]))
-            self.logger.record("network/spectral_radius", spectral_radius(block_matrix(actor, "hh")))
+            # Of all that comes back: the outputs are part of the state.
+            recurrent = block_matrix(actor, [["hh", "hy"], ["yh", "yy"]])
+            self.logger.record("network/spectral_radius", spectral_radius(recurrent))
             self._due = self.num_timesteps + self.every

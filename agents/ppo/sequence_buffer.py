@@ -82,6 +82,10 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
         for start in range(0, self.n_envs, n_environments):
             yield self._batch(order[start : start + n_environments], episode_ends)
 
+    def first(self, n_environments: int) -> SequenceBatch:
+        """Return the sequences of the first environments."""
+        return self._batch(np.arange(n_environments), self.episode_ends)
+
     def _batch(self, environments: np.ndarray, episode_ends: np.ndarray) -> SequenceBatch:
         def part(array: np.ndarray) -> Tensor:
             return torch.as_tensor(np.take(array, environments, axis=1), device=self.device)

@@ -10,6 +10,7 @@ from stable_baselines3.common.utils import explained_variance
 
 from agents.ppo.finite import check_gradient, check_rollout, explain_failed_step
 from agents.ppo.imitation import ImitationLoss
+from agents.ppo.mismatch import check_mismatch
 from agents.ppo.sequence_buffer import SequenceBatch, SequenceRolloutBuffer
 from policies.refusal import Refusal
 from policies.sequence_policy import SequencePolicy
@@ -80,6 +81,7 @@ class SequencePPO(RecurrentPPO):
         )
         self.minibatch_generator = np.random.default_rng(self.seed)
         self.iterations_before = 0
+        self.rollouts_without_update = 0
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
         """Collect a rollout, as sb3-contrib does; a policy that cannot act says why.
@@ -100,6 +102,7 @@ class SequencePPO(RecurrentPPO):
         """Update the policy on the collected rollout.
 
         :raises NotFinite: before it would learn from a number that is not finite
+        :raises Mismatch: before it would learn from probabilities that are not those the rollout was drawn with
         """
         check_rollout(self.rollout_buffer)
         self.policy.set_training_mode(True)
@@ -108,7 +111,7 @@ class SequencePPO(RecurrentPPO):
         clip_range_vf = None if self.clip_range_vf is None else self.clip_range_vf(self._current_progress_remaining)
         parameters = list(self.policy.parameters())
         statistics: dict[str, list[torch.Tensor]] = {}
-        keep_on = True
+        keep_on, updated = True, False
         # Counted in steps, so that a resumed training needs no counter of its own.
         policy_updates = -(-self.num_timesteps // (self.n_steps * self.n_envs)) - self.critic_rollouts
         critic_parameters = set(self.policy.critic_parameters())
@@ -120,9 +123,14 @@ class SequencePPO(RecurrentPPO):
                 if self.loss_steps == "last" and not batch.episode_ends.any():
                     continue  # no step of this minibatch counts
                 loss, terms = self.loss(batch, clip_range, clip_range_vf)
+                mismatch = terms.pop("log_prob_mismatch")
+                if not statistics:
+                    # Nothing was learned from this rollout so far: the same policy, evaluated in another way.
+                    own_kl = terms["approx_kl"].item()
+                    self.logger.record("train/log_prob_mismatch", check_mismatch(mismatch))
                 for name, value in terms.items():
                     statistics.setdefault(name, []).append(value)
-                if self.target_kl is not None and terms["approx_kl"].item() > 1.5 * self.target_kl:
+                if self.target_kl is not None and terms["approx_kl"].item() - own_kl > 1.5 * self.target_kl:
                     keep_on = False
                     break
                 if policy_updates > 0 and self.imitation is not None:
@@ -132,9 +140,15 @@ class SequencePPO(RecurrentPPO):
                 gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
                 check_gradient(loss, gradient_norm, terms, self.policy.named_parameters(), "learning_rate")
                 self.policy.optimizer.step()
+                updated = True
             self._n_updates += 1
             if not keep_on:
                 break
+        if updated:
+            self._limit_growth()
+        else:
+            self.rollouts_without_update += 1
+            self.logger.record("train/rollouts_without_update", self.rollouts_without_update)
 
         for name, values in statistics.items():
             self.logger.record(f"train/{name}", torch.stack(values).mean().item())
@@ -150,6 +164,14 @@ class SequencePPO(RecurrentPPO):
         self.logger.record("train/clip_range", clip_range)
         if clip_range_vf is not None:
             self.logger.record("train/clip_range_vf", clip_range_vf)
+
+    def _limit_growth(self) -> None:
+        """Keep the networks from amplifying roundings, on as many sequences as a minibatch has."""
+        batch = self.rollout_buffer.first(self.batch_size // self.n_steps)
+        limited = self.policy.limit_growth(batch.observations, batch.states, batch.episode_starts)
+        for name, growth in limited.items():
+            self.logger.record(f"network/growth/{name}", growth.before)
+            self.logger.record(f"network/recurrence_scale/{name}", growth.scale)
 
     def _imitation_loss(
         self, term: ImitationTerm, policy_updates: int, batch: SequenceBatch, statistics: dict[str, list[torch.Tensor]]
@@ -188,6 +210,7 @@ class SequencePPO(RecurrentPPO):
 
         with torch.no_grad():
             terms = {
+                "log_prob_mismatch": log_ratio.abs().max(),
                 "policy_gradient_loss": policy_loss.detach(),
                 "value_loss": value_loss.detach(),
                 "entropy_loss": entropy_loss.detach(),

@@ -41,6 +41,7 @@ def training_state(algorithm: SequencePPO) -> State:
             "num_timesteps": algorithm.num_timesteps,
             "n_updates": algorithm._n_updates,
             "episodes": algorithm._episode_num,
+            "rollouts_without_update": algorithm.rollouts_without_update,
             "seconds": (time.time_ns() - algorithm.start_time) / 1e9,
         },
         "random": random_states(algorithm),
@@ -72,6 +73,8 @@ def set_training_state(algorithm: SequencePPO, tree: StateTree) -> bool:
     _set_optimizer_state(algorithm, tree.table("optimizer"))
     algorithm.num_timesteps, algorithm._n_updates = counters.whole("num_timesteps"), counters.whole("n_updates")
     algorithm._episode_num = counters.whole("episodes")
+    if "rollouts_without_update" in counters:  # not in the checkpoints of earlier versions
+        algorithm.rollouts_without_update = counters.whole("rollouts_without_update")
     algorithm.iterations_before = algorithm.num_timesteps // (algorithm.n_envs * algorithm.n_steps)
     _set_normalization_state(environments, tree)
     _set_episode_figures(algorithm, tree.table("episodes"))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from agents.errors import Interrupted, TrainingStopped
+from agents.ppo.mismatch import Mismatch
 from agents.resumption.callback import CheckpointCallback
 from agents.resumption.checkpoint import checkpoint_files
 from agents.runs.folder import RunFolder
@@ -23,7 +24,7 @@ def explained_stops(folder: RunFolder, checkpoints: CheckpointCallback) -> Itera
 
     :raises Interrupted: for a signal; the state at the end of the last update is written as a checkpoint
     :raises TrainingStopped: for an environment that raised (the same is written), for a number that is not finite
-        (nothing is written: the last checkpoint is the last good one), and for a disk that cannot be written
+        or probabilities that are noise (nothing is written: the last checkpoint is the last good one), and for a disk that cannot be written
     """
     try:
         try:
@@ -34,7 +35,7 @@ def explained_stops(folder: RunFolder, checkpoints: CheckpointCallback) -> Itera
         except EnvironmentFailure as failure:
             checkpoints.write()
             raise TrainingStopped(f"{failure}; {how_to_go_on(folder)}") from failure.__cause__
-        except NotFinite as error:
+        except (NotFinite, Mismatch) as error:
             where = f"after {checkpoints.num_timesteps:,} steps"
             raise TrainingStopped(f"{where} {error}; nothing was learned from it; {how_to_go_on(folder)}") from None
     except OSError as error:
