@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from policies.network.architectures import ActorCriticSpecification
 from policies.network.specification import BlockSpecification, positive_integer
+from policies.recurrent.growth import Growth, limit_growth
 from policies.refusal import Refusal
 from policies.sequence_policy import Pair, SequencePolicy, widened
 from policies.step_graph import StepGraph, array
@@ -135,6 +136,16 @@ class GatedPolicy(SequencePolicy):
     def run_actor(self, observations: Tensor, episode_starts: Tensor) -> Tensor:
         zeros = observations.new_zeros(1, observations.shape[1], self.actor.hidden_size, dtype=torch.float32)
         return self._outputs(run_cell(self.actor, observations.float(), (zeros, zeros), episode_starts))
+
+    def limit_growth(self, observations: Tensor) -> dict[str, Growth]:
+        def limited(cell: nn.RNNBase) -> Growth:
+            def run(inputs: Tensor, state: Tensor, starts: Tensor) -> Tensor:
+                h, c = state[None].chunk(2, dim=-1)
+                return run_cell(cell, inputs, (h.contiguous(), c.contiguous()), starts)
+
+            return limit_growth(run, [cell.weight_hh_l0], 2 * cell.hidden_size, observations.float())
+
+        return {"actor": limited(self.actor), "critic": limited(self.critic)}
 
     def critic_parameters(self) -> list[nn.Parameter]:
         return [*self.critic.parameters(), *self.mlp_extractor.value_net.parameters(), *self.value_net.parameters()]

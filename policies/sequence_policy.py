@@ -130,17 +130,13 @@ class SequencePolicy(RecurrentActorCriticPolicy):
     def critic_parameters(self) -> list[Parameter]:
         """Return the parameters that the values depend on."""
 
-    def limit_growth(self, observations: Tensor, states: RNNStates, episode_starts: Tensor) -> dict[str, Growth]:
+    @abstractmethod
+    def limit_growth(self, observations: Tensor) -> dict[str, Growth]:
         """Keep the networks from amplifying roundings along sequences; see `policies.recurrent.growth`.
 
-        Gated cells, whose states are bounded, are left as they are.
-
-        :param observations: (T, B, n_x)
-        :param states: actor and critic state before the first step
-        :param episode_starts: (T, B), nonzero where the state is zeroed before the step
+        :param observations: (T, B, n_x), of sequences that are not interrupted by a reset
         :return: what was done, by the name of the network
         """
-        return {}
 
     @abstractmethod
     def noise_of(self, pair: Pair) -> Tensor:

@@ -1,6 +1,7 @@
 """The actor-critic policy whose actor and critic are sparse recurrent networks, for sb3-contrib's RecurrentPPO."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,8 @@ from policies.sequence_policy import Pair, SequencePolicy, network_sizes, widene
 from policies.step_graph import SparseRows, StepGraph, array
 
 _SOURCES, _TARGETS = "xhy", "hy"
+_FIRST_STEPS = 200
+"""Along so many steps the growth of a new network is limited."""
 
 
 class VariedSparsityPolicy(SequencePolicy):
@@ -94,6 +97,8 @@ class VariedSparsityPolicy(SequencePolicy):
         self.specification = specification
         self.actor = SparseRecurrentLayer(actor, seed=network_seed, **layers)
         self.critic = SparseRecurrentLayer(critic, seed=network_seed + 1, **layers)
+        for layer in (self.actor, self.critic):
+            _limited_at_first(layer, network_seed)
         self.state_width = max(self.actor.state_size, self.critic.state_size)
         self.set_state_width(self.state_width)
         self.optimizer = optimizer_class(self.parameters(), **({"lr": lr_schedule(1)} | self.optimizer_kwargs))
@@ -135,12 +140,8 @@ class VariedSparsityPolicy(SequencePolicy):
         state = observations.new_zeros(observations.shape[1], self.actor.state_size, dtype=torch.float32)
         return self.actor(observations.float(), state, episode_starts).outputs
 
-    def limit_growth(self, observations: Tensor, states: RNNStates, episode_starts: Tensor) -> dict[str, Growth]:
-        pairs = {"actor": (self.actor, states.pi), "critic": (self.critic, states.vf)}
-        return {
-            name: limit_growth(layer, observations.float(), pair[0][0, :, : layer.state_size], episode_starts)
-            for name, (layer, pair) in pairs.items()
-        }
+    def limit_growth(self, observations: Tensor) -> dict[str, Growth]:
+        return {name: _limited(getattr(self, name), observations.float()) for name in ("actor", "critic")}
 
     def critic_parameters(self) -> list[nn.Parameter]:
         return list(self.critic.parameters())
@@ -185,6 +186,24 @@ class VariedSparsityPolicy(SequencePolicy):
             _sums(graph, layer, "y", full["y"], sources, outputs)
         hidden = graph.add({"relu": "Relu", "tanh": "Tanh"}[layer.activation], ["sums of h"], "next h")
         graph.add("Concat", [hidden, outputs], "next_state", axis=1)
+
+
+def _limited(layer: SparseRecurrentLayer, inputs: Tensor) -> Growth:
+    """Limit the growth of a layer. W_yh is left alone, so that the outputs go on reading what they read."""
+    loops = [layer.weights[block] for block in ("hh", "hy", "yy")]
+    return limit_growth(lambda *sequences: layer(*sequences).states, loops, layer.state_size, inputs)
+
+
+def _limited_at_first(layer: SparseRecurrentLayer, seed: int) -> None:
+    """Limit the growth of a new layer, along inputs of a normal distribution."""
+    size = _FIRST_STEPS, 1, layer.specification.n_inputs
+    limited = _limited(layer, torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float32))
+    if limited.scale < 1:
+        warnings.warn(
+            f"a new network of {layer.n_hidden} hidden units would amplify differences between its states: the weights "
+            f"of its loops begin scaled by {limited.scale:.2g}",
+            stacklevel=3,
+        )
 
 
 def _sums(

@@ -11,6 +11,10 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from torch import Tensor
 
 
+STRETCHES = 4
+LONGEST_STRETCH = 1_000
+
+
 class SequenceBatch(NamedTuple):
     """A minibatch of whole sequences, time-major; T = n_steps, B environments."""
 
@@ -82,9 +86,23 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
         for start in range(0, self.n_envs, n_environments):
             yield self._batch(order[start : start + n_environments], episode_ends)
 
-    def first(self, n_environments: int) -> SequenceBatch:
-        """Return the sequences of the first environments."""
-        return self._batch(np.arange(n_environments), self.episode_ends)
+    def stretches(self) -> Tensor:
+        """Return the observations of a few long stretches without a reset, (L, k, n_x), L up to `LONGEST_STRETCH`.
+
+        The environments' sequences count as one after the other, so that a stretch may be longer than a rollout where
+        episodes are; where no episode starts at all they are gone through again.
+        """
+        starts = self.episode_starts.T.reshape(-1) > 0
+        if not starts.any():
+            starts = np.resize(starts, max(len(starts), LONGEST_STRETCH))
+        starts[0] = True
+        edges = np.append(np.flatnonzero(starts), len(starts))
+        lengths = np.minimum(np.diff(edges), LONGEST_STRETCH)
+        chosen = np.argsort(-lengths, kind="stable")[:STRETCHES]
+        chosen = chosen[2 * lengths[chosen] >= lengths[chosen[0]]]
+        rows = edges[chosen] + np.arange(lengths[chosen].min())[:, None]
+        sequence, step = np.divmod(rows % self.episode_starts.size, len(self.observations))
+        return torch.as_tensor(self.observations[step, sequence], device=self.device)
 
     def _batch(self, environments: np.ndarray, episode_ends: np.ndarray) -> SequenceBatch:
         def part(array: np.ndarray) -> Tensor:

@@ -166,10 +166,8 @@ class SequencePPO(RecurrentPPO):
             self.logger.record("train/clip_range_vf", clip_range_vf)
 
     def _limit_growth(self) -> None:
-        """Keep the networks from amplifying roundings, on as many sequences as a minibatch has."""
-        batch = self.rollout_buffer.first(self.batch_size // self.n_steps)
-        limited = self.policy.limit_growth(batch.observations, batch.states, batch.episode_starts)
-        for name, growth in limited.items():
+        """Keep the networks from amplifying roundings along what they have just seen."""
+        for name, growth in self.policy.limit_growth(self.rollout_buffer.stretches()).items():
             self.logger.record(f"network/growth/{name}", growth.before)
             self.logger.record(f"network/recurrence_scale/{name}", growth.scale)
 
