@@ -1,5 +1,6 @@
 """One training, from a configuration to a run folder."""
 
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -200,6 +201,9 @@ class _Training:
         """Train up to the configured number of steps."""
         steps = max(0, self.configuration.last_step - self.algorithm.num_timesteps)
         self.algorithm.learn(steps, callback=self.callbacks, reset_num_timesteps=self.is_new)
+        if unused := self.algorithm.rollouts_without_update:
+            rollouts = self.algorithm.num_timesteps // (self.algorithm.n_envs * self.algorithm.n_steps)
+            print(f"note: nothing was learned from {unused:,} of {rollouts:,} rollouts", file=sys.stderr)
 
     def finish(self) -> TrainingResult:
         """Evaluate the final policy over fresh episodes, and write what came of the training."""

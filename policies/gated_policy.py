@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from gymnasium import spaces
@@ -143,7 +143,8 @@ class GatedPolicy(SequencePolicy):
                 h, c = state[None].chunk(2, dim=-1)
                 return run_cell(cell, inputs, (h.contiguous(), c.contiguous()), starts)
 
-            return limit_growth(run, [cell.weight_hh_l0], 2 * cell.hidden_size, observations.float())
+            loops = [cast(Tensor, cell.weight_hh_l0)]
+            return limit_growth(run, loops, 2 * cell.hidden_size, observations.float())
 
         return {"actor": limited(self.actor), "critic": limited(self.critic)}
 

@@ -189,9 +189,19 @@ class VariedSparsityPolicy(SequencePolicy):
 
 
 def _limited(layer: SparseRecurrentLayer, inputs: Tensor) -> Growth:
-    """Limit the growth of a layer. W_yh is left alone, so that the outputs go on reading what they read."""
+    """Limit the growth of a layer.
+
+    Every loop passes through W_hh, W_hy or W_yy; W_yh is left alone, so that the outputs go on reading what they read,
+    and its size is no growth either: differences of outputs count in units of it.
+    """
     loops = [layer.weights[block] for block in ("hh", "hy", "yy")]
-    return limit_growth(lambda *sequences: layer(*sequences).states, loops, layer.state_size, inputs)
+    reading = 1 + layer.weights["yh"].detach().norm()
+
+    def run(inputs: Tensor, state: Tensor, starts: Tensor) -> Tensor:
+        states, outputs = layer(inputs, state, starts)
+        return torch.cat([states[..., : layer.n_hidden], outputs / reading], dim=-1)
+
+    return limit_growth(run, loops, layer.state_size, inputs)
 
 
 def _limited_at_first(layer: SparseRecurrentLayer, seed: int) -> None:

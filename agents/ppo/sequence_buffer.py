@@ -10,7 +10,6 @@ from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.buffers import RolloutBuffer
 from torch import Tensor
 
-
 STRETCHES = 4
 LONGEST_STRETCH = 1_000
 

@@ -23,8 +23,9 @@ def explained_stops(folder: RunFolder, checkpoints: CheckpointCallback) -> Itera
     """Keep what a training that is broken off has learned, and say in one line why it stopped and how to go on.
 
     :raises Interrupted: for a signal; the state at the end of the last update is written as a checkpoint
-    :raises TrainingStopped: for an environment that raised (the same is written), for a number that is not finite
-        or probabilities that are noise (nothing is written: the last checkpoint is the last good one), and for a disk that cannot be written
+    :raises TrainingStopped: for an environment that raised (the same is written), for a number that is not finite or
+        probabilities that are noise (nothing is written: the last checkpoint is the last good one), and for a disk that
+        cannot be written
     """
     try:
         try:
