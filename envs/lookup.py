@@ -21,6 +21,7 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from envs.adroit.success import FinalSuccess, SuccessCount
 from envs.contract import close, describe, raising_module
+from envs.cures import cure
 from envs.refusal import Refusal
 from envs.rendering import missing_library
 from envs.task import Task, task_of
@@ -227,7 +228,7 @@ def _refusal(spec: EnvSpec, task: Task, arguments: Mapping[str, Any], error: Exc
     if isinstance(error, ValueError):
         return f"{what} does not fit: {_one_line(error)}"
     if not isinstance(error, TypeError):
-        return f"{what} cannot be made: {_one_line(describe(error))}"
+        return f"{what} cannot be made{cure(spec, error)}: {_one_line(describe(error))}"
     cause = error.__cause__ or error  # Gymnasium wraps a constructor's TypeError in one that repeats all arguments
     takes = [name for name in _argument_names(creator_of(spec)) if name not in set_elsewhere]
     found = f"{type(cause).__name__}: {_one_line(cause)}"
