@@ -13,7 +13,7 @@ FITS_ROBOTICS = (3, 12)
 and FrankaKitchen."""
 
 
-def cure(spec: EnvSpec, error: Exception) -> str:
+def cure(spec: EnvSpec, error: BaseException) -> str:
     """Return how a sentence goes on that begins with "… cannot be made", up to what was raised; often not at all."""
     if isinstance(error, AssertionError) and raising_module(error).startswith("gymnasium_robotics"):
         found = version("mujoco")

@@ -141,7 +141,7 @@ def make_from_spec(spec: EnvSpec, task: Task, arguments: Mapping[str, Any] | Non
         environment = gymnasium.make(spec, disable_env_checker=True, **arguments)
         if None in (getattr(environment, "observation_space", None), getattr(environment, "action_space", None)):
             environment.reset()  # some make their spaces there
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if _is_fault_of_ours(spec, arguments, error):
             raise
         raise Refusal(_refusal(spec, task, arguments, error)) from error
@@ -209,7 +209,7 @@ def _describe(space: spaces.Space | None) -> str:
     return f"a Box of shape {space.shape} and type {space.dtype}{bounds}"
 
 
-def _is_fault_of_ours(spec: EnvSpec, arguments: Mapping[str, Any], error: Exception) -> bool:
+def _is_fault_of_ours(spec: EnvSpec, arguments: Mapping[str, Any], error: BaseException) -> bool:
     """Tell whether an environment of this project raised something else than a refusal or what Gymnasium refuses."""
     if not str(getattr(spec.entry_point, "__module__", spec.entry_point)).startswith("envs."):
         return False
@@ -221,7 +221,7 @@ def _is_fault_of_ours(spec: EnvSpec, arguments: Mapping[str, Any], error: Except
     return not raising_module(error).startswith(("gymnasium", "mujoco"))
 
 
-def _refusal(spec: EnvSpec, task: Task, arguments: Mapping[str, Any], error: Exception) -> str:
+def _refusal(spec: EnvSpec, task: Task, arguments: Mapping[str, Any], error: BaseException) -> str:
     set_elsewhere = ("reward",) if task.rewards else ()
     given = " ".join(f"{name}={value!r}" for name, value in arguments.items() if name not in set_elsewhere)
     what = f"`env` {spec.id}" + (f" with `env_arguments` {given}" if given else "")
