@@ -80,6 +80,7 @@ def _report(arguments: argparse.Namespace, definition: StudyDefinition, folder: 
         raise Refusal(f"`out` {error.filename or out} cannot be written: {error.strerror}") from None
     for sentence in said:
         print(sentence)
+    _list_failed(cell_states(access.plan, access.study.get_trials(deepcopy=False)))
     print(f"report: {out / 'report.html'}")
 
 
@@ -109,10 +110,15 @@ def _open(definition: StudyDefinition, folder: Path, address: Address) -> StudyA
 
 
 def _finish(states: list[CellState], message: str) -> None:
-    failed = [state for state in states if state.status == "failed"]
-    for state in failed:
-        print(f"{state.cell.id} failed: {state.trouble}")
+    failed = _list_failed(states)
     print(message)
     if failed:
         print(f"{len(failed)} of {len(states)} cells failed; --retry-failed runs them again", file=sys.stderr)
         raise SystemExit(1)
+
+
+def _list_failed(states: list[CellState]) -> list[CellState]:
+    failed = [state for state in states if state.status == "failed"]
+    for state in failed:
+        print(f"{state.cell.id} failed: {state.trouble}")
+    return failed
