@@ -7,6 +7,7 @@ copied, never written to.
 import copy
 import math
 import sys
+import threading
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
@@ -45,14 +46,19 @@ class EnvironmentFailure(RuntimeError):
         self.index, self.seed, self.episode, self.step = index, seed, episode, step
         found = {"seed": seed, "episode": episode, "step": step}
         where = ", ".join(f"{name} {value}" for name, value in found.items() if name == "seed" or value is not None)
-        text = describe(reason) if isinstance(reason, Exception) else str(reason)
+        text = describe(reason) if isinstance(reason, BaseException) else str(reason)
         who = "the batch of environments" if index is None else f"environment {index}"
         super().__init__(f"{who} failed ({where}): {' '.join(text.split())}")
-        if isinstance(reason, Exception) and not isinstance(reason, Unfit):
+        if isinstance(reason, BaseException) and not isinstance(reason, Unfit):
             self.__cause__ = reason
 
 
-def describe(error: Exception) -> str:
+def is_its_own(error: BaseException) -> bool:
+    """Tell whether an environment raised this by itself, SystemExit for instance: Ctrl-C comes to the main thread."""
+    return not isinstance(error, KeyboardInterrupt) or threading.current_thread() is not threading.main_thread()
+
+
+def describe(error: BaseException) -> str:
     """Return what an environment raised, and in which line of which file."""
     if isinstance(error, Unfit):
         return str(error)
@@ -61,7 +67,7 @@ def describe(error: Exception) -> str:
     return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text
 
 
-def raising_module(error: Exception) -> str:
+def raising_module(error: BaseException) -> str:
     """Return the name of the module in which an exception was raised; empty if it never was."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:

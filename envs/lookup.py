@@ -21,6 +21,7 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from envs.adroit.success import FinalSuccess, SuccessCount
 from envs.contract import close, describe, raising_module
+from envs.cures import cure
 from envs.refusal import Refusal
 from envs.rendering import missing_library
 from envs.task import Task, task_of
@@ -140,7 +141,7 @@ def make_from_spec(spec: EnvSpec, task: Task, arguments: Mapping[str, Any] | Non
         environment = gymnasium.make(spec, disable_env_checker=True, **arguments)
         if None in (getattr(environment, "observation_space", None), getattr(environment, "action_space", None)):
             environment.reset()  # some make their spaces there
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if _is_fault_of_ours(spec, arguments, error):
             raise
         raise Refusal(_refusal(spec, task, arguments, error)) from error
@@ -208,7 +209,7 @@ def _describe(space: spaces.Space | None) -> str:
     return f"a Box of shape {space.shape} and type {space.dtype}{bounds}"
 
 
-def _is_fault_of_ours(spec: EnvSpec, arguments: Mapping[str, Any], error: Exception) -> bool:
+def _is_fault_of_ours(spec: EnvSpec, arguments: Mapping[str, Any], error: BaseException) -> bool:
     """Tell whether an environment of this project raised something else than a refusal or what Gymnasium refuses."""
     if not str(getattr(spec.entry_point, "__module__", spec.entry_point)).startswith("envs."):
         return False
@@ -220,14 +221,14 @@ def _is_fault_of_ours(spec: EnvSpec, arguments: Mapping[str, Any], error: Except
     return not raising_module(error).startswith(("gymnasium", "mujoco"))
 
 
-def _refusal(spec: EnvSpec, task: Task, arguments: Mapping[str, Any], error: Exception) -> str:
+def _refusal(spec: EnvSpec, task: Task, arguments: Mapping[str, Any], error: BaseException) -> str:
     set_elsewhere = ("reward",) if task.rewards else ()
     given = " ".join(f"{name}={value!r}" for name, value in arguments.items() if name not in set_elsewhere)
     what = f"`env` {spec.id}" + (f" with `env_arguments` {given}" if given else "")
     if isinstance(error, ValueError):
         return f"{what} does not fit: {_one_line(error)}"
     if not isinstance(error, TypeError):
-        return f"{what} cannot be made: {_one_line(describe(error))}"
+        return f"{what} cannot be made{cure(spec, error)}: {_one_line(describe(error))}"
     cause = error.__cause__ or error  # Gymnasium wraps a constructor's TypeError in one that repeats all arguments
     takes = [name for name in _argument_names(creator_of(spec)) if name not in set_elsewhere]
     found = f"{type(cause).__name__}: {_one_line(cause)}"

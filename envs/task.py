@@ -37,6 +37,8 @@ class Task:
     """its episodes end without a time limit, so that nobody needs to be told that it has none"""
     success_steps: int | None = None
     """an episode succeeds with more steps than this whose info says `success`; None: if that of the last step does"""
+    knows_success: bool = True
+    """False: its episodes report no success, whatever is done in them"""
     score: str = "success rate"
     """what the share of successful episodes is called"""
     figures: tuple[str, ...] = ()

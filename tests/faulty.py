@@ -1,11 +1,60 @@
 """Environments that go wrong where they are told to. Importing it registers them."""
 
+import ctypes
 import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+
+
+def _fall() -> None:
+    _fall()
+
+
+def _call_off() -> None:
+    raise KeyboardInterrupt
+
+
+def _tidy_up() -> None:
+    for folder in Path.cwd().glob("studies/*/Faulty-v0/all-*"):
+        shutil.rmtree(folder)
+
+
+def _close_streams() -> None:
+    sys.stderr.close()
+    raise RuntimeError("the stream is closed")
+
+
+def _write() -> None:
+    with open("/dev/full", "w") as file:  # Linux
+        file.write("x" * 100_000)
+
+
+TROUBLES: dict[str, Callable[[], object]] = {
+    "exit": lambda: sys.exit("the licence has expired"),
+    "quiet exit": lambda: sys.exit(0),
+    "keyboard": _call_off,
+    "memory": lambda: np.zeros(2**50),
+    "recursion": _fall,
+    "module": lambda: __import__("no_such_module"),
+    "missing file": lambda: Path("no/such/file").read_text(),
+    "a full disk of its own": _write,
+    "stream": _close_streams,
+    "tidies up": _tidy_up,
+    "goes elsewhere": lambda: os.chdir("/"),
+}
+"""What an environment may do to the process it is in."""
+DEATHS: dict[str, Callable[[], object]] = {
+    "_exit": lambda: os._exit(0),
+    "segfault": lambda: ctypes.string_at(0),
+}
+"""How it may end it."""
 
 
 class Faulty(gymnasium.Env):
@@ -50,6 +99,11 @@ class Faulty(gymnasium.Env):
                 raise ZeroDivisionError("the wheel\ncame off")
             elif self.fault == "death":
                 os._exit(7)
+            elif self.fault in TROUBLES:
+                TROUBLES[self.fault]()
+            elif self.fault.startswith("once: ") and not Path(name := self.fault[6:] + ".marker").exists():
+                Path(name).touch()
+                DEATHS[self.fault[6:]]()
         return observation, reward, False, ends, {}
 
 

@@ -5,6 +5,7 @@ Episodes last five steps; `habit` says what is strange, from the step `at` on, i
 
 import functools
 import os
+import sys
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -107,6 +108,10 @@ class Strange(gymnasium.Env):
         self.time += 1
         if self.shows("raises"):
             raise RuntimeError("the simulator diverged")
+        if self.shows("exits"):
+            sys.exit("the licence has expired")
+        if self.shows("interrupts"):
+            raise KeyboardInterrupt
         observation, info = self.observe(), self.info()
         ends: Any = self.time == 5
         if self.kind == "second episode":

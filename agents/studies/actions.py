@@ -11,7 +11,7 @@ from agents.errors import Interrupted
 from agents.resumption.signals import SignalWatch
 from agents.studies.command import train_command
 from agents.studies.definition import StudyDefinition, read_study
-from agents.studies.ledger import CellState
+from agents.studies.ledger import CellState, cell_states
 from agents.studies.planning import check_demonstrations, plan_study
 from agents.studies.running import run_study
 from agents.studies.storage import Address, storage_errors
@@ -80,6 +80,7 @@ def _report(arguments: argparse.Namespace, definition: StudyDefinition, folder: 
         raise Refusal(f"`out` {error.filename or out} cannot be written: {error.strerror}") from None
     for sentence in said:
         print(sentence)
+    _list_failed(cell_states(access.plan, access.study.get_trials(deepcopy=False)))
     print(f"report: {out / 'report.html'}")
 
 
@@ -87,26 +88,37 @@ def _show(arguments: argparse.Namespace, definition: StudyDefinition, folder: Pa
     with storage_errors(address):
         access = StudyAccess(plan_study(definition), folder, address, create=False)
         words = train_command(access.study, arguments.trial, arguments.modules)
+        states = cell_states(access.plan, access.study.get_trials(deepcopy=False))
     print(shlex.join(words))
+    for state in states:
+        if state.trouble and state.trial is not None and state.trial.number == arguments.trial:
+            print(f"{state.cell.id} failed: {state.trouble}", file=sys.stderr)
 
 
 def _open(definition: StudyDefinition, folder: Path, address: Address) -> StudyAccess:
     plan = plan_study(definition)
-    check_demonstrations(plan)
+    troubles = check_demonstrations(plan)
     access = StudyAccess(plan, folder, address)
     print(f"study {definition.name}: {len(plan.cells)} cells, in {folder}, storage {address}", flush=True)
     if plan.infeasible:
         print(f"{len(plan.infeasible)} configurations are infeasible and skipped:", flush=True)
         for configuration, trouble in plan.infeasible.items():
             print(f"  {configuration}: {trouble}", flush=True)
+    for trouble in troubles:
+        print(f"cells will fail: {trouble}", flush=True)
     return access
 
 
 def _finish(states: list[CellState], message: str) -> None:
-    failed = [state for state in states if state.status == "failed"]
-    for state in failed:
-        print(f"{state.cell.id} failed: {state.trouble}")
+    failed = _list_failed(states)
     print(message)
     if failed:
         print(f"{len(failed)} of {len(states)} cells failed; --retry-failed runs them again", file=sys.stderr)
         raise SystemExit(1)
+
+
+def _list_failed(states: list[CellState]) -> list[CellState]:
+    failed = [state for state in states if state.status == "failed"]
+    for state in failed:
+        print(f"{state.cell.id} failed: {state.trouble}")
+    return failed

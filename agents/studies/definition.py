@@ -45,6 +45,7 @@ from agents.settings import Settings, in_short
 from agents.studies.samplers import SAMPLERS, Distribution, Parameter
 from agents.yaml_file import Scalar, YamlFile, read_yaml, under
 from envs.lookup import check_environment
+from envs.task import task_of
 from policies.network.specification import BLOCKS
 from policies.refusal import Refusal
 
@@ -204,6 +205,8 @@ def read_study(file: str | Path) -> StudyDefinition:
     except Refusal as error:
         hint = "" if ":" in table.env else ", or `import` MODULE if a module of yours registers it"
         raise source.refuse("env", f"{error}{hint}") from None
+    if table.score == "success_rate" and not task_of(table.env).knows_success:
+        raise source.refuse("score", f"success_rate does not fit {table.env}, which knows no success: mean_return does")
     try:
         name = table.name or _plain_name(source.path.stem)
     except Refusal as error:

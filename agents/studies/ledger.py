@@ -125,7 +125,9 @@ def _cell_state(cell: Cell, trials: Sequence[FrozenTrial]) -> CellState:
         return CellState(cell, "failed", last, len(trials), str(last.user_attrs["error"]))
     deaths = sum(not {"interrupted", "error"} & trial.user_attrs.keys() for trial in trials)
     if deaths >= MOST_DEATHS:
-        return CellState(cell, "failed", last, len(trials), f"its worker died {deaths} times")
+        how = last.user_attrs.get("death")
+        trouble = f"its worker died {deaths} times" + (f", the last one {how}" if how else "")
+        return CellState(cell, "failed", last, len(trials), trouble)
     return CellState(cell, "missing", last, len(trials))
 
 

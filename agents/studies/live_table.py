@@ -15,6 +15,7 @@ from rich.text import Text
 from agents.studies.ledger import DONE, CellState
 
 SHOWN_RUNNING = 16
+SHOWN_NOTES = 3
 Show = Callable[[Sequence[CellState], Sequence[str]], None]
 
 
@@ -59,20 +60,24 @@ class Progress:
 
 @contextmanager
 def live_table(name: str, console: Console) -> Iterator[Show]:
-    """Yield a function that shows how the cells of a study stand, and notes below; the last table is left standing."""
+    """Yield a function that shows how the cells of a study stand, and below it the notes so far, the last few of them.
+
+    The last table is left standing. Elsewhere than on a terminal each note is written once.
+    """
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             yield lambda states, notes: live.update(_table(name, states, notes), refresh=True)
         return
-    last = None
+    last, n_written = None, 0
 
     def print_changes(states: Sequence[CellState], notes: Sequence[str]) -> None:
-        nonlocal last
+        nonlocal last, n_written
         standing = Progress.of(states, now := datetime.now())
-        change = (standing.counts, standing.best and standing.best.cell.id, *notes)  # not the expected end's minutes
-        if change != last:
-            last = change
-            lines = [f"{now:%H:%M:%S}  {standing.line()}", *(f"          {note}" for note in notes)]
+        change = (standing.counts, standing.best and standing.best.cell.id)  # not the expected end's minutes
+        new = notes[n_written:]
+        if change != last or new:
+            last, n_written = change, len(notes)
+            lines = [f"{now:%H:%M:%S}  {standing.line()}", *(f"          {note}" for note in new)]
             console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
     yield print_changes
@@ -92,7 +97,7 @@ def _table(name: str, states: Sequence[CellState], notes: Sequence[str]) -> Grou
         table.add_row(state.cell.id + attempt, str(trial.user_attrs.get("worker", "")), minutes, *evaluated)
     if len(running) > SHOWN_RUNNING:
         table.add_row(f"and {len(running) - SHOWN_RUNNING} more")
-    return Group(table, Text(Progress.of(states, now).line()), *map(Text, notes))
+    return Group(table, Text(Progress.of(states, now).line()), *map(Text, notes[-SHOWN_NOTES:]))
 
 
 def _score(state: CellState) -> float:

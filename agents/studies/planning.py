@@ -109,18 +109,26 @@ def plan_study(definition: StudyDefinition) -> Plan:
     return Plan(definition, tuple(cells), infeasible)
 
 
-def check_demonstrations(plan: Plan) -> None:
-    """Read every data set of demonstrations that a plan names, once, to refuse what does not fit before anything runs.
+def check_demonstrations(plan: Plan) -> list[str]:
+    """Read every data set of demonstrations that a plan names, once, before anything runs.
 
-    :raises Refusal: one line that names what does not fit
+    :return: why those do not fit that do not; their cells will fail
+    :raises Refusal: if none fits
     """
-    seen = set()
+    troubles: dict[tuple[str | None, int | None], Refusal | None] = {}
     for cell in plan.cells:
         configuration = plan.configuration(cell, cell.parameters)
         key = (configuration.demos, configuration.demo_episodes)
-        if key not in seen:
-            seen.add(key)
-            demonstrations_of(configuration)
+        if key not in troubles:
+            try:
+                demonstrations_of(configuration)
+                troubles[key] = None
+            except Refusal as error:
+                troubles[key] = error
+    found = [trouble for trouble in troubles.values() if trouble is not None]
+    if len(found) == len(troubles):
+        raise found[0]
+    return [str(trouble) for trouble in found]
 
 
 def draw_generator(definition: StudyDefinition, group: str, number: int) -> np.random.Generator:

@@ -42,6 +42,7 @@ def write_report(study: optuna.Study, plan: Plan, folder: Path) -> list[str]:
         for state in states
         if state.status == "infeasible" and state.trial is not None
     ]
-    page = render(definition, said, found, explanations, charts, f"{progress}.", infeasible)
+    failed = [(state.cell.id, state.trouble) for state in states if state.status == "failed"]
+    page = render(definition, said, found, explanations, charts, f"{progress}.", infeasible, failed)
     (folder / "report.html").write_text(page, encoding="utf-8")
     return [f"{progress}.", *said]

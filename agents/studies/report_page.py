@@ -46,12 +46,14 @@ def render(
     charts: Sequence[Chart | HeatMap],
     progress: str,
     infeasible: Sequence[tuple[str, str]],
+    failed: Sequence[tuple[str, str]],
 ) -> str:
     """Return the page.
 
     :param said: the findings as sentences
     :param progress: how far the study is
     :param infeasible: configuration and why no network fits it
+    :param failed: cell and why it failed
     """
     score = definition.score.replace("_", " ")
     parts = [
@@ -86,6 +88,8 @@ def render(
         ]
     if infeasible:
         parts += ["<h2>Infeasible configurations, not run</h2>", _table(("configuration", "why"), infeasible)]
+    if failed:
+        parts += ["<h2>Cells that failed</h2>", _table(("cell", "why"), failed)]
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Study {_escape(definition.name)}</title>'
         f"<style>{_STYLE}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"

@@ -22,7 +22,7 @@ from agents.resumption.signals import SIGNALS, SignalWatch
 from agents.studies.ledger import LEFT, CellState, cell_states
 from agents.studies.live_table import live_table
 from agents.studies.planning import Plan
-from agents.studies.storage import STORAGE_ERRORS, Address, reason
+from agents.studies.storage import STORAGE_ERRORS, Address, patiently, reason
 from agents.studies.worker import StudyAccess, Worker, worker_name
 from envs.lookup import import_modules
 from policies.refusal import Refusal
@@ -54,8 +54,8 @@ def run_study(
 ) -> list[CellState]:
     """Run a study with worker processes, each on its share of the cores, and show how it stands.
 
-    A worker that is killed is replaced, and its cell runs again. Ctrl-C and SIGTERM let every worker hand its cell
-    back.
+    A worker that dies in a cell or is killed is replaced, and the cell runs again. Ctrl-C and SIGTERM let every worker
+    hand its cell back.
 
     :param modules: imported by each worker before anything else, to register environments
     :param retry_failed: run cells that failed before again
@@ -81,8 +81,10 @@ def run_study(
                         states = cell_states(access.plan, access.study.get_trials(deepcopy=False))
                     except STORAGE_ERRORS as error:
                         said = access.address.without_secrets(reason(error))
-                        crew.notes.append(f"the database cannot be reached: {said}")
-                    show(states, crew.notes[-3:])
+                        note = f"the database cannot be reached: {said}"
+                        if crew.notes[-1:] != [note]:
+                            crew.notes.append(note)
+                    show(states, crew.notes)
         finally:
             crew.stop()
     return states
@@ -112,21 +114,27 @@ class _Crew:
         self.members.append(_Member(process, token, share, log))
 
     def look_after(self) -> None:
-        """Take the workers that have ended out of the crew, hand their cells on, and replace those that were killed."""
+        """Take the workers that have ended out of the crew, hand their cells on, and replace those that died.
+
+        A worker that ends by itself has handed its cell back. One that has not died in it, whatever its exit code: an
+        environment, or a library of its, may end the process.
+        """
         for member in list(self.members):
             code = member.process.exitcode
             if code is None:
                 continue
             self.members.remove(member)
-            if code != 0:
+            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            left = patiently(self.access.left_by, member.token, how)
+            if code != 0 or left:
                 self.access.enqueue(gone=(member.token,))
-            if code > 0:
+            if code > 0 and not left:
                 last = (member.log.read_text(errors="replace").strip().splitlines() or ["it left no message"])[-1]
                 said = last.removeprefix("error: ")
                 raise Refusal(f"a worker ended with exit code {code}: {said} (see {member.log})")
-            if code < 0:
-                name = signal.Signals(-code).name
-                self.notes.append(f"worker {member.process.pid} was killed by {name}; another takes its place")
+            if code < 0 or left:
+                where = "".join(f" in {cell}" for cell in left)
+                self.notes.append(f"worker {member.process.pid} {how}{where}; another takes its place")
                 self.start(member.log, member.share)
 
     def stop(self) -> None:

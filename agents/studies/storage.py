@@ -71,8 +71,8 @@ class Address:
 
     @property
     def file(self) -> Path | None:
-        """The SQLite file; None for a server."""
-        return Path(self._url.database or "") if self._url.drivername == "sqlite" else None
+        """The SQLite file, wherever the process may go later; None for a server."""
+        return Path(self._url.database or "").absolute() if self._url.drivername == "sqlite" else None
 
     def __str__(self) -> str:
         """Return the address without its password."""
@@ -96,9 +96,10 @@ class Address:
         """Open the database, with its tables made if it is empty; hold the study's lock meanwhile."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
+            url = self._url if self.file is None else self._url.set(database=str(self.file))
             return StudyStorage(
                 # Optuna takes braces in an address for a template.
-                self._url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
+                url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
                 engine_kwargs={"connect_args": self._connect_arguments(), "pool_pre_ping": self.file is None},
                 heartbeat_interval=heartbeat,
                 grace_period=GRACE * heartbeat,

@@ -16,6 +16,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import chdir, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +26,25 @@ from optuna.trial import TrialState
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 from agents.configuration import TrainingConfiguration
-from agents.errors import TrainingStopped
+from agents.errors import Interrupted
 from agents.evaluation import Evaluation
 from agents.monitoring.callbacks import CurvePoint, EvaluationCallback
+from agents.resumption.stopping import DISK_ERRORS
 from agents.studies.ledger import LEFT, CellState, configuration_of, enqueue_missing, fail_dead, open_study, recorded
 from agents.studies.planning import Cell, NetworkPlanner, Plan, draw_generator
 from agents.studies.samplers import SAMPLERS
 from agents.studies.storage import STORAGE_ERRORS, Address, StudyLock, patiently
 from agents.training import TrainingResult, train
+from envs.contract import describe
 from policies.network.architectures import ActorCriticSpecification
-from policies.refusal import Refusal
+from policies.refusal import OneLine, Refusal
+
+LONGEST_TROUBLE = 500
+"""Characters that are kept of why a cell failed."""
+
+
+class CannotWork(Refusal):
+    """This machine can run no cell of the study, whichever it is; the line says why."""
 
 
 class StudyAccess:
@@ -75,6 +85,18 @@ class StudyAccess:
             fail_dead(self.study, gone)
             return enqueue_missing(self.study, self.plan, retry_failed=retry_failed)
 
+    def left_by(self, token: str, how: str) -> list[str]:
+        """Return the cells that a worker which has ended did not hand back, and keep how it ended.
+
+        :param token: end of its name
+        """
+        with self.lock:
+            trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+            left = [trial for trial in trials if str(trial.user_attrs.get("worker")).endswith(token)]
+            for trial in left:
+                self.storage.set_trial_user_attr(trial._trial_id, "death", how)
+        return [str(trial.user_attrs["cell"]) for trial in left]
+
 
 def embedded_address(folder: Path) -> Address:
     """Return the address of the database in a study's folder."""
@@ -85,7 +107,8 @@ class Worker:
     """Runs cells of a study.
 
     :param name: how the worker signs its trials; unique
-    :param check: called often; raises KeyboardInterrupt where the worker is to end
+    :param check: called often; raises `Interrupted` where the worker is to end, as a SignalWatch's does. A plain
+        KeyboardInterrupt is taken for an environment's own
     """
 
     def __init__(self, access: StudyAccess, name: str | None = None, check: Callable[[], None] = lambda: None) -> None:
@@ -97,9 +120,11 @@ class Worker:
     def run(self) -> list[CellState]:
         """Work until every cell is complete, pruned or failed.
 
+        A cell fails alone, whatever its training raises.
+
         :return: how every cell stands
-        :raises KeyboardInterrupt: if interrupted; the cell at hand goes back
-        :raises Refusal: if this machine cannot train, as its disk is full; the cell at hand goes back
+        :raises Interrupted: if interrupted; the cell at hand goes back
+        :raises CannotWork: if this machine cannot train, as its disk is full; the cell at hand goes back
         """
         study, lock = self.access.study, self.access.lock
         while True:
@@ -110,7 +135,6 @@ class Worker:
                 trial = self._claim() if any(state.status == "waiting" for state in states) else None
             if trial is not None:
                 self._run_one(trial)
-                gc.collect()  # a learner is a circle of objects, whose memory the next one needs
             elif not any(state.status in LEFT for state in states):
                 return states
             else:
@@ -131,27 +155,32 @@ class Worker:
     def _run_one(self, trial: optuna.Trial) -> None:
         """Train a claimed trial's cell and tell how the trial ended; it shows signs of life until then."""
         with self.access.storage.heartbeats(trial._trial_id):
+            score, trouble = None, {}
             try:
-                score = self._train(trial, self._cells[trial.user_attrs["cell"]])
+                with chdir(os.curdir):  # an environment may go elsewhere, the next one starts here
+                    score = self._train(trial, self._cells[trial.user_attrs["cell"]])
+                state = TrialState.COMPLETE
             except UpdateFinishedTrialError:
                 _say_given_away(trial)
+                return
             except optuna.TrialPruned:
-                self._tell(trial, TrialState.PRUNED)
+                state = TrialState.PRUNED
             except STORAGE_ERRORS:
                 self._tell(trial, TrialState.FAIL)
                 raise
-            except Exception as error:
+            except Interrupted:
+                self._tell(trial, TrialState.FAIL, interrupted=True)
+                raise
+            except BaseException as error:  # an environment may raise SystemExit, too
                 if _is_of_the_machine(error):
                     # Another machine may train the cell; here the next one would fail the same way.
                     self._tell(trial, TrialState.FAIL, interrupted=True)
-                    raise Refusal(_line(error)) from error
-                traceback.print_exception(error)
-                self._tell(trial, TrialState.FAIL, error=_line(error)[:500])
-            except BaseException:
-                self._tell(trial, TrialState.FAIL, interrupted=True)
-                raise
-            else:
-                self._tell(trial, TrialState.COMPLETE, score)
+                    raise CannotWork(_line(error)) from error
+                _say(error)
+                state, trouble = TrialState.FAIL, {"error": _line(error)[:LONGEST_TROUBLE]}
+            # A learner is a circle of objects; the next one needs its memory, and the database perhaps its files.
+            gc.collect()
+            self._tell(trial, state, score, **trouble)
 
     def _tell(self, trial: optuna.Trial, state: TrialState, score: float | None = None, **marks: object) -> None:
         """Write how a trial ended, with marks in its record, unless it has been taken from this worker."""
@@ -242,15 +271,24 @@ def _say_given_away(trial: optuna.Trial) -> None:
     print(f"{trial.user_attrs['cell']} {why}", file=sys.stderr, flush=True)
 
 
-def _is_of_the_machine(error: Exception) -> bool:
-    """Tell whether an error says something about this machine (its disk, a missing file), not about the training."""
-    return isinstance(error, Refusal | OSError) or (
-        isinstance(error, TrainingStopped) and isinstance(error.__context__, OSError)
-    )
+def _is_of_the_machine(error: BaseException) -> bool:
+    """Tell whether this machine's disk, not the training, has failed; what has a cause is an environment's own."""
+    raised = error.__context__ if isinstance(error, OneLine) and error.__cause__ is None else error
+    return isinstance(error, CannotWork) or (isinstance(raised, OSError) and raised.errno in DISK_ERRORS)
 
 
-def _line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+def _line(error: BaseException) -> str:
+    text = str(error) if isinstance(error, OneLine) else describe(error)
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())
+
+
+def _say(error: BaseException) -> None:
+    """Write why a cell failed: in a line, after the traceback of what is not meant to be one."""
+    with suppress(OSError, ValueError):  # an environment may have closed the stream
+        raised = error.__cause__ if isinstance(error, OneLine) else error
+        if raised is not None:
+            traceback.print_exception(raised)
+        print(_line(error), file=sys.stderr, flush=True)
 
 
 def worker_name(token: str | None = None) -> str:
@@ -261,17 +299,29 @@ def worker_name(token: str | None = None) -> str:
 def score_of(evaluation: Evaluation, score: str) -> float:
     """Return the score of an evaluation.
 
-    :raises ValueError: if the environment knows no success
+    :raises Refusal: if the environment knows no success
     """
     value = evaluation.mean_return if score == "mean_return" else evaluation.success_rate
     if value is None:
-        raise ValueError("the score success_rate does not fit: the environment reports no success")
+        raise Refusal("`score` success_rate does not fit: the environment reports no success, mean_return is needed")
     return value
 
 
 def _in_folder(configuration: TrainingConfiguration, folder: Path, cell: str, attempt: int) -> TrainingConfiguration:
-    """Return the configuration with a run folder of its own in the study's folder."""
+    """Return the configuration with a run folder of its own in the study's folder, wherever the training goes.
+
+    :raises CannotWork: if runs cannot be written there
+    """
+    folder = folder.absolute()
     parent = folder / configuration.env.replace("/", "-")
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise CannotWork(f"`studies_dir`: {parent} is no folder") from None
+    except OSError as error:
+        raise CannotWork(f"`studies_dir`: {parent} cannot be made: {error.strerror}") from None
+    if not os.access(parent, os.W_OK):
+        raise CannotWork(f"`studies_dir`: {parent} cannot be written")
     while (parent / (run_name := cell if attempt == 1 else f"{cell}-attempt{attempt}")).exists():
         attempt += 1
     return configuration_of(recorded(configuration), log_dir=str(folder), run_name=run_name, progress=False)

@@ -33,7 +33,7 @@ class CheckedBatch(VecEnvWrapper):
         self._steps = 0
         try:
             return as_observation(self.venv.reset(), self._batch_space, "reset")
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._failure(error) from _cause(error)
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
@@ -50,18 +50,18 @@ class CheckedBatch(VecEnvWrapper):
             return as_observation(observations, self._batch_space), rewards, dones, _own(infos, dones)
         except ResetNeeded:  # it is the caller who is at fault
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._failure(error) from _cause(error)
 
     def close(self) -> None:
         """Close the batch."""
         close(self.venv)
 
-    def _failure(self, error: Exception) -> EnvironmentFailure:
+    def _failure(self, error: BaseException) -> EnvironmentFailure:
         return EnvironmentFailure(None, self._seed, None, self._steps, error)
 
 
-def _cause(error: Exception) -> Exception | None:
+def _cause(error: BaseException) -> BaseException | None:
     return None if isinstance(error, Unfit) else error
 
 

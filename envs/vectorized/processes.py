@@ -112,7 +112,7 @@ class _Reporting(gymnasium.Wrapper):
         given = {"options": options} if options else {}
         try:
             return contract.reset(self.env, self._space, seed=seed, **given)
-        except Exception as error:
+        except BaseException as error:  # the process leaves Ctrl-C to its parent
             return self._nothing(), self._report(error)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -120,7 +120,7 @@ class _Reporting(gymnasium.Wrapper):
         try:
             returned, reward, terminated, truncated, info = contract.step(self.env, action)
             observation = contract.as_observation(returned, self._space)
-        except Exception as error:
+        except BaseException as error:
             return self._nothing(), 0.0, False, False, self._report(error)
         self._return += reward
         ours = contract.passed_on(info, last=terminated or truncated)
@@ -135,7 +135,7 @@ class _Reporting(gymnasium.Wrapper):
     def _nothing(self) -> np.ndarray:
         return np.zeros(self._space.shape, self._space.dtype)
 
-    def _report(self, error: Exception) -> _Failure:
+    def _report(self, error: BaseException) -> _Failure:
         return _Failure(failure=(self._seed, self._episode, self._step, describe(error)))
 
 

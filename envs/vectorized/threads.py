@@ -164,7 +164,7 @@ class ThreadVecEnv(DummyVecEnv):
                 return
             try:
                 self._step_one(index)
-            except Exception as error:
+            except BaseException as error:
                 self._fail(index, self._lengths[index] + 1, error)
 
     def _step_one(self, index: int) -> None:
@@ -194,10 +194,12 @@ class ThreadVecEnv(DummyVecEnv):
             self._observations[index], self.reset_infos[index] = contract.reset(
                 self.envs[index], self.observation_space, **options
             )
-        except Exception as error:
+        except BaseException as error:
             self._fail(index, 0, error)
 
-    def _fail(self, index: int, step: int, error: Exception) -> None:
+    def _fail(self, index: int, step: int, error: BaseException) -> None:
+        if not contract.is_its_own(error):
+            raise error
         self._failures.append(EnvironmentFailure(index, self._last_seeds[index], self._episodes[index], step, error))
 
     def _settle(self) -> None:

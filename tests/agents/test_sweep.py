@@ -58,6 +58,7 @@ BAD_CALLS = {
     "object tag": (["run", "tag.yaml"], "tag.yaml, line 7, key 'name'"),
     "nothing feasible": (["run", "infeasible.yaml"], "no cell is feasible"),
     "no demonstrations": (["run", "demos.yaml"], "not/../a/data set"),
+    "no success": (["run", "success.yaml"], "success.yaml, line 7, key 'score': success_rate does not fit CartPole-v1"),
 }
 
 
@@ -69,6 +70,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     (here / "bad.yaml").write_text(STUDY + "pruner: median\n")
     (here / "tag.yaml").write_text(STUDY + "name: !!python/object/apply:os.mkdir [made]\n")
     (here / "infeasible.yaml").write_text(STUDY.replace("0.3, ", ""))
+    (here / "success.yaml").write_text(STUDY + "score: success_rate\n")
     (here / "demos.yaml").write_text(STUDY.replace("{budget", '{demos: "not/../a/data set", budget'))
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(here / "none"))
     before = sorted(here.rglob("*"))
@@ -109,6 +111,30 @@ def test_run_report_and_show(here: Path, capsys: pytest.CaptureFixture[str], mon
     # How it is run may change.
     (here / "study.yaml").write_text(STUDY + "workers: 3\nheartbeat: 7\n")
     assert call(capsys, monkeypatch, "worker", "study.yaml")[0] == 0
+
+
+def test_failed_cell_is_said_by_run_report_and_show(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parameters = "{env_arguments.fault: [exception, '']}"
+    text = STUDY.replace("CartPole-v1", "Faulty-v0").replace("\n  hidden_proportion: [0.3, 0.99]", f" {parameters}")
+    (here / "study.yaml").write_text(text)
+    code, printed, errors = call(capsys, monkeypatch, "worker", "study.yaml", "--import", "faulty")
+    assert code == 1
+    assert errors.endswith("1 of 2 cells failed; --retry-failed runs them again\n")
+    (line,) = [line for line in printed.splitlines() if "all-0000-seed0 failed: environment 2 failed (seed 2" in line]
+    assert "ZeroDivisionError: the wheel came off" in line
+
+    code, printed, _ = call(capsys, monkeypatch, "report", "study.yaml", "--import", "faulty")
+    assert code == 0
+    assert line in printed
+    assert "the wheel came off" in (here / "studies" / "study" / "report" / "report.html").read_text()
+
+    code, printed, errors = call(capsys, monkeypatch, "show", "study.yaml", "--import", "faulty", "--trial", "0")
+    assert code == 0
+    assert "fault=exception" in printed
+    assert errors == f"{line}\n"
+    assert call(capsys, monkeypatch, "show", "study.yaml", "--import", "faulty", "--trial", "1")[2] == ""
 
 
 def test_missing_driver_is_said_with_what_installs_it(

@@ -97,6 +97,16 @@ def test_module_is_imported_from_the_command_line_alone(tmp_path: Path, monkeypa
     del gymnasium.registry["Own-v0"]
 
 
+def test_environment_that_exits_when_it_is_made() -> None:
+    gymnasium.register("Leaves-v0", lambda: sys.exit("the licence has expired"))
+    try:
+        with pytest.raises(Refusal, match="env Leaves-v0 cannot be made: SystemExit: the licence has expired") as error:
+            make_environment("Leaves-v0")
+    finally:
+        del gymnasium.registry["Leaves-v0"]
+    one_line(error)
+
+
 @pytest.mark.parametrize("env_id", ["no_such_module:CartPole-v1", ":CartPole-v1", "a b:CartPole-v1"])
 def test_module_that_does_not_import(env_id: str) -> None:
     with pytest.raises(ValueError, match="env .* cannot be imported") as error:

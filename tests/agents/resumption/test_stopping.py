@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,7 @@ FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "reward": ({}, ["the reward of environment 2", "nan"]),
     "huge reward": ({"normalize_reward": False}, ["the loss is not finite", "value_loss", "learning_rate"]),
     "huge observation": ({"normalize_observation": False}, ["not finite", "learning_rate"]),
+    "exit": ({}, ["environment 2", "episode 5, step 10", "SystemExit: the licence has expired"]),
     "exception": ({}, ["environment 2", "seed 2", "episode 5, step 10", "ZeroDivisionError: the wheel came off"]),
 }
 
@@ -184,19 +184,6 @@ def test_file_size_limit(tmp_path: Path) -> None:
 
     result = call("--env", "CartPole-v1", *OPTIONS, "--run-name", "run", cwd=tmp_path, preexec_fn=limit)
     assert_stopped_by_the_disk(result, tmp_path / "logs" / "CartPole-v1" / "run", "File too large")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    options = ["-t", "tmpfs", "-o", "size=700k", "tmpfs", str(disk)]
-    if subprocess.run(["mount", *options], capture_output=True, check=False).returncode:
-        pytest.skip("only root may mount a small disk")
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 @pytest.mark.slow

@@ -138,6 +138,19 @@ def test_what_an_environment_raises_is_said_with_its_line(way: str) -> None:
     assert "strange_environments.py, line " in str(failure)
 
 
+@pytest.mark.parametrize("way", EACH)
+def test_an_environment_that_exits_has_failed(way: str) -> None:
+    """In a thread, too, where an exit would end the thread, and nobody would hear of the step again."""
+    failure = failure_of("exits", way, at=4, seed=11)
+    assert (failure.index, failure.seed, failure.episode, failure.step) == (1, 11, 1, 4)
+    assert "SystemExit: the licence has expired (" in str(failure)
+
+
+def test_ctrl_c_is_the_users() -> None:
+    with strange("interrupts", "serial", at=2) as environments, pytest.raises(KeyboardInterrupt):
+        play(environments)
+
+
 @pytest.mark.parametrize("way", IN_THIS_PROCESS)
 def test_one_dictionary_for_all_infos(way: str) -> None:
     before = dict(SHARED_INFO)
