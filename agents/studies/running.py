@@ -19,6 +19,7 @@ from pathlib import Path
 from rich.console import Console
 
 from agents.resumption.signals import SIGNALS, SignalWatch
+from agents.streams import lasting_streams
 from agents.studies.ledger import LEFT, CellState, cell_states
 from agents.studies.live_table import live_table
 from agents.studies.planning import Plan
@@ -155,7 +156,7 @@ def _work(plan: Plan, folder: Path, address: Address, token: str, log: Path, mod
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     gc.freeze()  # what the imports made lives to the end
-    with SignalWatch() as signals, signals.deferred():
+    with lasting_streams(), SignalWatch() as signals, signals.deferred():
         if MASKS:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         threading.Thread(target=_end_with_parent, daemon=True).start()
