@@ -19,9 +19,9 @@ from agents.configuration import PRESET_ONLY, TrainingConfiguration, option_name
 from agents.errors import EvaluationStopped, Interrupted, TrainingStopped
 from agents.options_file import Options, read_options
 from agents.settings import field_schemas
-from agents.streams import lasting_streams
 from policies.network.architectures import ActorCriticSpecification, format_table, oversize_warning
 from policies.refusal import OneLine, Refusal
+from policies.streams import lasting_streams
 
 BAD_INPUT = 2
 """Exit code when a value given by the user does not fit."""

@@ -10,11 +10,11 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.configuration import option_name
 from agents.runs.normalization import ObservationNormalization
-from agents.streams import say
 from envs import contract
 from envs.episode import PlayedEpisode
 from envs.vectorized.finite import all_finite, first_not_finite, refuse_observation, refuse_reward
 from policies.refusal import OneLine
+from policies.streams import say
 
 EVALUATION_SEED = 1_000_000_000
 """Episode i of the evaluations during training is seeded EVALUATION_SEED + i; training seeds lie far below."""

@@ -15,8 +15,8 @@ from agents.evaluation import EVALUATION_SEED, Evaluation, evaluate
 from agents.monitoring.periodic import PeriodicCallback
 from agents.runs.folder import RunFolder, SavedPolicy
 from agents.runs.normalization import ObservationNormalization
-from agents.streams import UNPRINTABLE, say
 from envs.vectorized.state_tree import StateTree
+from policies.streams import UNPRINTABLE, say
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from agents.streams import say
 from envs.contract import describe
+from policies.streams import say
 
 
 class Dispensable:

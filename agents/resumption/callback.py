@@ -13,8 +13,8 @@ from agents.resumption.checkpoint import Checkpoint, write_checkpoint
 from agents.resumption.logs import flush_logs, log_positions
 from agents.resumption.state import pending_log, random_states, set_training_state, training_state
 from agents.runs.folder import RunFolder
-from agents.streams import say
 from envs.vectorized.state_tree import StateTree
+from policies.streams import say
 
 LONGEST = 10**10
 """Seconds that a training may have taken."""
@@ -67,7 +67,8 @@ class CheckpointCallback(PeriodicCallback):
             *(_resumption(earlier.table(index)) for index in earlier),
             {"steps": checkpoint.steps, "exact": exact, "changed": changed},
         ]
-        self._acted_at = self._written_at = checkpoint.steps
+        # In other environments it is another run from here on, which the checkpoint has to say even if no step follows.
+        self._acted_at = self._written_at = checkpoint.steps if same_environments else -1
         self._due = self._next(checkpoint.steps)
         if not exact:
             say("note: these environments cannot be restored exactly, so new episodes begin")

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.streams import say
 from envs.vectorized.state_tree import StateTree
 from policies.refusal import Refusal
+from policies.streams import say
 
 AnyCallback: TypeAlias = BaseCallback | type[BaseCallback]
 

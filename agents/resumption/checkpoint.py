@@ -17,9 +17,9 @@ import safetensors
 import safetensors.numpy
 
 from agents.runs.files import write_whole
-from agents.streams import say
 from envs.vectorized.state_tree import StateTree
 from policies.refusal import Refusal
+from policies.streams import say
 
 FOLDER = "checkpoints"
 SUFFIX = ".safetensors"

@@ -14,11 +14,11 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from agents.ppo.sequence_ppo import SequencePPO
 from agents.runs.folder import package_versions
-from agents.streams import say
 from envs.vectorized.state import set_vec_env_state, vec_env_state
 from envs.vectorized.state_tree import StateTree, generator_state, set_generator_state
 from policies.recurrent.layer import SparseRecurrentLayer
 from policies.refusal import Refusal
+from policies.streams import say
 
 State = dict[str, Any]
 FRESH_SEEDS = 900_000_000

@@ -19,7 +19,6 @@ from pathlib import Path
 from rich.console import Console
 
 from agents.resumption.signals import SIGNALS, SignalWatch
-from agents.streams import lasting_streams
 from agents.studies.ledger import LEFT, CellState, cell_states
 from agents.studies.live_table import live_table
 from agents.studies.planning import Plan
@@ -27,6 +26,7 @@ from agents.studies.storage import STORAGE_ERRORS, Address, reason
 from agents.studies.worker import StudyAccess, Worker, worker_name
 from envs.lookup import import_modules
 from policies.refusal import Refusal
+from policies.streams import lasting_streams
 
 REFRESH = 1.0
 """Seconds between two looks at the workers and the table."""

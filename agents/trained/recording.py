@@ -15,7 +15,6 @@ from gymnasium.spaces import Box
 
 from agents.evaluation import LONGEST_EPISODE, play_episodes
 from agents.extras import require
-from agents.streams import say
 from agents.trained.failures import explained_failures
 from agents.trained.policy import TrainedPolicy
 from agents.trained.report import check_episodes
@@ -28,6 +27,7 @@ from envs.rendering import prepare_off_screen_rendering
 from envs.task import task_of
 from envs.vectorized.finite import all_finite, first_not_finite, refuse_observation
 from policies.refusal import Refusal
+from policies.streams import say
 
 MOST_FRAMES_PER_SECOND = {".mp4": 50.0, ".gif": 20.0}
 """An environment that is rendered faster loses frames, not pace."""

@@ -2,6 +2,9 @@
 
 A terminal is closed while a training goes on, `head` has read enough, a disk that the output is written to is full, an
 encoding has no "±". To Python each is an exception of `print`, wherever in the program that stands.
+
+It lies here for the reason that `policies.refusal` does: commands and the processes of environments need it alike, and
+a command that answers at once knows neither Gymnasium nor what learns.
 """
 
 import errno
@@ -26,11 +29,14 @@ def say(line: str) -> None:
 class LastingOutput(io.RawIOBase):
     """Passes bytes on as long as they are taken, and drops them from then on.
 
+    :param raw: takes them
+    :param owner: the stream that would close it with its own end
     :ivar lost: why nothing is taken any more; None as long as all was
     """
 
-    def __init__(self, raw: io.RawIOBase) -> None:
+    def __init__(self, raw: io.RawIOBase, owner: TextIO) -> None:
         self._raw = raw
+        self._owner = owner
         self.lost: OSError | None = None
 
     def write(self, data: Any) -> int:
@@ -45,6 +51,8 @@ class LastingOutput(io.RawIOBase):
                 rest = rest[written or 0 :]
             except OSError as error:
                 self.lost = error
+            except ValueError as error:  # somebody closed it
+                self.lost = OSError(errno.EBADF, str(error))
         return size
 
     def writable(self) -> bool:
@@ -62,9 +70,8 @@ class LastingOutput(io.RawIOBase):
         return self.lost is not None and self.lost.errno == errno.EPIPE
 
 
-@contextmanager
-def lasting_streams() -> Iterator[LastingOutput | None]:
-    """Let nothing that is printed meanwhile raise an exception: what cannot be written is dropped.
+def make_streams_last() -> LastingOutput | None:
+    """Let nothing that is printed from here on raise an exception: what cannot be written is dropped.
 
     Characters that an encoding lacks are written as escapes. A stream that was closed before the program started leads
     nowhere; otherwise the next file to be opened would get its number, and what others print there.
@@ -75,10 +82,16 @@ def lasting_streams() -> Iterator[LastingOutput | None]:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             _open_null(number, name)
-    before = sys.stdout, sys.stderr
     (sys.stdout, output), (sys.stderr, _) = _lasting(sys.stdout), _lasting(sys.stderr)
+    return output
+
+
+@contextmanager
+def lasting_streams() -> Iterator[LastingOutput | None]:
+    """Do it for a while; see `make_streams_last`."""
+    before = sys.stdout, sys.stderr
     try:
-        yield output
+        yield make_streams_last()
     finally:
         for stream in (sys.stdout, sys.stderr):
             with suppress(*UNPRINTABLE):
@@ -93,7 +106,7 @@ def _lasting(stream: TextIO) -> tuple[TextIO, LastingOutput | None]:
         return stream, None
     with suppress(OSError):
         stream.flush()
-    output = LastingOutput(raw)
+    output = LastingOutput(raw, stream)
     lasting = io.TextIOWrapper(
         cast("Any", output) if buffer is raw else io.BufferedWriter(output),
         encoding=stream.encoding,
