@@ -50,6 +50,8 @@ class Faulty(gymnasium.Env):
                 raise ZeroDivisionError("the wheel\ncame off")
             elif self.fault == "death":
                 os._exit(7)
+            elif self.fault == "exit":
+                raise SystemExit(5)
         return observation, reward, False, ends, {}
 
 
