@@ -50,10 +50,18 @@ class LastingOutput(io.RawIOBase):
                     select.select([], [self.fileno()], [])
                 rest = rest[written or 0 :]
             except OSError as error:
-                self.lost = error
+                self._lose(error)
             except ValueError as error:  # somebody closed it
-                self.lost = OSError(errno.EBADF, str(error))
+                self._lose(OSError(errno.EBADF, str(error)))
         return size
+
+    def _lose(self, error: OSError) -> None:
+        """Drop what comes, also from libraries that are not Python's and from processes started later."""
+        self.lost = error
+        with suppress(*UNPRINTABLE):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())
+            os.close(null)
 
     def writable(self) -> bool:
         return True

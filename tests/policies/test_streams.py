@@ -29,6 +29,7 @@ def test_words_are_dropped_once_the_reader_has_gone(monkeypatch: pytest.MonkeyPa
         for _ in range(3):
             print("lost", flush=True)
         assert output.reader_is_gone
+        os.write(stream.fileno(), b"below Python")
         assert not sys.stdout.isatty()
     assert sys.stdout is stream
     stream.close()
