@@ -21,12 +21,15 @@ from agents.options_file import Options, read_options
 from agents.settings import field_schemas
 from policies.network.architectures import ActorCriticSpecification, format_table, oversize_warning
 from policies.refusal import OneLine, Refusal
+from policies.streams import lasting_streams
 
 BAD_INPUT = 2
 """Exit code when a value given by the user does not fit."""
 STOPPED = 3
 """Exit code when a training or an evaluation had to stop: a number not finite, an environment that raised or returned
 what does not fit, a disk that is full."""
+CLOSED_PIPE = 141
+"""Exit code that a shell reports of a process that SIGPIPE ended."""
 
 
 _OTHER_OPTIONS = {
@@ -102,14 +105,37 @@ def shown_option(field: str) -> str:
     return _OTHER_OPTIONS.get(field, field)
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], *, prints_its_result: bool = False) -> None:
     """Run a command; what a user is to know ends it with one line.
 
     A value that does not fit or a file that cannot be used: exit code 2. A training that had to stop: 3, after the
-    traceback of the environment, if one raised. An evaluation that had to: 3. A signal: 130 (Ctrl-C) or 143 (SIGTERM).
-    Any other exception is ours and keeps its traceback.
+    traceback of the environment, if one raised. An evaluation that had to: 3. A signal: 130 (Ctrl-C), 143 (SIGTERM) or
+    129 (a terminal that was closed). Any other exception is ours and keeps its traceback.
+
+    What cannot be printed, to a terminal that has gone for instance, is dropped and changes nothing of the work.
+
+    :param prints_its_result: what the command is for is what it prints. If that is lost the exit code is that of a
+        process that wrote to a closed pipe, or 2; otherwise the work was done
     """
     _find_modules_here()
+    with lasting_streams() as output:
+        _run(main)
+        if output is None:
+            return
+        with suppress(ValueError):  # somebody closed it
+            sys.stdout.flush()
+        if output.lost is None:
+            return
+        if not output.reader_is_gone:
+            line = f"standard output could not be written: {output.lost.strerror}"
+            if prints_its_result:
+                fail(line)
+            print(f"warning: {line}", file=sys.stderr)
+        elif prints_its_result:
+            raise SystemExit(CLOSED_PIPE)
+
+
+def _run(main: Callable[[], None]) -> None:
     try:
         main()
     except Refusal as error:

@@ -26,5 +26,5 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """What a shell reports of a process that this signal ended: 130 or 143."""
+        """What a shell reports of a process that this signal ended: 130, 143 or 129."""
         return 128 + self.signal_number

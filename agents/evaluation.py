@@ -8,10 +8,13 @@ from typing import Any, Protocol
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.configuration import option_name
 from agents.runs.normalization import ObservationNormalization
+from envs import contract
 from envs.episode import PlayedEpisode
 from envs.vectorized.finite import all_finite, first_not_finite, refuse_observation, refuse_reward
-from policies.refusal import Refusal
+from policies.refusal import OneLine
+from policies.streams import say
 
 EVALUATION_SEED = 1_000_000_000
 """Episode i of the evaluations during training is seeded EVALUATION_SEED + i; training seeds lie far below."""
@@ -21,7 +24,7 @@ FRESH_SEED = 2_000_000_000
 """Episode i of an evaluation of its own is seeded FRESH_SEED + i: no training, nor its evaluations, has played it."""
 
 LONGEST_EPISODE = 100_000
-"""Steps after which an evaluation takes an episode for one that never ends."""
+"""Steps after which an evaluation takes an episode for one that never ends, and counts what it has seen of it."""
 
 
 class RecurrentPolicy(Protocol):
@@ -52,6 +55,8 @@ class Evaluation:
     seconds: float
     figures: Mapping[str, np.ndarray] = field(default_factory=dict)
     """what else the environment reported of each episode, see `envs.task`; one entry per episode"""
+    cut: int = 0
+    """how many episodes were not over after `LONGEST_EPISODE` steps, and count as far as they went"""
 
     @property
     def mean_return(self) -> float:
@@ -69,14 +74,25 @@ class Evaluation:
         return None if self.successes is None else float(self.successes.mean())
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures as plain numbers, for result files."""
-        return {
+        """Return the figures as plain numbers, for result files; `cut_episodes` is there if any were cut."""
+        figures = {
             "episodes": len(self.returns),
             "mean_return": self.mean_return,
             "std_return": self.std_return,
             "success_rate": self.success_rate,
             "mean_length": float(self.lengths.mean()),
         } | {f"mean_{name}": float(values.mean()) for name, values in self.figures.items()}
+        return figures | ({"cut_episodes": self.cut} if self.cut else {})
+
+    def say_cut(self) -> None:
+        """Say on standard error that episodes were cut, if any were, and what ends them."""
+        if self.cut:
+            line = (
+                f"warning: {self.cut} of {len(self.returns)} episodes of an evaluation were not over after "
+                f"{LONGEST_EPISODE:,} steps and count as far as they went: "
+                "`env_arguments` max_episode_steps=N limits them"
+            )
+            say(OneLine(line).render(option_name))
 
 
 def evaluate(
@@ -116,6 +132,7 @@ def evaluate(
             for name in figures
             if any(name in info for info in infos)
         },
+        sum(not episode.over for episode in played),
     )
 
 
@@ -132,7 +149,7 @@ def play_episodes(
     """Run episodes seeded first_seed, first_seed + 1, …, as many at a time as there are environments.
 
     Every environment plays one episode and waits for the others, so that an episode depends on its seed alone and
-    the mean is not biased towards short episodes.
+    the mean is not biased towards short episodes. One that is not over after `LONGEST_EPISODE` steps ends there.
 
     :param policy: the policy; its state starts at zero in every episode
     :param environments: environments that report the registered reward, not normalized
@@ -150,10 +167,11 @@ def play_episodes(
         state = None
         episode_starts = np.ones(n, dtype=bool)
         steps = 0
+        returns = np.zeros(n)
+        infos: list[dict[str, Any]] = []
         seen: list[list[np.ndarray]] = [[] for _ in range(n)]
         done: list[list[np.ndarray]] = [[] for _ in range(n)]
-        while running.any():
-            check_length(steps)
+        while running.any() and steps < LONGEST_EPISODE:
             assert isinstance(observations, np.ndarray)
             _check_observations(observations, running, first_seed + first, steps)
             steps += 1
@@ -164,6 +182,7 @@ def play_episodes(
                 done[index].append(actions[index].copy())
             observations, rewards, dones, infos = environments.step(actions)
             episode_starts = dones
+            returns += rewards
             if not all_finite(rewards[running]):
                 bad, found = first_not_finite(np.where(running, rewards, 0.0))
                 refuse_reward(_where(bad, first_seed + first, steps), found)
@@ -173,6 +192,9 @@ def play_episodes(
                     refuse_observation(_where(index, first_seed + first, steps), first_not_finite(terminal[None])[1])
                 played[first + int(index)] = PlayedEpisode(np.array(seen[index]), np.array(done[index]), infos[index])
             running &= ~dones
+        for index in np.flatnonzero(running):
+            info = _seen_so_far(infos[index], float(returns[index]), steps)
+            played[first + int(index)] = PlayedEpisode(np.array(seen[index]), np.array(done[index]), info, over=False)
     return [played[index] for index in range(episodes)]
 
 
@@ -190,13 +212,9 @@ def _where(index: int | np.integer, first_seed: int, step: int) -> str:
     return f"environment {index} (seed {first_seed + index}, episode 1, step {step})"
 
 
-def check_length(steps: int) -> None:
-    """Give up an episode that never ends.
-
-    :raises Refusal: after `LONGEST_EPISODE` steps
-    """
-    if steps == LONGEST_EPISODE:
-        raise Refusal(
-            f"an episode of the evaluation is not over after {steps:,} steps: "
-            "`env_arguments` max_episode_steps=N is needed"
-        )
+def _seen_so_far(info: Mapping[str, Any], total: float, steps: int) -> dict[str, Any]:
+    """Return the info of an episode that is not over as one of its last step would be."""
+    ours = contract.passed_on({name: info[name] for name in info if name not in contract.RESERVED}, last=True)
+    if "is_success" not in ours and (success := contract.as_truth(ours.get("success"))) is not None:
+        ours["is_success"] = success
+    return {**ours, "episode": {"r": round(total, 6), "l": steps}}

@@ -23,6 +23,7 @@ from agents.monitoring.callbacks import (
     CurvePoint,
     EpisodeFiguresCallback,
     EvaluationCallback,
+    FinalPolicyCallback,
     current_normalization,
     progress_bar,
 )
@@ -195,7 +196,8 @@ class _Training:
         if configuration.progress:
             others.append(cleanup.enter_context(progress_bar()))
         interruption = InterruptionCallback(self.signals.check)
-        self.callbacks = [self.checkpoints.before_others, interruption, *others, self.checkpoints]
+        final = FinalPolicyCallback(self.folder)
+        self.callbacks = [self.checkpoints.before_others, final, interruption, *others, self.checkpoints]
 
     def learn(self) -> None:
         """Train up to the configured number of steps."""
@@ -208,7 +210,6 @@ class _Training:
     def finish(self) -> TrainingResult:
         """Evaluate the final policy over fresh episodes, and write what came of the training."""
         policy, normalization = self.algorithm.policy, current_normalization(self.environments)
-        self.folder.save_policy("final", policy, normalization)
         episodes = self.configuration.final_episodes or self.configuration.eval_episodes
         final = evaluate(
             policy,
@@ -218,6 +219,7 @@ class _Training:
             normalization=normalization,
             figures=self.figures,
         )
+        self.evaluations.say_cut(final)
         assert self.evaluations.best is not None
         result = TrainingResult(
             path=self.folder.path,

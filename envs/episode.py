@@ -21,3 +21,5 @@ class PlayedEpisode:
     """(T, …)"""
     info: Mapping[str, Any]
     """of the last step; the environment's own entries under a name of `envs.contract.RESERVED` are called `own.NAME`"""
+    over: bool = True
+    """whether it ended; one that went on and on was left after some steps"""

@@ -113,12 +113,15 @@ class Strange(gymnasium.Env):
         if self.shows("interrupts"):
             raise KeyboardInterrupt
         observation, info = self.observe(), self.info()
-        ends: Any = self.time == 5
+        ends: Any = self.time == 5 and not self.shows("endless")
         if self.kind == "second episode":
             ends = self.time == (10 if self.seed == 1 else 5)
         reward = REWARDS[self.which] if self.shows("reward") else 1.0
         if self.kind == "success":
             info = {"is_success": SUCCESSES[self.which][0]}
+        if self.kind.startswith("endless "):
+            name = {"endless success": "success", "endless counted": "is_success"}[self.kind]
+            ends, info = False, {name: self.time == 12}
         if self.kind == "reused":
             self.score[0] = -1.0 if ends else self.time
             info = {"score": self.score}

@@ -2,19 +2,21 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback, ProgressBarCallback
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from tqdm import tqdm
 
 from agents.evaluation import EVALUATION_SEED, Evaluation, evaluate
 from agents.monitoring.periodic import PeriodicCallback
 from agents.runs.folder import RunFolder, SavedPolicy
 from agents.runs.normalization import ObservationNormalization
 from envs.vectorized.state_tree import StateTree
+from policies.streams import UNPRINTABLE, say
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class CurvePoint:
             None if tree.value("successes") is None else tree.array("successes", returns.shape, np.bool_),
             tree.number("seconds"),
             {name: figures.array(name, returns.shape, np.float64) for name in figures},
+            tree.whole("cut") if "cut" in tree else 0,  # not in the checkpoints of earlier versions
         )
         return cls(tree.whole("steps"), evaluation)
 
@@ -78,6 +81,7 @@ class EvaluationCallback(PeriodicCallback):
         self.curve: list[CurvePoint] = []
         self.best: CurvePoint | None = None
         self._best_policy: SavedPolicy | None = None
+        self._said_cut = False
 
     def get_state(self) -> dict[str, Any]:
         """Return the curve and the best policy so far too."""
@@ -105,7 +109,7 @@ class EvaluationCallback(PeriodicCallback):
 
     def evaluate(self) -> Evaluation:
         """Evaluate the policy as it is."""
-        return evaluate(
+        evaluation = evaluate(
             self.model.policy,
             self.environments,
             episodes=self.episodes,
@@ -113,6 +117,14 @@ class EvaluationCallback(PeriodicCallback):
             normalization=current_normalization(self.training_env),
             figures=self.figures,
         )
+        self.say_cut(evaluation)
+        return evaluation
+
+    def say_cut(self, evaluation: Evaluation) -> None:
+        """Say, once in a training, that an evaluation had episodes that did not end."""
+        if evaluation.cut and not self._said_cut:
+            self._said_cut = True
+            evaluation.say_cut()
 
     def keep(self, evaluation: Evaluation) -> None:
         """Take an evaluation of the policy into the curve and the log, and keep the policy if it is the best so far."""
@@ -128,10 +140,26 @@ class EvaluationCallback(PeriodicCallback):
         self.logger.record("eval/mean_length", float(evaluation.lengths.mean()))
         if evaluation.success_rate is not None:
             self.logger.record("eval/success_rate", evaluation.success_rate)
+        if evaluation.cut:
+            self.logger.record("eval/cut_episodes", evaluation.cut)
         for name, values in evaluation.figures.items():
             self.logger.record(f"eval/{name}", float(values.mean()))
         self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
         self.logger.dump(self.num_timesteps)
+
+
+class FinalPolicyCallback(BaseCallback):
+    """Writes final/ when the last step is learned from, before anything that may fail is done with the policy."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_training_end(self) -> None:
+        self.folder.save_policy("final", self.model.policy, current_normalization(self.training_env))
 
 
 def _rank(evaluation: Evaluation) -> float:
@@ -172,12 +200,49 @@ class EpisodeFiguresCallback(BaseCallback):
                 self.logger.record(f"rollout/{name}", float(np.mean(values)))
 
 
+class _LastingProgressBar(ProgressBarCallback):
+    """A bar as long as there is something to show it on; without it the training goes on."""
+
+    pbar: Any
+
+    def _on_training_start(self) -> None:
+        try:
+            super()._on_training_start()
+        except UNPRINTABLE as error:
+            self._give_up(error)
+
+    def _on_step(self) -> bool:
+        try:
+            return super()._on_step()
+        except UNPRINTABLE as error:
+            self._give_up(error)
+            return True
+
+    def _on_training_end(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        try:
+            if hasattr(self, "pbar"):
+                self.pbar.refresh()
+                self.pbar.close()
+        except UNPRINTABLE as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        with suppress(*UNPRINTABLE):
+            if hasattr(self, "pbar"):
+                self.pbar.close()  # gives standard output back, whatever it raises
+        self.pbar = tqdm(disable=True)
+        say(f"note: no progress bar from here on: {error}")
+
+
 @contextmanager
 def progress_bar() -> Iterator[ProgressBarCallback]:
     """Yield a progress bar, and give the terminal back however the training ends."""
-    callback = ProgressBarCallback()
+    callback = _LastingProgressBar()
     try:
         yield callback
     finally:
-        if hasattr(callback, "pbar"):
-            callback.pbar.close()
+        callback.close()

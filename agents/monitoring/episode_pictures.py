@@ -9,6 +9,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from agents.configuration import TrainingConfiguration
 from agents.evaluation import play_episodes
 from agents.monitoring.callbacks import current_normalization
+from agents.monitoring.dispensable import Dispensable
 from agents.monitoring.periodic import PeriodicCallback
 from envs.rendering import figure_pixels
 from envs.task import task_of
@@ -24,7 +25,8 @@ class EpisodePicturesCallback(PeriodicCallback):
 
     Every `every` steps, at the end of the update that passes them, and at the end of the training, the policy plays
     deterministically the same held-out episodes. The pictures go to TensorBoard alone, and neither the training nor
-    its other records change by them. Without a TensorBoard output nothing is played.
+    its other records change by them. Without a TensorBoard output nothing is played; where drawing fails there are no
+    pictures from there on.
 
     :param environments: not normalized; may be those of the evaluations. Not closed
     :param draw: function that draws, `module:name`; see `envs.task.Task.pictures`
@@ -39,11 +41,12 @@ class EpisodePicturesCallback(PeriodicCallback):
         self.environments = environments
         self.draw = draw
         self.episodes = episodes
+        self._pictures = Dispensable("pictures of episodes")
 
     def act(self) -> None:
         # Not by logger.record and dump: that would add a row to progress.csv and draw the pending figures into it.
         outputs = [output for output in self.logger.output_formats if isinstance(output, TensorBoardOutputFormat)]
-        if not outputs:
+        if not outputs or self._pictures.given_up:
             return
         episodes = play_episodes(
             self.model.policy,
@@ -53,9 +56,11 @@ class EpisodePicturesCallback(PeriodicCallback):
             normalization=current_normalization(self.training_env),
             keep=EPISODES_SHOWN,
         )
-        pictures = pkgutil.resolve_name(self.draw)(episodes, self.environments.action_space)
-        for name, picture in pictures.items():
-            pixels = figure_pixels(picture)
+        drawn = {}
+        with self._pictures.attempt():
+            pictures = pkgutil.resolve_name(self.draw)(episodes, self.environments.action_space)
+            drawn = {name: figure_pixels(picture) for name, picture in pictures.items()}
+        for name, pixels in drawn.items():
             for output in outputs:
                 output.writer.add_image(name, pixels, self.num_timesteps, dataformats="HWC")
         for output in outputs:

@@ -13,6 +13,7 @@ from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigs
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Figure as LoggedFigure
 
+from agents.monitoring.dispensable import Dispensable
 from agents.ppo.sequence_buffer import SequenceRolloutBuffer
 from envs.vectorized.state_tree import StateTree
 from policies.network.specification import BLOCKS
@@ -99,6 +100,7 @@ class NetworkCallback(BaseCallback):
         self.every = every
         self._due = 0
         self._shown = False
+        self._figures = Dispensable("figures of the network")
 
     def get_state(self) -> dict[str, Any]:
         return {"due": self._due, "shown": self._shown}
@@ -116,9 +118,10 @@ class NetworkCallback(BaseCallback):
         self.logger.record("network/hidden_proportion", specification.hidden_proportion)
         for block in BLOCKS:
             self.logger.record(f"network/weights/{block}", specification.weights[block])
-        for name in ("actor", "critic"):
-            picture = pattern_picture(getattr(policy, name), name)
-            self.logger.record(f"network/pattern/{name}", LoggedFigure(picture, close=False), exclude=("csv", "stdout"))
+        with self._figures.attempt():
+            for name in ("actor", "critic"):
+                picture = LoggedFigure(pattern_picture(getattr(policy, name), name), close=False)
+                self.logger.record(f"network/pattern/{name}", picture, exclude=("csv", "stdout"))
         self.logger.dump(self.num_timesteps)
 
     def _on_step(self) -> bool:
@@ -126,9 +129,11 @@ class NetworkCallback(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         actor = self.model.policy.actor
-        if isinstance(actor, SparseRecurrentLayer) and self.num_timesteps >= self._due:
+        if self._figures.given_up or not isinstance(actor, SparseRecurrentLayer) or self.num_timesteps < self._due:
+            return
+        with self._figures.attempt():
             self.logger.record("network/silent_units", silent_units(actor, self.locals["rollout_buffer"]))
             # Of all that comes back: the outputs are part of the state.
             recurrent = block_matrix(actor, [["hh", "hy"], ["yh", "yy"]])
             self.logger.record("network/spectral_radius", spectral_radius(recurrent))
-            self._due = self.num_timesteps + self.every
+        self._due = self.num_timesteps + self.every

@@ -1,6 +1,5 @@
 """Taking checkpoints while a training runs, and going on from one."""
 
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,10 +10,11 @@ from agents.monitoring.periodic import PeriodicCallback
 from agents.ppo.sequence_ppo import SequencePPO
 from agents.resumption.callback_states import by_state_key, set_callback_states
 from agents.resumption.checkpoint import Checkpoint, write_checkpoint
-from agents.resumption.logs import log_positions
+from agents.resumption.logs import flush_logs, log_positions
 from agents.resumption.state import pending_log, random_states, set_training_state, training_state
 from agents.runs.folder import RunFolder
 from envs.vectorized.state_tree import StateTree
+from policies.streams import say
 
 LONGEST = 10**10
 """Seconds that a training may have taken."""
@@ -60,16 +60,18 @@ class CheckpointCallback(PeriodicCallback):
         self.seconds_before = counters.number("seconds")
         if not 0 <= self.seconds_before <= LONGEST:
             counters.refuse("seconds", f"a number from 0 to {LONGEST}")
-        exact = set_training_state(algorithm, tree.table("training"))
+        same_environments = "env_arguments" not in changed
+        exact = set_training_state(algorithm, tree.table("training"), same_environments=same_environments)
         set_callback_states(self.others, tree.table("callbacks"))
         self.resumptions = [
             *(_resumption(earlier.table(index)) for index in earlier),
             {"steps": checkpoint.steps, "exact": exact, "changed": changed},
         ]
-        self._acted_at = self._written_at = checkpoint.steps
+        # In other environments it is another run from here on, which the checkpoint has to say even if no step follows.
+        self._acted_at = self._written_at = checkpoint.steps if same_environments else -1
         self._due = self._next(checkpoint.steps)
         if not exact:
-            print("note: these environments cannot be restored exactly, so new episodes begin", file=sys.stderr)
+            say("note: these environments cannot be restored exactly, so new episodes begin")
 
     def capture(self) -> None:
         """Copy the learner and the callbacks' states."""
@@ -81,14 +83,21 @@ class CheckpointCallback(PeriodicCallback):
     def write(self) -> None:
         """Write the state at the end of the last update, unless there is none yet or it is written already.
 
-        :raises OSError: if it cannot be written
+        :raises OSError: if it, or a log, cannot be written; it is written where it can be, whatever becomes of the logs
         """
         if self._checkpoint is None or self._checkpoint.steps == self._written_at:
             return
+        trouble = None
+        try:
+            flush_logs(self.logger, self.folder.path)
+        except OSError as error:
+            trouble = error
         positions = log_positions(self.logger, self.folder.path)
         checkpoint = Checkpoint(self._checkpoint.steps, {**self._checkpoint.state, "logs": positions})
         write_checkpoint(self.folder.path, checkpoint, self.keep)
         self._written_at = checkpoint.steps
+        if trouble is not None:
+            raise trouble
 
     def _capture(self, training: dict[str, Any]) -> None:
         callbacks = {key: callback.get_state() for key, callback in self.others.items()}

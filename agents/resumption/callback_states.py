@@ -4,7 +4,6 @@ A callback that has `get_state` and `set_state` has a state. Its key is its `sta
 the callback, or else the name of its class.
 """
 
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -12,6 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from envs.vectorized.state_tree import StateTree
 from policies.refusal import Refusal
+from policies.streams import say
 
 AnyCallback: TypeAlias = BaseCallback | type[BaseCallback]
 
@@ -50,12 +50,10 @@ def set_callback_states(callbacks: Mapping[str, BaseCallback], states: StateTree
         if key in states:
             callback.set_state(states.value(key))
         else:
-            print(
-                f"note: the checkpoint holds no state of {_name(callback)} ({key!r}), it starts fresh", file=sys.stderr
-            )
+            say(f"note: the checkpoint holds no state of {_name(callback)} ({key!r}), it starts fresh")
     for key in states:
         if key not in callbacks:
-            print(f"note: no callback takes the checkpoint's state of {key!r}, it is dropped", file=sys.stderr)
+            say(f"note: no callback takes the checkpoint's state of {key!r}, it is dropped")
 
 
 def _class_of(callback: AnyCallback) -> type[BaseCallback]:

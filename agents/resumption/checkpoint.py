@@ -7,7 +7,6 @@ arrays, its metadata the rest of the state as JSON, and a digest of both, by whi
 import contextlib
 import hashlib
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import safetensors.numpy
 from agents.runs.files import write_whole
 from envs.vectorized.state_tree import StateTree
 from policies.refusal import Refusal
+from policies.streams import say
 
 FOLDER = "checkpoints"
 SUFFIX = ".safetensors"
@@ -113,7 +113,7 @@ def checkpoint_to_resume(run: Path) -> Checkpoint | None:
             first_reason = first_reason or str(error)
             continue
         for other in damaged:
-            print(f"warning: {other} is damaged, going back to {path.name}", file=sys.stderr)
+            say(f"warning: {other} is damaged, going back to {path.name}")
             other.unlink()
         return checkpoint
     if damaged:

@@ -89,22 +89,27 @@ def continued_logger(run: Path, checkpoint: Checkpoint | None) -> Iterator[Logge
                 logger.close()
 
 
-def log_positions(logger: Logger, run: Path) -> dict[str, Any]:
-    """Flush the logs to disk and return where they end.
+def flush_logs(logger: Logger, run: Path) -> None:
+    """Flush the logs to disk.
 
-    :return: `rows` of progress.csv below its header, and the size in bytes of each file of `events`
+    :raises OSError: if they cannot be written
     """
-    rows = 0
     for output in logger.output_formats:
         if isinstance(output, AppendedCsv):
-            rows = output.rows
             flush_file(output.path)
         elif isinstance(output, TensorBoardOutputFormat):
             output.writer.flush()
-    events = {path.name: path.stat().st_size for path in run.glob(EVENTS)}
-    for name in events:
-        flush_file(run / name)
-    return {"rows": rows, "events": events}
+    for path in run.glob(EVENTS):
+        flush_file(path)
+
+
+def log_positions(logger: Logger, run: Path) -> dict[str, Any]:
+    """Return where the logs end, as far as they are flushed.
+
+    :return: `rows` of progress.csv below its header, and the size in bytes of each file of `events`
+    """
+    rows = sum(output.rows for output in logger.output_formats if isinstance(output, AppendedCsv))
+    return {"rows": rows, "events": {path.name: path.stat().st_size for path in run.glob(EVENTS)}}
 
 
 @contextmanager

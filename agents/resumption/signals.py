@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as requests to stop at a safe place."""
+"""Ctrl-C, SIGTERM and SIGHUP as requests to stop at a safe place."""
 
 import signal
 import sys
@@ -14,15 +14,19 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from agents.errors import Interrupted
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ONCE_MORE = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
+"""Comes when a terminal is closed, from the system and from the shell, so that a second one says nothing new. Windows
+has none."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *ONCE_MORE)
 
 
 class SignalWatch:
-    """Notes the first SIGINT or SIGTERM within `with`; a second one ends the process at once.
+    """Notes the first of `SIGNALS` within `with`; a second one, unless it is SIGHUP, ends the process at once.
 
     Where the code has promised to look (`deferred`), the first one is only noted, and `check` raises it at a place
     that is safe; elsewhere it raises `Interrupted` right away. In a thread other than the main one, where Python allows
     no handlers, signals are left to those that are there. What an inner watch notes, the outer one has noted too.
+    Under `nohup`, which ignores SIGHUP, it stays ignored.
     """
 
     def __init__(self) -> None:
@@ -33,6 +37,8 @@ class SignalWatch:
     def __enter__(self) -> "SignalWatch":
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
+                if number in ONCE_MORE and signal.getsignal(number) is signal.SIG_IGN:
+                    continue
                 self._previous[number] = signal.signal(number, self._receive)
         return self
 
@@ -74,6 +80,8 @@ class SignalWatch:
         for again, previous in self._previous.items():
             # In an interactive session a second Ctrl-C is Python's own again; a script it ends at once.
             default = previous is signal.default_int_handler and not hasattr(sys, "ps1")
+            if again in ONCE_MORE:
+                previous = signal.SIG_IGN
             signal.signal(again, signal.SIG_DFL if default else previous)
 
 

@@ -1,7 +1,6 @@
 """Everything that a training's future depends on, taken at the end of an update and given back."""
 
 import random
-import sys
 import time
 from collections import deque
 from typing import Any
@@ -19,6 +18,7 @@ from envs.vectorized.state import set_vec_env_state, vec_env_state
 from envs.vectorized.state_tree import StateTree, generator_state, set_generator_state
 from policies.recurrent.layer import SparseRecurrentLayer
 from policies.refusal import Refusal
+from policies.streams import say
 
 State = dict[str, Any]
 FRESH_SEEDS = 900_000_000
@@ -58,9 +58,10 @@ def training_state(algorithm: SequencePPO) -> State:
     }
 
 
-def set_training_state(algorithm: SequencePPO, tree: StateTree) -> bool:
+def set_training_state(algorithm: SequencePPO, tree: StateTree, *, same_environments: bool = True) -> bool:
     """Return a learner that was built from the same configuration to a state; its logger must be set.
 
+    :param same_environments: whether they were made with the same arguments, without which they are not restored
     :return: whether it goes on exactly. If not, the environments cannot be restored: they begin new episodes
     :raises Refusal: if the state does not fit
     """
@@ -79,7 +80,7 @@ def set_training_state(algorithm: SequencePPO, tree: StateTree) -> bool:
     _set_normalization_state(environments, tree)
     _set_episode_figures(algorithm, tree.table("episodes"))
     _set_pending_log(algorithm.logger, tree.table("log"))
-    exact = tree.value("environments") is not None
+    exact = same_environments and tree.value("environments") is not None
     _set_rollout(algorithm, environments, tree, exact)
     _set_random_states(algorithm, tree.table("random"))
     return exact
@@ -90,9 +91,7 @@ def _compare_versions(recorded: StateTree) -> None:
     here = package_versions()
     other = [f"{name} {recorded.text(name)}" for name in recorded if recorded.text(name) != here.get(name)]
     if other:
-        print(
-            f"note: the checkpoint was written with {', '.join(other)}: bits may differ from here on", file=sys.stderr
-        )
+        say(f"note: the checkpoint was written with {', '.join(other)}: bits may differ from here on")
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:

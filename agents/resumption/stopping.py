@@ -3,7 +3,7 @@
 import errno
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from agents.errors import Interrupted, TrainingStopped
 from agents.ppo.mismatch import Mismatch
@@ -25,7 +25,9 @@ def explained_stops(folder: RunFolder, checkpoints: CheckpointCallback) -> Itera
     :raises Interrupted: for a signal; the state at the end of the last update is written as a checkpoint
     :raises TrainingStopped: for an environment that raised (the same is written), for a number that is not finite or
         probabilities that are noise (nothing is written: the last checkpoint is the last good one), and for a disk that
-        cannot be written
+        cannot be written (the same is written where there is room for it)
+
+    Any other exception keeps its traceback, after the same is written.
     """
     try:
         try:
@@ -39,6 +41,10 @@ def explained_stops(folder: RunFolder, checkpoints: CheckpointCallback) -> Itera
         except (NotFinite, Mismatch) as error:
             where = f"after {checkpoints.num_timesteps:,} steps"
             raise TrainingStopped(f"{where} {error}; nothing was learned from it; {how_to_go_on(folder)}") from None
+        except BaseException:  # an environment may call sys.exit
+            with suppress(OSError):  # the exception tells more
+                checkpoints.write()
+            raise
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise

@@ -26,6 +26,7 @@ from agents.studies.storage import STORAGE_ERRORS, Address, patiently, reason
 from agents.studies.worker import StudyAccess, Worker, worker_name
 from envs.lookup import import_modules
 from policies.refusal import Refusal
+from policies.streams import lasting_streams
 
 REFRESH = 1.0
 """Seconds between two looks at the workers and the table."""
@@ -163,7 +164,7 @@ def _work(plan: Plan, folder: Path, address: Address, token: str, log: Path, mod
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     gc.freeze()  # what the imports made lives to the end
-    with SignalWatch() as signals, signals.deferred():
+    with lasting_streams(), SignalWatch() as signals, signals.deferred():
         if MASKS:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box
 
-from agents.evaluation import check_length, play_episodes
+from agents.evaluation import LONGEST_EPISODE, play_episodes
 from agents.extras import require
 from agents.trained.failures import explained_failures
 from agents.trained.policy import TrainedPolicy
@@ -27,6 +27,7 @@ from envs.rendering import prepare_off_screen_rendering
 from envs.task import task_of
 from envs.vectorized.finite import all_finite, first_not_finite, refuse_observation
 from policies.refusal import Refusal
+from policies.streams import say
 
 MOST_FRAMES_PER_SECOND = {".mp4": 50.0, ".gif": 20.0}
 """An environment that is rendered faster loses frames, not pace."""
@@ -84,6 +85,9 @@ def record(
             drawing = task.still if path.suffix == ".png" else task.film
             if drawing is not None:
                 played = play(policy, episodes=episodes, first_seed=first_seed, deterministic=deterministic)
+                for index, episode in enumerate(played):
+                    if not episode.over:
+                        _say_cut(first_seed + index)
                 drawn = pkgutil.resolve_name(drawing)(played, policy.parameters)
                 if path.suffix == ".png":
                     drawn.savefig(unfinished)
@@ -172,7 +176,9 @@ def _frames(
             observation, _ = contract.reset(environment, space, seed=seed)
         yield _picture(environment)
         while not over:
-            check_length(steps)
+            if steps == LONGEST_EPISODE:
+                _say_cut(seed)
+                break
             seen = observation[None]
             if not all_finite(seen):
                 refuse_observation(f"environment 0 (seed {seed}, episode 1, step {steps})", first_not_finite(seen)[1])
@@ -185,6 +191,10 @@ def _frames(
             over = terminated or truncated
             if over or steps % every == 0:
                 yield _picture(environment)
+
+
+def _say_cut(seed: int) -> None:
+    say(f"note: the episode of seed {seed} is not over after {LONGEST_EPISODE:,} steps; what is drawn of it ends there")
 
 
 @contextmanager

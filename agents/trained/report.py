@@ -79,6 +79,8 @@ class PolicyReport:
                 _line(task_of(self.policy.env).score, f"{evaluation.success_rate:.1%}", self.success_interval, ".1%")
             )
         lines.append(_line("mean length", f"{evaluation.lengths.mean():,.1f} steps"))
+        if evaluation.cut:
+            lines.append(_line("cut episodes", f"{evaluation.cut:,}"))
         lines.append(_line("speed", f"{self.steps_per_second:,.0f} steps/s"))
         return "\n".join(lines)
 
@@ -124,6 +126,7 @@ def evaluate_policy(
             raise
         finally:
             environments.close()
+    evaluation.say_cut()
     return PolicyReport(policy, evaluation, first_seed, deterministic)
 
 

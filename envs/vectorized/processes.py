@@ -17,6 +17,7 @@ from envs import contract
 from envs.contract import EnvironmentFailure, describe
 from envs.lookup import float32_space
 from envs.refusal import Refusal
+from policies.streams import make_streams_last
 
 
 class _Failure(dict[str, Any]):
@@ -140,7 +141,10 @@ class _Reporting(gymnasium.Wrapper):
 
 
 def _in_process(make_environment: Callable[[], gymnasium.Env]) -> gymnasium.Env:
-    # A terminal sends Ctrl-C to all of its processes; what becomes of these is for their parent to say.
+    # A terminal sends Ctrl-C, and word of its end, to all of its processes; what becomes of these is for their parent
+    # to say.
     assert multiprocessing.parent_process() is not None
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ())):
+        signal.signal(number, signal.SIG_IGN)
+    make_streams_last()
     return _Reporting(make_environment())

@@ -17,6 +17,9 @@ from agents.resumption.signals import SignalWatch
 SHORT = ["--env", "CartPole-v1", "--budget", "300", "--n-envs", "2", "--n-steps", "64", "--batch-size", "128"]
 SHORT += ["--n-epochs", "1", "--eval-every", "100000", "--eval-episodes", "2", "--run-name", "run", "--no-progress"]
 
+HANGUP = getattr(signal, "SIGHUP", None)
+has_hangup = pytest.mark.skipif(HANGUP is None, reason="Windows has no SIGHUP")
+
 
 def start(cwd: Path, *options: str) -> "subprocess.Popen[str]":
     # A terminal sends Ctrl-C to a foreground process, which does not ignore it as one in the background may.
@@ -40,7 +43,12 @@ def wait_for(path: Path, process: "subprocess.Popen[str]", lines: int = 0) -> No
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        pytest.param(HANGUP, 129, marks=[pytest.mark.slow, has_hangup]),
+    ],
 )
 def test_signal_stops_with_a_checkpoint(number: signal.Signals, code: int, tmp_path: Path) -> None:
     run = tmp_path / "logs" / "CartPole-v1" / "run"
@@ -91,6 +99,31 @@ def test_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=5)
     assert process.returncode == -signal.SIGINT
     assert "Traceback" not in errors
+
+
+@has_hangup
+def test_a_second_hangup_says_nothing_new() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    with SignalWatch() as watch, watch.deferred():
+        for _ in range(2):  # the system sends one when a terminal is closed, and the shell another
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0)  # a look at the handlers
+        with pytest.raises(Interrupted) as caught:
+            watch.check()
+    assert caught.value.exit_code == 129
+    assert signal.getsignal(signal.SIGHUP) is before
+
+
+@has_hangup
+def test_an_ignored_hangup_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with SignalWatch() as watch, watch.deferred():
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0)
+            watch.check()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_signal_noted_by_an_inner_watch_is_known_to_the_outer_one() -> None:

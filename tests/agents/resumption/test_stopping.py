@@ -1,5 +1,6 @@
 """Faults while a training runs: each ends it with one line, and with a checkpoint that is whole and good."""
 
+import csv
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from data_files import ROOT
+from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.configuration import configure
 from agents.errors import TrainingStopped
@@ -184,6 +186,67 @@ def test_file_size_limit(tmp_path: Path) -> None:
 
     result = call("--env", "CartPole-v1", *OPTIONS, "--run-name", "run", cwd=tmp_path, preexec_fn=limit)
     assert_stopped_by_the_disk(result, tmp_path / "logs" / "CartPole-v1" / "run", "File too large")
+
+
+@pytest.mark.slow
+def test_logs_that_cannot_grow_cost_no_step(tmp_path: Path) -> None:
+    def limit() -> None:
+        import resource  # POSIX alone has it
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (80_000, 80_000))
+
+    # Events need more than a checkpoint; none but the first is due.
+    options = [*OPTIONS, "--checkpoint-every", "100000", "--run-name", "run"]
+    result = call("--env", "CartPole-v1", *options, cwd=tmp_path, preexec_fn=limit)
+    run = tmp_path / "logs" / "CartPole-v1" / "run"
+    assert_stopped_by_the_disk(result, run, "File too large")
+    rows = list(csv.DictReader((run / "progress.csv").open()))
+    steps = int(checkpoint_files(run)[-1].stem)
+    assert steps == max(int(row["time/total_timesteps"]) for row in rows if row["time/total_timesteps"])
+    assert steps > 0
+    result = call("--resume", str(run), "--total-timesteps", str(steps), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (run / "result.json").is_file()
+
+
+class Broken(BaseCallback):
+    """Raises something else than a training knows of, at the end or on the way."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at = at
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps >= self.at:
+            raise LookupError("a callback of the user's")
+
+    def _on_training_end(self) -> None:
+        raise LookupError("a callback of the user's")
+
+
+@pytest.mark.parametrize("at", [1280, 10**6])
+def test_whatever_ends_a_training_leaves_its_last_update(at: int, tmp_path: Path) -> None:
+    options = SHORT | {"checkpoint_every": 10**6, "log_dir": str(tmp_path)}
+    with pytest.raises(LookupError):
+        train(configure("Faulty-v0", **options), callbacks=[Broken(at)])
+    run = tmp_path / "Faulty-v0" / "run"
+    checkpoint = checkpoint_to_resume(run)
+    assert checkpoint is not None
+    assert checkpoint.steps == min(at, 640 * 6)
+    assert finite(checkpoint)
+    assert (run / "final" / "policy.safetensors").is_file() == (at > 640 * 6)
+
+
+def test_an_environment_that_ends_the_program(tmp_path: Path) -> None:
+    options = SHORT | {"checkpoint_every": 10**6, "log_dir": str(tmp_path), "vectorization": "serial"}
+    with pytest.raises(TrainingStopped, match="SystemExit"):
+        train(configure("Faulty-v0", **options, env_arguments={"fault": "exit"}))
+    checkpoint = checkpoint_to_resume(tmp_path / "Faulty-v0" / "run")
+    assert checkpoint is not None
+    assert checkpoint.steps == 1280
 
 
 @pytest.mark.slow
