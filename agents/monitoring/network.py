@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigs
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import Figure as LoggedFigure
+from stable_baselines3.common.logger import Image
 
 from agents.ppo.sequence_buffer import SequenceRolloutBuffer
+from envs.rendering import figure_pixels
 from envs.vectorized.state_tree import StateTree
 from policies.network.specification import BLOCKS
 from policies.recurrent.layer import SparseRecurrentLayer
@@ -116,8 +117,8 @@ class NetworkCallback(BaseCallback):
         for block in BLOCKS:
             self.logger.record(f"network/weights/{block}", specification.weights[block])
         for name in ("actor", "critic"):
-            picture = pattern_picture(getattr(policy, name), name)
-            self.logger.record(f"network/pattern/{name}", LoggedFigure(picture, close=False), exclude=("csv", "stdout"))
+            picture = Image(figure_pixels(pattern_picture(getattr(policy, name), name)), "HWC")
+            self.logger.record(f"network/pattern/{name}", picture, exclude=("csv", "stdout"))
         self.logger.dump(self.num_timesteps)
 
     def _on_step(self) -> bool:
