@@ -102,7 +102,7 @@ def _damage_refused(name: str) -> Iterator[None]:
 def _open(name: str, folder: Path, needed: Spaces) -> tuple[MinariStorage, int]:
     """Return the data set and its number of episodes."""
     with _damage_refused(name):
-        metadata: dict[str, Any] = json.loads((folder / "metadata.json").read_text())
+        metadata: dict[str, Any] = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
         total = metadata["total_episodes"]
         # Were a space missing, Minari would make the environment that the file names, to ask it.
         found = [deserialize_space(metadata[key]) for key in ("observation_space", "action_space")]
