@@ -7,6 +7,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from envs.contract import close
 from envs.lookup import make_environment
 from envs.task import task_of
 
@@ -28,7 +29,7 @@ def remarks(env_id: str, arguments: Mapping[str, Any] | None = None) -> list[str
                 "`env_arguments` max_episode_steps=N limits them"
             )
     finally:
-        environment.close()
+        close(environment)
     return [line for line in lines if line]
 
 
