@@ -78,7 +78,12 @@ def _locate(name: str) -> Path:
         raise Refusal(
             f"`demos` {name!r} is neither a folder nor the id of a Minari data set such as D4RL/hammer/expert-v2"
         )
-    folder = get_dataset_path(name) / "data"
+    try:
+        folder = get_dataset_path(name) / "data"
+    except OSError as error:  # Minari makes the folder of all data sets
+        raise Refusal(
+            f"`demos` {name}: Minari has no folder for data sets ({error}): MINARI_DATASETS_PATH has to name one"
+        ) from None
     if not folder.is_dir():
         # Its client reports every retry; what comes of them is said once, below.
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)

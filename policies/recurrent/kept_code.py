@@ -9,7 +9,10 @@ import sys
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from numba import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserWideCacheLocator
+
+from policies.refusal import Refusal
 
 _Kernel = TypeVar("_Kernel")
 _said: list[str] = []
@@ -19,7 +22,10 @@ def keep(kernel: _Kernel, function: Any) -> _Kernel:
     """Let a kernel load and keep what it compiles, as `cache=True` of `numba.njit` does, if that is possible.
 
     :param kernel: what `numba.njit` made of a function
+    :raises Refusal: if Numba is told to compile nothing
     """
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
+        raise Refusal("NUMBA_DISABLE_JIT is set, but the kernels have to be compiled: it has to be taken away")
     try:
         kernel._cache = _KeptCode(function)  # type: ignore[attr-defined]
     except RuntimeError:  # what Numba says if it finds no folder

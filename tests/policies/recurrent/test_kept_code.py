@@ -10,6 +10,7 @@ import numba
 import pytest
 
 from policies.recurrent import kept_code
+from policies.refusal import Refusal
 
 MODULE = """
 from numba import njit
@@ -106,6 +107,12 @@ def test_no_place_at_all(
     assert "NUMBA_CACHE_DIR" in said
     assert said.count("\n") == 1
     assert os.listdir() == []
+
+
+def test_nothing_works_uncompiled(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    with pytest.raises(Refusal, match="NUMBA_DISABLE_JIT is set"):
+        start(place)
 
 
 def test_place_that_is_lost_before_anything_is_kept(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
