@@ -4,7 +4,7 @@ from pathlib import Path
 
 from agents.command_line import OneLineParser, run, whole_number
 from agents.extras import require
-from agents.studies import EXAMPLE_ADDRESS
+from agents.studies import EXAMPLE_ADDRESS, STUDIES_DIR
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
             help=f"database shared by machines, such as {EXAMPLE_ADDRESS} (default: a file in the study's folder)",
         )
         command.add_argument(
-            "--studies-dir", type=Path, default=Path("studies"), metavar="TEXT", help="folder of all studies"
+            "--studies-dir", type=Path, default=STUDIES_DIR, metavar="TEXT", help="folder of all studies"
         )
         command.add_argument(
             "--import",

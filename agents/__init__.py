@@ -1,1 +1,5 @@
 """Learning: the sequence PPO, training runs, evaluation and run folders."""
+
+from agents.plot_backend import leave_out_unknown_backend
+
+leave_out_unknown_backend()

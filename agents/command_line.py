@@ -8,6 +8,7 @@ import argparse
 import gc
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
@@ -146,11 +147,22 @@ def _run(main: Callable[[], None]) -> None:
         fail(error.render(shown_option), STOPPED)
     except EvaluationStopped as error:
         fail(error.render(shown_option), STOPPED)
+    except OSError:
+        _check_temporary_folder()
+        raise
     except Interrupted as interruption:
         print(str(interruption) or "interrupted before the training began", file=sys.stderr)
         raise SystemExit(interruption.exit_code) from None
     finally:
         gc.freeze()  # to go through all that the imports made, to no end, would take most of a second at exit
+
+
+def _check_temporary_folder() -> None:
+    """Fail where no temporary file can be written, which the libraries say in ways of their own."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        fail("no folder for temporary files can be written: TMPDIR has to name one")
 
 
 def _find_modules_here() -> None:

@@ -155,9 +155,7 @@ class _Training:
         self.environments = training_environments(configuration, demonstrations)
         cleanup.callback(self.environments.close)
         held_out = self.held_out("validation", configuration.eval_episodes)
-        self.folder = resume or RunFolder.create(
-            configuration, configuration.run_name or default_run_name(configuration)
-        )
+        self.folder = resume or RunFolder.create(configuration, default_run_name(configuration))
         cleanup.enter_context(run_lock(self.folder.path))
         checkpoint = checkpoint_to_resume(self.folder.path) if resume else None
         logger = cleanup.enter_context(continued_logger(self.folder.path, checkpoint))

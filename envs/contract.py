@@ -1,4 +1,4 @@
-"""What reset and step have to return, by Gymnasium's API, and what of it is passed on.
+"""What reset, step and render have to return, by Gymnasium's API, and what of it is passed on.
 
 What does not fit is said in one line where it comes first. What an environment returns stays its own: its info is
 copied, never written to.
@@ -152,6 +152,24 @@ def as_observation(observation: Any, space: spaces.Box, method: str = "step") ->
             f"the observation of its {method} is beyond {space.dtype} ({array.flat[entry]:g} at entry {entry}): "
             "it has to be scaled or clipped"
         ) from None
+
+
+def render(environment: gymnasium.Env, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """Return a picture of an environment, (height, width, 3) uint8; grey ones get colours, transparency is dropped.
+
+    :param shape: that it has to have (default: any)
+    :raises Unfit: if it is none, or has another shape
+    """
+    rendered = environment.render()
+    picture = rendered if isinstance(rendered, np.ndarray) else np.empty(0)
+    if picture.ndim == 2:
+        picture = picture[:, :, None]
+    if picture.ndim != 3 or picture.shape[2] not in (1, 3, 4) or picture.dtype != np.uint8 or not picture.size:
+        raise Unfit(f"its render returned {_kind(rendered)}: a picture (height, width, 3) of type uint8 is needed")
+    picture = np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture[:, :, :3]
+    if shape is not None and picture.shape != shape:
+        raise Unfit(f"its render returned a picture of shape {picture.shape}: {shape} is needed, as before")
+    return picture
 
 
 def passed_on(info: Mapping[str, Any], *, last: bool) -> dict[str, Any]:

@@ -78,7 +78,12 @@ def _locate(name: str) -> Path:
         raise Refusal(
             f"`demos` {name!r} is neither a folder nor the id of a Minari data set such as D4RL/hammer/expert-v2"
         )
-    folder = get_dataset_path(name) / "data"
+    try:
+        folder = get_dataset_path(name) / "data"
+    except OSError as error:  # Minari makes the folder of all data sets
+        raise Refusal(
+            f"`demos` {name}: Minari has no folder for data sets ({error}): MINARI_DATASETS_PATH has to name one"
+        ) from None
     if not folder.is_dir():
         # Its client reports every retry; what comes of them is said once, below.
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
@@ -102,7 +107,7 @@ def _damage_refused(name: str) -> Iterator[None]:
 def _open(name: str, folder: Path, needed: Spaces) -> tuple[MinariStorage, int]:
     """Return the data set and its number of episodes."""
     with _damage_refused(name):
-        metadata: dict[str, Any] = json.loads((folder / "metadata.json").read_text())
+        metadata: dict[str, Any] = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
         total = metadata["total_episodes"]
         # Were a space missing, Minari would make the environment that the file names, to ask it.
         found = [deserialize_space(metadata[key]) for key in ("observation_space", "action_space")]

@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigs
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import Figure as LoggedFigure
+from stable_baselines3.common.logger import Image
 
 from agents.monitoring.dispensable import Dispensable
 from agents.ppo.sequence_buffer import SequenceRolloutBuffer
+from envs.rendering import figure_pixels
 from envs.vectorized.state_tree import StateTree
 from policies.network.specification import BLOCKS
 from policies.recurrent.layer import SparseRecurrentLayer
@@ -120,7 +121,7 @@ class NetworkCallback(BaseCallback):
             self.logger.record(f"network/weights/{block}", specification.weights[block])
         with self._figures.attempt():
             for name in ("actor", "critic"):
-                picture = LoggedFigure(pattern_picture(getattr(policy, name), name), close=False)
+                picture = Image(figure_pixels(pattern_picture(getattr(policy, name), name)), "HWC")
                 self.logger.record(f"network/pattern/{name}", picture, exclude=("csv", "stdout"))
         self.logger.dump(self.num_timesteps)
 

@@ -38,10 +38,10 @@ class AppendedCsv(KVWriter):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        lines = path.read_text().splitlines() if path.is_file() else []
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         self.keys = lines[0].split(",") if lines else []
         self.rows = max(0, len(lines) - 1)
-        self._file = path.open("a")
+        self._file = path.open("a", encoding="utf-8")
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         """Append a row; where a column is new, the file is replaced by one that has it."""
@@ -51,12 +51,12 @@ class AppendedCsv(KVWriter):
                 raise FormatUnsupportedError(["csv"], type(value).__name__.lower())
         new = [key for key in values if key not in self.keys]
         if new:
-            lines = self.path.read_text().splitlines()[1:]
+            lines = self.path.read_text(encoding="utf-8").splitlines()[1:]
             self.keys += new
             self._file.close()
             widened = [",".join(self.keys), *(line + "," * len(new) for line in lines)]
             write_whole(self.path, "".join(f"{line}\n" for line in widened))
-            self._file = self.path.open("a")
+            self._file = self.path.open("a", encoding="utf-8")
         self._file.write(",".join(_cell(values.get(key)) for key in self.keys) + "\n")
         self._file.flush()
         self.rows += 1
@@ -143,7 +143,7 @@ def _positions(tree: StateTree) -> tuple[int, dict[str, int]]:
 def _cut_csv(path: Path, rows: int) -> None:
     """Keep the header and so many rows of a file."""
     if path.is_file():
-        lines = path.read_text(errors="replace").split("\n")
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
         write_whole(path, "".join(f"{line}\n" for line in lines[: rows + 1] if line))
 
 

@@ -3,10 +3,29 @@
 import contextlib
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from policies.refusal import Refusal
+
+
+def check_path(path: Path) -> None:
+    """Refuse a path that is not stored in UTF-8, in which TensorBoard, safetensors and ONNX Runtime look for all files.
+
+    The current folder may have any name, as long as paths are relative to it.
+
+    :raises Refusal: if the path is no text, or the locale has another encoding and the path is not plain ASCII
+    """
+    try:
+        fits = os.fsencode(path) == str(path).encode()
+    except UnicodeEncodeError:
+        fits = False
+    if not fits:
+        raise Refusal(
+            f"the path {str(path)!a} cannot be used, since names of files are in {sys.getfilesystemencoding()} here: "
+            "ASCII, or UTF-8 with PYTHONUTF8=1, is needed"
+        )
 
 
 def read_text(path: Path) -> str:
@@ -15,7 +34,7 @@ def read_text(path: Path) -> str:
     :raises Refusal: if the file is missing or no text
     """
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise Refusal(f"{path} cannot be read: {error}") from None
 

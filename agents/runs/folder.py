@@ -1,9 +1,12 @@
 """The folder of a run: what is in it, and how it is read back without running anything from it."""
 
 import errno
+import itertools
 import json
 import math
 import os
+import secrets
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +21,7 @@ import safetensors.torch
 from torch import nn
 
 from agents.configuration import TrainingConfiguration, from_yaml, module_in_yaml, to_yaml
-from agents.runs.files import read_table, read_text, write_whole
+from agents.runs.files import check_path, read_table, read_text, write_whole
 from agents.runs.normalization import ObservationNormalization
 from envs.lookup import module_of
 from envs.vectorized.state_tree import StateTree
@@ -89,33 +92,44 @@ class RunFolder:
     """
 
     def __init__(self, path: Path) -> None:
+        check_path(path)
         self.path = path
 
     @classmethod
-    def create(cls, configuration: TrainingConfiguration, run_name: str) -> "RunFolder":
+    def create(cls, configuration: TrainingConfiguration, default_name: str) -> "RunFolder":
         """Make the folder of a new run, with its config.yaml: there is no moment at which one is without the other.
 
+        Of several that are made at the same time, on whatever machines, none gets the folder of another.
+
+        :param default_name: where the configuration gives none; if it is taken, so is the first free of name-2, …
         :raises Refusal: if it exists already or cannot be made
         """
         environment = configuration.env.rpartition(":")[2].replace("/", "-")
-        path = Path(configuration.log_dir) / environment / run_name
+        run_name = configuration.run_name or default_name
+        folder = cls(Path(configuration.log_dir) / environment / run_name)
+        unfinished = cls(folder.path.with_name(f".{run_name}.{secrets.token_hex(4)}.tmp"))
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if os.path.lexists(path):
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-            unfinished = cls(path.with_name(f".{run_name}.{os.getpid()}.tmp"))
+            folder.path.parent.mkdir(parents=True, exist_ok=True)
             unfinished.path.mkdir()
-            unfinished.write_configuration(configuration)
-            unfinished.path.rename(path)
+            try:
+                unfinished.write_configuration(configuration)
+                for number in itertools.count(2):
+                    if _renamed(unfinished.path, folder.path):
+                        break
+                    if configuration.run_name:
+                        raise Refusal(
+                            f"`run_name` {run_name}: the run {folder.path} exists already, another name is needed"
+                        )
+                    folder = cls(folder.path.with_name(f"{default_name}-{number}"))
+            finally:
+                shutil.rmtree(unfinished.path, ignore_errors=True)
         except FileExistsError as error:
-            if Path(str(error.filename)) == path:
-                raise Refusal(f"`run_name` {run_name}: the run {path} exists already, another name is needed") from None
             raise Refusal(f"`log_dir` {configuration.log_dir}: {error.filename} is no folder") from None
         except OSError as error:
             raise Refusal(f"`log_dir` {configuration.log_dir} cannot be written: {error.strerror}") from None
-        if not os.access(path, os.W_OK):
+        if not os.access(folder.path, os.W_OK):
             raise Refusal(f"`log_dir` {configuration.log_dir} cannot be written")
-        return cls(path)
+        return folder
 
     @classmethod
     def open(cls, path: str | Path) -> "RunFolder":
@@ -239,6 +253,19 @@ class RunFolder:
         if not file.is_file():
             raise Refusal(f"{self.path} holds no {which}/policy.safetensors")
         return file
+
+
+def _renamed(folder: Path, path: Path) -> bool:
+    """Give a folder with something in it another name, unless that is taken, and tell whether it has it now."""
+    if os.path.lexists(path):  # an empty folder would be replaced
+        return False
+    try:
+        folder.rename(path)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):  # made by another process just now
+            return False
+        raise
+    return True
 
 
 def _finite(content: Any) -> Any:

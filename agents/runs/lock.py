@@ -23,11 +23,11 @@ def run_lock(run: Path) -> Iterator[None]:
     lock, holder = FileLock(run / LOCK), run / HOLDER
     try:
         lock.acquire(blocking=False)
-        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
     except Timeout:
         name = ""
         with suppress(OSError):
-            name = holder.read_text(errors="replace")
+            name = holder.read_text(encoding="utf-8", errors="replace")
         raise Refusal(
             f"the run {run} is being trained by {name or 'another process'}: wait for it, or stop it"
         ) from None

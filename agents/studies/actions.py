@@ -9,6 +9,7 @@ from rich.console import Console
 
 from agents.errors import Interrupted
 from agents.resumption.signals import SignalWatch
+from agents.studies import STUDIES_DIR
 from agents.studies.command import train_command
 from agents.studies.definition import StudyDefinition, read_study
 from agents.studies.ledger import CellState, cell_states
@@ -49,9 +50,21 @@ def _run(arguments: argparse.Namespace, definition: StudyDefinition, folder: Pat
                 access, workers, modules=arguments.modules, retry_failed=arguments.retry_failed, console=Console()
             )
         except Interrupted as interruption:
-            text = f"stopped; python sweep.py run {arguments.study} goes on"
+            text = f"stopped; {_command('run', arguments, address)} goes on"
             raise Interrupted(interruption.signal_number, text) from None
-    _finish(states, f"report: python sweep.py report {arguments.study}")
+    _finish(states, f"report: {_command('report', arguments, address)}")
+
+
+def _command(name: str, arguments: argparse.Namespace, address: Address) -> str:
+    """Return what to type to do something else with the same study; a password is to be filled in."""
+    words = ["python", "sweep.py", name, str(arguments.study)]
+    if arguments.storage is not None:
+        words += ["--storage", str(address)]
+    if arguments.studies_dir != STUDIES_DIR:
+        words += ["--studies-dir", str(arguments.studies_dir)]
+    for module in arguments.modules:
+        words += ["--import", module]
+    return shlex.join(words)
 
 
 def _worker(arguments: argparse.Namespace, definition: StudyDefinition, folder: Path, address: Address) -> None:

@@ -215,7 +215,7 @@ def _of_row(row: Mapping[str, Any], during: Sequence[dict[str, Any]], final: Map
 
 
 def _write(file: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    with file.open("w", newline="") as stream:
+    with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(columns)
         for row in rows:
@@ -224,7 +224,7 @@ def _write(file: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
-    with file.open(newline="") as stream:
+    with file.open(newline="", encoding="utf-8") as stream:
         return [{name: _value(text) for name, text in row.items()} for row in csv.DictReader(stream)]
 
 

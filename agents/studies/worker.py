@@ -30,6 +30,7 @@ from agents.errors import Interrupted
 from agents.evaluation import Evaluation
 from agents.monitoring.callbacks import CurvePoint, EvaluationCallback
 from agents.resumption.stopping import DISK_ERRORS
+from agents.runs.files import check_path
 from agents.studies.ledger import LEFT, CellState, configuration_of, enqueue_missing, fail_dead, open_study, recorded
 from agents.studies.planning import Cell, NetworkPlanner, Plan, draw_generator
 from agents.studies.samplers import SAMPLERS
@@ -66,6 +67,8 @@ class StudyAccess:
         self.address = address or embedded_address(folder)
         self.planner = NetworkPlanner()
         file = self.address.file
+        for path in (folder, *([] if file is None else [file])):
+            check_path(path)
         if create:
             try:
                 folder.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,9 @@
 
 import itertools
 import math
+import numbers
 import pkgutil
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -72,7 +74,7 @@ def record(
         )
     if path.suffix in _ENCODING:
         require("video", "`video`")
-    unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
+    unfinished = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.unfinished{path.suffix}")
     if path.is_dir():
         raise Refusal(f"`video` {path} cannot be written: it is a folder")
     try:
@@ -97,7 +99,7 @@ def record(
                 with ExitStack() as cleanup:
                     environment = _rendering_environment(policy)
                     cleanup.callback(contract.close, environment)
-                    fps, every = thinned(environment.metadata.get("render_fps") or 30, path.suffix)
+                    fps, every = thinned(_pace(environment), path.suffix)
                     seeds = range(first_seed, first_seed + episodes)
                     write_video(unfinished, _frames(policy, environment, seeds, every, deterministic), fps)
         unfinished.replace(path)
@@ -115,8 +117,9 @@ def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
     frames = iter(frames)
     first = next(frames)
     size = first.shape[1], first.shape[0]
+    # Of a relative path ffmpeg takes what stands before a colon for a protocol.
     writer = imageio_ffmpeg.write_frames(
-        path, size, fps=fps, macro_block_size=1, ffmpeg_log_level="error", **_ENCODING[path.suffix]
+        path.absolute(), size, fps=fps, macro_block_size=1, ffmpeg_log_level="error", **_ENCODING[path.suffix]
     )
     with closing(writer):
         writer.send(None)  # starts ffmpeg
@@ -157,11 +160,18 @@ def _rendering_environment(policy: TrainedPolicy) -> gymnasium.Env:
     with failing(0, 0):
         environment.reset(seed=0)
     try:
-        environment.render()
+        contract.render(environment)
     except Exception as error:
         contract.close(environment)
-        raise Refusal(f"`video`: {policy.env} cannot be rendered here: {type(error).__name__}: {error}") from error
+        why = str(error) if isinstance(error, contract.Unfit) else f"{type(error).__name__}: {error}"
+        raise Refusal(f"`video`: {policy.env} cannot be rendered here: {why}") from error
     return environment
+
+
+def _pace(environment: gymnasium.Env) -> float:
+    """Return how many frames an environment shows per second; 30 if it does not say."""
+    fps = environment.metadata.get("render_fps")
+    return float(fps) if isinstance(fps, numbers.Real) and 0 < float(fps) < math.inf else 30.0
 
 
 def _frames(
@@ -170,11 +180,14 @@ def _frames(
     """Play an episode per seed; return each `every`-th step's picture, and the last one's."""
     assert isinstance(environment.observation_space, Box)
     space = float32_space(environment.observation_space)
+    size: tuple[int, ...] | None = None
     for seed in seeds:
         state, steps, over = None, 0, False
         with failing(seed, steps):
             observation, _ = contract.reset(environment, space, seed=seed)
-        yield _picture(environment)
+            picture = contract.render(environment, size)
+        size = picture.shape
+        yield picture
         while not over:
             if steps == LONGEST_EPISODE:
                 _say_cut(seed)
@@ -190,7 +203,9 @@ def _frames(
                 observation = contract.as_observation(returned, space)
             over = terminated or truncated
             if over or steps % every == 0:
-                yield _picture(environment)
+                with failing(seed, steps):
+                    picture = contract.render(environment, size)
+                yield picture
 
 
 def _say_cut(seed: int) -> None:
@@ -204,9 +219,3 @@ def failing(seed: int, step: int) -> Iterator[None]:
         yield
     except Exception as error:
         raise EnvironmentFailure(0, seed, 1, step, error) from None
-
-
-def _picture(environment: gymnasium.Env) -> np.ndarray:
-    picture = environment.render()
-    assert isinstance(picture, np.ndarray)
-    return picture

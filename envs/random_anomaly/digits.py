@@ -120,7 +120,13 @@ def _mnist() -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import fetch_openml, get_data_home
 
     # Reading OpenML's text file takes minutes, hence a copy as arrays.
-    copy = Path(get_data_home()) / "mnist_784_uint8.npz"
+    try:
+        copy = Path(get_data_home()) / "mnist_784_uint8.npz"
+    except OSError as error:  # scikit-learn makes the folder
+        reason = " ".join(str(error).split())
+        raise Refusal(
+            f"source 'mnist': scikit-learn has no folder for data ({reason}): SCIKIT_LEARN_DATA has to name one"
+        ) from None
     if not copy.is_file():
         try:
             # Arrays by liac-arff: data frames, and the faster parser, would need pandas.

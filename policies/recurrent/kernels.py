@@ -14,16 +14,22 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from policies.recurrent.kept_code import keep
 from policies.recurrent.lanes import add, add_lanes, broadcast, load, multiply, multiply_add, store
 
 # Sums may be reordered, but NaN and infinity keep their meaning: a diverging network must show.
 _FAST = {"reassoc", "contract", "nsz"}
-_kernel: Callable[..., Any] = njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+_compile: Callable[..., Any] = njit(nogil=True, fastmath=_FAST, error_model="numpy")
 # Parts of kernels, put in place before anything is compiled: as functions of their own they were up to 6 % slower.
 _part: Callable[..., Any] = njit(nogil=True, fastmath=_FAST, error_model="numpy", inline="always")
 
 LANES_VERSION = "1b1dc44944dae741"
 """Digest of lanes.py. A change there has to change this file as well, or numba goes on with what it compiled before."""
+
+
+def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    return keep(_compile(function), function)
+
 
 CHUNK = 64
 """Columns in a block; the last block is padded with zeros."""

@@ -86,3 +86,16 @@ def test_which_bounds_are_far(low: list[float], high: list[float], found: str | 
 
 def test_choices_have_no_bounds() -> None:
     assert far_bounds("Any-v0", spaces.Discrete(3)) is None
+
+
+def test_environment_that_cannot_be_closed(acting: None, capsys: pytest.CaptureFixture[str]) -> None:
+    class Stuck(Acting):
+        def close(self) -> None:
+            raise OSError("the device is gone")
+
+    gymnasium.register("Stuck-v0", Stuck)
+    try:
+        assert len(remarks("Stuck-v0")) == len(remarks("Acting-v0"))
+    finally:
+        del gymnasium.registry["Stuck-v0"]
+    assert "warning: an environment could not be closed: OSError: the device is gone" in capsys.readouterr().err

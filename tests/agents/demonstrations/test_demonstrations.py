@@ -225,6 +225,13 @@ def test_an_unknown_id_without_network_is_one_line(tmp_path):
     assert line.startswith("error: --demos D4RL/hammer/expert-v2 is not on this machine and cannot be downloaded")
 
 
+def test_no_folder_for_data_sets(pendulum_spaces, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "file" / "data"))
+    with pytest.raises(Refusal, match="Not a directory.*MINARI_DATASETS_PATH has to name one"):
+        load_demonstrations("D4RL/hammer/expert-v2", *pendulum_spaces, None, 0)
+
+
 @pytest.mark.parametrize("key", ["env_spec", "requirements", "observation_space", "action_space"])
 def test_nothing_that_a_data_set_names_is_run(pendulum, pendulum_spaces, tmp_path, monkeypatch, key):
     """Minari would build an environment from the entry point in the file where the spaces are missing."""

@@ -1,14 +1,17 @@
 """Videos: what is in the files, and what is refused before anything is played."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
+import gymnasium
 import imageio_ffmpeg
 import numpy as np
 import pytest
 from PIL import Image
 
+from agents.errors import EvaluationStopped
 from agents.trained.policy import TrainedPolicy, load_trained_policy
 from agents.trained.recording import record, thinned, write_video
 from agents.trained.report import evaluate_policy
@@ -151,8 +154,6 @@ def test_cartpole_is_recorded(cartpole: TrainedPolicy, tmp_path: Path) -> None:
 
 
 def test_environment_without_pictures(make_run: MakeRun, tmp_path: Path) -> None:
-    import gymnasium
-
     class Silent(gymnasium.Env):
         observation_space = gymnasium.spaces.Box(-1, 1, (4,), np.float32)
         action_space = gymnasium.spaces.Discrete(2)
@@ -165,3 +166,106 @@ def test_environment_without_pictures(make_run: MakeRun, tmp_path: Path) -> None
     finally:
         del gymnasium.registry["Silent-v0"]
     assert not (tmp_path / "film.mp4").exists()
+
+
+class Painted(gymnasium.Env):
+    """Renders pictures of a kind, of 20 steps that are told apart by their brightness."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (4,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+    metadata: ClassVar = {"render_modes": ["rgb_array"]}
+
+    def __init__(self, kind: str, render_mode: str | None = None, fps: object = None) -> None:
+        self.kind, self.render_mode, self.steps = kind, render_mode, 0
+        self.metadata = {**self.metadata, "render_fps": fps}  # type: ignore[misc]
+
+    def reset(self, *, seed: int | None = None, options: object = None) -> tuple[np.ndarray, dict[str, object]]:
+        self.steps = 0
+        return np.zeros(4, np.float32), {}
+
+    def step(self, action: object) -> tuple[np.ndarray, float, bool, bool, dict[str, object]]:
+        self.steps += 1
+        return np.zeros(4, np.float32), 0.0, self.steps == 20, False, {}
+
+    def render(self) -> Any:
+        picture = np.full((32, 48, 3), 10 * self.steps, np.uint8)
+        return {
+            "grey": picture[:, :, 0],
+            "one channel": picture[:, :, :1],
+            "transparent": np.concatenate([picture, np.full((32, 48, 1), 7, np.uint8)], axis=2),
+            "upside down": picture[::-1],
+            "none": None,
+            "list": [picture],
+            "float": picture / 255,
+            "whole numbers": picture.astype(int),
+            "empty": picture[:0],
+            "channels first": picture.transpose(2, 0, 1),
+            "growing": np.zeros((32, 48 + 2 * self.steps, 3), np.uint8),
+            "lost": picture if self.steps < 5 else None,
+        }[self.kind]
+
+
+@pytest.fixture
+def painted(make_run: MakeRun, tmp_path: Path) -> Iterator[Callable[..., TrainedPolicy]]:
+    gymnasium.register("Painted-v0", Painted)
+    run = make_run(tmp_path / "logs", "CartPole-v1")
+    yield lambda **arguments: load_trained_policy(run, env="Painted-v0", env_arguments=arguments)
+    del gymnasium.registry["Painted-v0"]
+
+
+@pytest.mark.parametrize("kind", ["grey", "one channel", "transparent", "upside down"])
+def test_pictures_of_other_kinds_are_recorded(kind: str, painted: Callable[..., TrainedPolicy], tmp_path: Path) -> None:
+    record(painted(kind=kind), tmp_path / "film.gif", episodes=1, first_seed=0)
+    frames, _ = read(tmp_path / "film.gif")
+    assert frames.shape[1:] == (32, 48, 3)
+    assert abs(frames[-1].astype(int) - 200).max() < 8
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [
+        ("none", "None"),
+        ("list", "of type list"),
+        ("float", "shape .32, 48, 3. and type float64"),
+        ("whole numbers", "type int64"),
+        ("empty", "shape .0, 48, 3."),
+        ("channels first", "shape .3, 32, 48."),
+    ],
+)
+def test_what_is_no_picture_is_refused_before_anything_is_played(
+    kind: str, shown: str, painted: Callable[..., TrainedPolicy], tmp_path: Path
+) -> None:
+    policy = painted(kind=kind)
+    with pytest.raises(Refusal, match=f"Painted-v0 cannot be rendered here: its render returned .*{shown}.*uint8"):
+        record(policy, tmp_path / "film.gif", episodes=1, first_seed=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["logs"]
+
+
+@pytest.mark.parametrize(("kind", "where"), [("growing", "step 2.: .*shape .32, 52, 3."), ("lost", "step 6.: .*None")])
+def test_picture_that_changes_names_its_step(
+    kind: str, where: str, painted: Callable[..., TrainedPolicy], tmp_path: Path
+) -> None:
+    with pytest.raises(EvaluationStopped, match=f"seed 4, episode 1, {where}"):
+        record(painted(kind=kind), tmp_path / "film.gif", episodes=1, first_seed=4)
+    assert [path.name for path in tmp_path.iterdir()] == ["logs"]
+
+
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf"), "fast", None])
+def test_pace_that_is_none(fps: object, painted: Callable[..., TrainedPolicy], tmp_path: Path) -> None:
+    record(painted(kind="grey", fps=fps), tmp_path / "film.mp4", episodes=1, first_seed=0)
+    assert read(tmp_path / "film.mp4")[1] == 30
+
+
+@pytest.mark.parametrize(
+    "name", ["12:30.mp4", "file:a.gif", "pipe:1.mp4", "-x.mp4", "%03d.mp4", "a b'c\"d [1] é#=?.mp4", "a:b/c.mp4"]
+)
+def test_file_of_any_name(
+    name: str, painted: Callable[..., TrainedPolicy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    (here / name).parent.mkdir(parents=True)
+    policy = painted(kind="grey")
+    monkeypatch.chdir(here)
+    record(policy, name, episodes=1, first_seed=0)
+    assert [str(path.relative_to(here)) for path in here.rglob("*") if path.is_file()] == [name]
+    assert len(read(here / name)[0]) > 10

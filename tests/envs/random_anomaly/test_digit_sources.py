@@ -175,6 +175,13 @@ def test_no_network_for_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "\n" not in str(error.value)
 
 
+def test_no_folder_for_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "file" / "data"))
+    with pytest.raises(ValueError, match="Not a directory.*SCIKIT_LEARN_DATA has to name one"):
+        load_digit_images("mnist", "train", 10)
+
+
 def test_mnist_from_openml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A small data set of the same format, lying where scikit-learn keeps its downloads."""
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))

@@ -1,0 +1,59 @@
+"""The backend for figures that a notebook leaves to what it starts, in a process that lacks it."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+from data_files import ROOT
+
+UNKNOWN = [
+    "module://nowhere.backend_inline",
+    "module://matplotlib.no_such_backend",
+    "nonsense",
+    *(
+        ["inline", "module://matplotlib_inline.backend_inline"]
+        if not importlib.util.find_spec("matplotlib_inline")
+        else []
+    ),
+    *(["module://ipympl.backend_nbagg"] if not importlib.util.find_spec("ipympl") else []),
+]
+PROGRAM = """
+import os, sys
+import agents
+print("matplotlib" in sys.modules)
+import agents.monitoring.network  # and with it what it imports
+import matplotlib.pyplot as pyplot
+pyplot.figure().canvas.draw()
+print(pyplot.get_backend(), os.environ.get("MPLBACKEND"))
+"""
+
+
+def start(backend: str | None) -> "subprocess.CompletedProcess[str]":
+    environment = {name: value for name, value in os.environ.items() if name not in ("MPLBACKEND", "DISPLAY")}
+    if backend is not None:
+        environment["MPLBACKEND"] = backend
+    command = [sys.executable, "-c", PROGRAM]
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+
+
+@pytest.mark.parametrize("backend", UNKNOWN)
+def test_unknown_backend_is_left_out(backend: str) -> None:
+    done = start(backend)
+    assert done.stdout.split() == ["True", "agg", "None"]
+    assert done.stderr == f"note: MPLBACKEND={backend} is not installed here, it is left out\n"
+
+
+@pytest.mark.parametrize("backend", ["svg", "module://matplotlib.backends.backend_pdf"])
+def test_known_backend_is_the_users(backend: str) -> None:
+    done = start(backend)
+    assert done.stdout.split() == ["True", backend, backend]
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("backend", [None, ""])
+def test_nothing_is_imported_for_a_variable_that_is_not_set(backend: str | None) -> None:
+    done = start(backend)
+    assert done.stdout.split()[:2] == ["False", "agg"]
+    assert done.stderr == ""
