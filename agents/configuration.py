@@ -87,7 +87,8 @@ class TrainingConfiguration(Settings):
     activation: Literal["relu", "tanh"] = _setting("relu", "activation of the hidden units of a network of six blocks")
     reward: str = _setting(
         "registered",
-        "reward trained on, registered or another that the task has; evaluation reports the registered one",
+        "reward trained on: registered, progress (what exceeds the best step of the episode), or another of the task; "
+        "evaluation reports the registered one",
     )
     total_timesteps: Count = _setting(1_000_000, "environment steps of the training", changeable=True)
     n_envs: Count = _setting(8, "environments stepped together")

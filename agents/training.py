@@ -42,9 +42,10 @@ from agents.runs.folder import RunFolder
 from agents.runs.lock import run_lock
 from agents.runs.normalization import FixedStatistics
 from envs.lookup import environment_spaces
-from envs.task import task_of, with_split
+from envs.task import PROGRESS_REWARD, task_of, with_split
 from envs.vectorized.finite import FiniteVecEnv
 from envs.vectorized.make import make_vec_env
+from envs.vectorized.progress import ProgressRewards
 from policies.network.architectures import ActorCriticSpecification
 from policies.network.initialization import parse_initialization
 from policies.refusal import Refusal
@@ -255,6 +256,8 @@ def training_environments(
             training=True,
         )
     )
+    if configuration.reward == PROGRESS_REWARD:
+        environments = ProgressRewards(environments)
     if not (configuration.normalize_observation or configuration.normalize_reward):
         return environments
     normalized = VecNormalize(

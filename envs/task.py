@@ -15,6 +15,8 @@ import gymnasium
 from envs.refusal import Refusal
 
 REGISTERED_REWARD = "registered"
+PROGRESS_REWARD = "progress"
+"""See `envs.vectorized.progress`; for every environment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,7 @@ def with_split(env_id: str, arguments: Mapping[str, Any], split: str) -> dict[st
 
 
 def with_reward(env_id: str, arguments: Mapping[str, Any], reward: str) -> dict[str, Any]:
-    """Return the arguments of an environment that gives this reward.
+    """Return the arguments of an environment that gives this reward; that of progress is made of the registered one.
 
     :param arguments: as the user gave them, without the reward
     :raises Refusal: if the task has no such reward, or has one and the arguments name it themselves
@@ -97,11 +99,11 @@ def with_reward(env_id: str, arguments: Mapping[str, Any], reward: str) -> dict[
     rewards = task_of(env_id).rewards
     if rewards and "reward" in arguments:
         raise Refusal(f"`env_arguments` reward={arguments['reward']!r} does not fit {env_id}: `reward` sets it")
-    if reward == REGISTERED_REWARD:
+    if reward in (REGISTERED_REWARD, PROGRESS_REWARD):
         return dict(arguments)
     if reward not in rewards:
         others = [other for other, task in TASKS.items() if reward in task.rewards]
         hint = f", {reward} is for {' and '.join(others)}" if others else ""
-        fitting = " or ".join(rewards or (REGISTERED_REWARD,))
+        fitting = " or ".join([*(rewards or (REGISTERED_REWARD,)), PROGRESS_REWARD])
         raise Refusal(f"`reward` {reward!r} does not fit {env_id}: {fitting} is needed{hint}")
     return {**arguments, "reward": reward}

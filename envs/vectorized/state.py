@@ -21,6 +21,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor
 
 from envs.adroit.success import FinalSuccess, SuccessCount
 from envs.refusal import Refusal
+from envs.vectorized.progress import ProgressRewards
 from envs.vectorized.state_tree import StateTree, generator_state, set_generator_state
 
 State = dict[str, Any]
@@ -59,7 +60,7 @@ def vec_env_state(environments: VecEnv) -> State | None:
     """Return what `set_vec_env_state` needs to go on from here exactly, or None if the environments cannot tell.
 
     Known are those with `get_state` and `set_state` of their own (`ThreadVecEnv`, `RandomAnomalyVecEnv`), in any
-    wrappers that keep nothing (normalization, whose statistics are the learner's) and in VecMonitor.
+    wrappers that keep nothing (normalization, whose statistics are the learner's), in VecMonitor and ProgressRewards.
     """
     state: State = {}
     while isinstance(environments, VecEnvWrapper):
@@ -68,6 +69,8 @@ def vec_env_state(environments: VecEnv) -> State | None:
                 "returns": environments.episode_returns.copy(),
                 "lengths": environments.episode_lengths.copy(),
             }
+        elif isinstance(environments, ProgressRewards):
+            state["progress"] = {"best": environments.best.copy()}
         environments = environments.venv
     get_state = getattr(environments, "get_state", None)
     inner = None if get_state is None else get_state()
@@ -84,6 +87,8 @@ def set_vec_env_state(environments: VecEnv, state: State) -> None:
         if isinstance(environments, VecMonitor):
             tree.table("monitor").fill("returns", environments.episode_returns)
             tree.table("monitor").fill("lengths", environments.episode_lengths)
+        elif isinstance(environments, ProgressRewards):
+            tree.table("progress").fill("best", environments.best)
         environments = environments.venv
     if not hasattr(environments, "set_state"):
         raise Refusal(f"{tree.place} is of others, whose state can be restored")
