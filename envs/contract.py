@@ -217,11 +217,11 @@ class Closable(Protocol):
 
 def close(*environments: Closable) -> None:
     """Close environments; what that raises is said in one line for all, since nothing is lost by it."""
-    errors = []
+    errors: list[BaseException] = []
     for environment in environments:
         try:
             environment.close()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             errors.append(error)
     if errors:
         with suppress(OSError, ValueError):  # the terminal may have gone

@@ -56,7 +56,7 @@ def trained(make_run: MakeRun, tmp_path_factory: pytest.TempPathFactory) -> Path
     "habit",
     [
         *("shared info", "spaces", "close", "success: text", "success: array", "reward: bool", "tensor flags"),
-        "switches gradients off",
+        *("close: exits", "switches gradients off"),
     ],
 )
 @torch.enable_grad()  # as it was
