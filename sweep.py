@@ -1,5 +1,6 @@
 """Run, share, report and repeat studies of many trainings: python sweep.py run STUDY.yaml."""
 
+import sys
 from pathlib import Path
 
 from agents.command_line import OneLineParser, run, whole_number
@@ -56,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, prints_its_result=sys.argv[1:2] == ["show"])

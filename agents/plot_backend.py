@@ -1,10 +1,15 @@
-"""The variable by which a notebook tells Matplotlib where to draw, in commands that are started from it."""
+"""Variables that a process inherits, and that libraries stumble over as they are imported.
+
+By one a notebook tells Matplotlib where to draw, in commands that are started from it; another is the time that builds
+take for now.
+"""
 
 import importlib
 import os
 import sys
 
 _VARIABLE = "MPLBACKEND"
+_TIME = "SOURCE_DATE_EPOCH"
 
 
 def leave_out_unknown_backend() -> None:
@@ -27,3 +32,15 @@ def leave_out_unknown_backend() -> None:
         print(f"note: {_VARIABLE}={backend} is not installed here, it is left out", file=sys.stderr)
     else:
         os.environ[_VARIABLE] = backend
+
+
+def leave_out_malformed_time() -> None:
+    """Take SOURCE_DATE_EPOCH away, and say so, if it is no whole number, which NumPy's f2py takes it for."""
+    given = os.environ.get(_TIME)
+    try:
+        int(given or 0)
+    except ValueError:
+        del os.environ[_TIME]
+        print(f"note: {_TIME}={given} is no number of seconds, it is left out", file=sys.stderr)
+    if given == "":
+        del os.environ[_TIME]

@@ -6,6 +6,7 @@ copied, never written to.
 
 import copy
 import math
+import signal
 import sys
 import threading
 import traceback
@@ -54,15 +55,23 @@ class EnvironmentFailure(RuntimeError):
 
 
 def is_its_own(error: BaseException) -> bool:
-    """Tell whether an environment raised this by itself, SystemExit for instance: Ctrl-C comes to the main thread."""
-    return not isinstance(error, KeyboardInterrupt) or threading.current_thread() is not threading.main_thread()
+    """Tell whether an environment raised this by itself, SystemExit for instance.
+
+    Ctrl-C comes to the main thread, as a plain KeyboardInterrupt where Python's own handler is in place; another
+    handler raises something of its own.
+    """
+    if not isinstance(error, KeyboardInterrupt):
+        return True
+    if threading.current_thread() is not threading.main_thread():
+        return True
+    return type(error) is KeyboardInterrupt and signal.getsignal(signal.SIGINT) is not signal.default_int_handler
 
 
 def describe(error: BaseException) -> str:
     """Return what an environment raised, and in which line of which file."""
     if isinstance(error, Unfit):
         return str(error)
-    text = f"{type(error).__name__}: {error}"
+    text = f"{type(error).__name__}: {error}".replace("`", "'")  # in which a field of ours would stand
     frames = traceback.extract_tb(error.__traceback__)
     return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text
 
@@ -98,9 +107,9 @@ def step(environment: gymnasium.Env, action: Any) -> tuple[Any, float, bool, boo
     """
     try:
         result = environment.step(action)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         # One of the wrappers around it has met what it returned.
-        if "values to unpack" in str(error) and raising_module(error).startswith(_WRAPPERS):
+        if "unpack" in str(error) and raising_module(error).startswith(_WRAPPERS):
             raise Unfit(f"its step returned another number of values: {_STEP}") from error
         raise
     if not isinstance(result, tuple) or len(result) != 5:
@@ -192,8 +201,8 @@ def passed_on(info: Mapping[str, Any], *, last: bool) -> dict[str, Any]:
 
 
 def as_truth(value: Any) -> bool | None:
-    """Return what a bool, a number or an array of one says; None for anything else."""
-    array = value if isinstance(value, np.ndarray) else np.asarray(value) if np.isscalar(value) else None
+    """Return what a bool, a number or an array of one says, also of PyTorch or JAX; None for anything else."""
+    array = np.asarray(value) if np.isscalar(value) or hasattr(value, "__array__") else None
     if array is None or array.size != 1 or array.dtype.kind not in "biuf" or array.item() != array.item():
         return None
     return bool(array.item())
@@ -208,11 +217,11 @@ class Closable(Protocol):
 
 def close(*environments: Closable) -> None:
     """Close environments; what that raises is said in one line for all, since nothing is lost by it."""
-    errors = []
+    errors: list[BaseException] = []
     for environment in environments:
         try:
             environment.close()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             errors.append(error)
     if errors:
         with suppress(OSError, ValueError):  # the terminal may have gone
@@ -225,9 +234,9 @@ _STEP = "five values (observation, reward, terminated, truncated, info) are need
 
 
 def _as_reward(reward: Any) -> float:
-    array = np.asarray(reward) if np.isscalar(reward) or isinstance(reward, np.ndarray) else None
-    if array is None and hasattr(reward, "__array__"):
-        array = np.asarray(reward)
+    if isinstance(reward, int) and abs(reward) > LARGEST:  # it may be beyond any float
+        raise Unfit("the reward of its step is a whole number beyond float32: it has to be scaled or clipped")
+    array = np.asarray(reward) if np.isscalar(reward) or hasattr(reward, "__array__") else None
     if array is None or array.size != 1 or array.dtype.kind not in "biuf":
         raise Unfit(f"the reward of its step is {_kind(reward)}: a number is needed")
     return float(array.item())
@@ -253,4 +262,4 @@ def _kind(value: Any) -> str:
     if isinstance(value, tuple):
         return f"{len(value)} values ({', '.join(_kind(entry) for entry in value[:5])})"
     text = repr(value)
-    return text if len(text) <= 40 else f"of type {type(value).__name__}"
+    return text if len(text) <= 40 else f"a value of type {type(value).__name__}"

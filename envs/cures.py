@@ -23,24 +23,25 @@ def cure(spec: EnvSpec, error: BaseException) -> str:
     if not isinstance(error, ImportError | DependencyNotInstalled):
         return ""
     newest = _newest(spec)
-    if newest is not None:
-        return f", {newest} can"
+    if newest:
+        return newest
     missing = getattr(error.__cause__ or error, "name", None)
     extra = _extra(missing) if missing and str(spec.entry_point).startswith("gymnasium.") else None
     return f' without pip install "gymnasium[{extra}]"' if extra else ""
 
 
-def _newest(spec: EnvSpec) -> str | None:
-    """Return the newest version of an environment if it is another one and can be made."""
+def _newest(spec: EnvSpec) -> str:
+    """Say that the newest version of an environment can be made, if it is another one, or what would help it."""
     highest = find_highest_version(spec.namespace, spec.name)
     if highest is None or highest == spec.version:
-        return None
+        return ""
     newest = get_env_id(spec.namespace, spec.name, highest)
     try:
         gymnasium.make(newest).close()
-    except Exception:
-        return None
-    return newest
+    except Exception as error:
+        remedy = cure(gymnasium.spec(newest), error)
+        return f", nor can {newest}{remedy}" if remedy else ""
+    return f", {newest} can"
 
 
 def _extra(module: str) -> str | None:

@@ -95,7 +95,7 @@ def import_modules(modules: Iterable[str]) -> None:
 def _import(module: str, option: str) -> None:
     try:
         importlib.import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Refusal(f"{option}: module {module!r} cannot be imported: {_one_line(error)}") from error
 
 

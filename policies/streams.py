@@ -78,6 +78,14 @@ class LastingOutput(io.RawIOBase):
         return self.lost is not None and self.lost.errno == errno.EPIPE
 
 
+class _LastingText(io.TextIOWrapper):
+    """Stays open: an environment may close the stream, and what a program has to say comes after that."""
+
+    def close(self) -> None:
+        with suppress(*UNPRINTABLE):
+            self.flush()
+
+
 def make_streams_last() -> LastingOutput | None:
     """Let nothing that is printed from here on raise an exception: what cannot be written is dropped.
 
@@ -115,7 +123,7 @@ def _lasting(stream: TextIO) -> tuple[TextIO, LastingOutput | None]:
     with suppress(OSError):
         stream.flush()
     output = LastingOutput(raw, stream)
-    lasting = io.TextIOWrapper(
+    lasting = _LastingText(
         cast("Any", output) if buffer is raw else io.BufferedWriter(output),
         encoding=stream.encoding,
         errors="backslashreplace",

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -34,6 +35,8 @@ OBSERVATIONS: dict[str, Callable[[np.ndarray], Any]] = {
     "whole": lambda observation: observation.astype(np.int64),
 }
 REWARDS: dict[str, Any] = {
+    "beyond any float": 10**400,
+    "tensor": torch.tensor(1.0),
     "two": np.ones(2),
     "None": None,
     "text": "1.0",
@@ -48,6 +51,7 @@ REWARDS: dict[str, Any] = {
 }
 INFOS: dict[str, Any] = {"None": None, "text": "info", "pairs": [("a", 1)]}
 FLAGS: dict[str, Any] = {"None": None, "text": "False", "two": np.zeros(2, bool)}
+STEPS: dict[str, Any] = {"None": None, "a number": 1.0, "a dictionary": {"observation": [0.0, 0.0]}}
 
 
 class Strange(gymnasium.Env):
@@ -112,6 +116,14 @@ class Strange(gymnasium.Env):
             sys.exit("the licence has expired")
         if self.shows("interrupts"):
             raise KeyboardInterrupt
+        if self.shows("quotes"):
+            raise RuntimeError("call `reset` of `env` first")
+        if self.shows("step"):
+            return STEPS[self.which]
+        if self.kind == "closes the output":
+            sys.stdout.close()
+        if self.kind == "switches gradients off":
+            torch.set_grad_enabled(False)
         observation, info = self.observe(), self.info()
         ends: Any = self.time == 5 and not self.shows("endless")
         if self.kind == "second episode":
@@ -139,6 +151,8 @@ class Strange(gymnasium.Env):
             return observation, reward, ends, info
         if self.shows("flag"):
             ends = FLAGS[self.which]
+        if self.kind == "tensor flags":
+            return observation, reward, torch.tensor(ends), torch.tensor(False), info
         return observation, reward, ends, False, info
 
     def render(self) -> np.ndarray:
@@ -146,7 +160,7 @@ class Strange(gymnasium.Env):
 
     def close(self) -> None:
         if self.kind == "close":
-            raise RuntimeError("no end")
+            raise SystemExit("no end") if self.which == "exits" else RuntimeError("no end")
 
 
 SUCCESSES: dict[str, tuple[Any, bool | None]] = {

@@ -98,8 +98,9 @@ class SequencePPO(RecurrentPPO):
         """Write a row of the log, counting the iterations before a resumption too."""
         super().dump_logs(self.iterations_before + iteration if iteration else 0)
 
+    @torch.enable_grad()
     def train(self) -> None:
-        """Update the policy on the collected rollout.
+        """Update the policy on the collected rollout; gradients that an environment switched off are on meanwhile.
 
         :raises NotFinite: before it would learn from a number that is not finite
         :raises Mismatch: before it would learn from probabilities that are not those the rollout was drawn with

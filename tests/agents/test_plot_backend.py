@@ -1,4 +1,4 @@
-"""The backend for figures that a notebook leaves to what it starts, in a process that lacks it."""
+"""Variables that a process inherits: a notebook's backend that is not installed here, a time that is none."""
 
 import importlib.util
 import os
@@ -57,3 +57,11 @@ def test_nothing_is_imported_for_a_variable_that_is_not_set(backend: str | None)
     done = start(backend)
     assert done.stdout.split()[:2] == ["False", "agg"]
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("given", ["x", "", "1.5", "1700000000"])
+def test_time_that_is_none_is_left_out(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", given)
+    done = start(None)  # with what imports NumPy's f2py
+    fits = given in ("", "1700000000")
+    assert done.stderr == ("" if fits else f"note: SOURCE_DATE_EPOCH={given} is no number of seconds, it is left out\n")

@@ -1,6 +1,8 @@
 """Trainings and evaluations in other people's environments: they work, or end in one line with exit code 3."""
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import strange_environments  # noqa: F401 registers Strange-v0
+import torch
+from data_files import ROOT
 
 import evaluate
 import specify
@@ -48,7 +52,14 @@ def trained(make_run: MakeRun, tmp_path_factory: pytest.TempPathFactory) -> Path
     return make_run(tmp_path_factory.mktemp("logs"), "Strange-v0")
 
 
-@pytest.mark.parametrize("habit", ["shared info", "spaces", "close", "success: text", "success: array", "reward: bool"])
+@pytest.mark.parametrize(
+    "habit",
+    [
+        *("shared info", "spaces", "close", "success: text", "success: array", "reward: bool", "tensor flags"),
+        *("close: exits", "switches gradients off"),
+    ],
+)
+@torch.enable_grad()  # as it was
 def test_habits_that_are_no_fault(habit: str, tmp_path: Path) -> None:
     result = train_in(tmp_path, habit)
     np.testing.assert_array_equal(result.final.returns, [5.0, 5.0])
@@ -72,6 +83,21 @@ def test_trainings_that_stop_at_the_first_step(habit: str, said: str, tmp_path: 
     assert said in str(caught.value)
     assert "resume" in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+def test_an_environments_own_interrupt_stops_it_as_any_exception(tmp_path: Path) -> None:
+    with pytest.raises(TrainingStopped, match=r"environment 0 failed \(seed 0, episode 1, step 3\): KeyboardInterrupt"):
+        train_in(tmp_path, "interrupts", at=3)
+
+
+def test_words_after_an_environment_has_closed_the_output(tmp_path: Path) -> None:
+    options = ["--env", "strange_environments:Strange-v0", "--env-arg", "habit=closes the output", "--no-progress"]
+    sizes = [["--n-envs", "2"], ["--n-steps", "16"], ["--total-timesteps", "64"], ["--budget", "200"]]
+    words = [sys.executable, str(ROOT / "train.py"), *options, *(word for size in sizes for word in size)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "return        5.00" in done.stdout
 
 
 WRONG = {

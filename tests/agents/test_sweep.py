@@ -1,10 +1,12 @@
 """The command line of studies: one line with exit code 2 for bad input, before anything is written or run."""
 
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from data_files import ROOT
 
 import sweep
 from agents.command_line import run
@@ -101,6 +103,11 @@ def test_run_report_and_show(here: Path, capsys: pytest.CaptureFixture[str], mon
     assert words[words.index("--hidden-proportion") + 1] == "0.3"
     code, _, errors = call(capsys, monkeypatch, "show", "study.yaml", "--trial", "1")
     assert (code, errors.count("\n")) == (2, 1)
+    with open("/dev/full", "w") as full:  # Linux; what it shows is its result, which must not be lost silently
+        shown = [sys.executable, str(ROOT / "sweep.py"), "show", "study.yaml", "--trial", "0"]
+        done = subprocess.run(shown, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("error: standard output could not be written: ")
 
     # A study of another definition under the same name.
     (here / "study.yaml").write_text(STUDY.replace("[0.3, 0.99]", "[0.3, 0.4]"))

@@ -114,8 +114,9 @@ def test_module_that_does_not_import(env_id: str) -> None:
     one_line(error)
 
 
-def test_module_that_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "broken_worlds.py").write_text("raise KeyError('two\\nlines')\n")
+@pytest.mark.parametrize("line", ["raise KeyError('two\\nlines')", "raise SystemExit('no licence')"])
+def test_module_that_raises(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_worlds.py").write_text(f"{line}\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ValueError, match="env .* cannot be imported: ") as error:
         check_environment("broken_worlds:CartPole-v1")

@@ -93,6 +93,13 @@ def test_assertion_of_robotics_names_the_newest_mujoco_that_fits(monkeypatch: py
     monkeypatch.setattr("envs.cures.version", lambda _: "4.0.0")
     assert cure(spec, caught.value) == ' with mujoco 4.0.0, pip install "mujoco<3.12" mends it'
     assert cure(spec, AssertionError("of somebody else's")) == ""
+    # An older version of the same names the newest one, which that MuJoCo keeps from being made as well.
+    monkeypatch.setattr("gymnasium.make", lambda *_, **__: check_types(model, environment.data, name, 0.0))
+    if not is_here("mujoco_py"):
+        with pytest.raises(gymnasium.error.DependencyNotInstalled) as missing:
+            gymnasium.envs.registration.make("FetchReach-v1")
+        said = cure(gymnasium.spec("FetchReach-v1"), missing.value)
+        assert said == ', nor can FetchReach-v4 with mujoco 4.0.0, pip install "mujoco<3.12" mends it'
 
 
 def test_train_says_the_cure_in_one_line(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What other people's environments return: refused where it comes first, or taken; and what is theirs stays theirs."""
 
 import functools
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import strange_environments
 from stable_baselines3.common.vec_env import VecEnv
-from strange_environments import FLAGS, INFOS, OBSERVATIONS, REWARDS, SHARED_INFO, SUCCESSES
+from strange_environments import FLAGS, INFOS, OBSERVATIONS, REWARDS, SHARED_INFO, STEPS, SUCCESSES
 
 from envs.contract import EnvironmentFailure, as_truth
 from envs.lookup import environment_spaces, make_environment
@@ -23,7 +24,7 @@ IN_THIS_PROCESS = ("serial", "threads")
 EACH = (*IN_THIS_PROCESS, pytest.param("processes", marks=pytest.mark.slow))
 TAKEN = ("list", "float64", "whole", "nan")
 """Observations that fit; a NaN is for the learner and for evaluations to refuse."""
-TAKEN_REWARDS = ("array of one", "array without axes", "scalar", "bool", "nan")
+TAKEN_REWARDS = ("array of one", "array without axes", "scalar", "bool", "nan", "tensor")
 
 
 @contextmanager
@@ -87,7 +88,7 @@ def test_rewards_that_do_not_fit(which: str) -> None:
     failure = failure_of(f"reward: {which}", seed=11)
     assert (failure.index, failure.episode, failure.step) == (1, 1, 1)
     assert "the reward of its step is" in str(failure)
-    assert ("beyond float32" if which == "huge" else "a number is needed") in str(failure)
+    assert ("beyond float32" if which in ("huge", "beyond any float") else "a number is needed") in str(failure)
 
 
 @pytest.mark.parametrize("way", EACH)
@@ -125,6 +126,19 @@ def test_infos_that_are_none(which: str) -> None:
     assert "the info of its step is" in str(failure)
 
 
+@pytest.mark.parametrize("which", STEPS)
+def test_steps_that_return_no_values(which: str) -> None:
+    failure = failure_of(f"step: {which}", at=2)
+    assert failure.step == 2
+    assert failure.__cause__ is None
+    assert "five values (observation, reward, terminated, truncated, info) are needed" in str(failure)
+
+
+def test_ends_that_are_tensors() -> None:
+    with strange("tensor flags") as environments:
+        assert [step[2].tolist() for step in play(environments, 5)] == [[False] * 3] * 4 + [[True] * 3]
+
+
 @pytest.mark.parametrize("which", FLAGS)
 def test_ends_that_are_neither_true_nor_false(which: str) -> None:
     assert "terminated of its step is" in str(failure_of(f"flag: {which}", at=2))
@@ -149,6 +163,21 @@ def test_an_environment_that_exits_has_failed(way: str) -> None:
 def test_ctrl_c_is_the_users() -> None:
     with strange("interrupts", "serial", at=2) as environments, pytest.raises(KeyboardInterrupt):
         play(environments)
+
+
+@pytest.mark.parametrize("way", IN_THIS_PROCESS)
+def test_where_ctrl_c_raises_something_else_an_interrupt_is_the_environments_own(way: str) -> None:
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        failure = failure_of("interrupts", way, at=2)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert failure.step == 2
+    assert "KeyboardInterrupt: (" in str(failure)
+
+
+def test_words_of_an_environment_are_no_fields_of_ours() -> None:
+    assert "call 'reset' of 'env' first" in str(failure_of("quotes"))
 
 
 @pytest.mark.parametrize("way", IN_THIS_PROCESS)
