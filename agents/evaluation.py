@@ -23,8 +23,9 @@ FINAL_SEED = 1_500_000_000
 FRESH_SEED = 2_000_000_000
 """Episode i of an evaluation of its own is seeded FRESH_SEED + i: no training, nor its evaluations, has played it."""
 
-LONGEST_EPISODE = 100_000
-"""Steps after which an evaluation takes an episode for one that never ends, and counts what it has seen of it."""
+LONGEST_EPISODE = 30_000
+"""Steps after which an evaluation takes an episode for one that never ends, and counts what it has seen of it. The
+longest of known benchmarks, Atari's, end after 27,000 (Machado et al. 2018, arXiv 1709.06009)."""
 
 
 class RecurrentPolicy(Protocol):
