@@ -52,6 +52,7 @@ _HAMMER = (
     "--env AdroitHandHammer-v1 --env-arg max_episode_steps=20 --budget 5000 --n-envs 4 --n-steps 25 --batch-size 50 "
     "--n-epochs 2 --total-timesteps 300 --eval-every 100 --eval-episodes 3"
 )
+_STEADY = "--learning-rate-schedule constant"
 _ANOMALY = (
     "--env RandomAnomaly-v0 --env-arg image_size=16 --env-arg sequence_length=4 --budget 4000 --n-envs 16 --n-steps 5 "
     "--batch-size 40 --total-timesteps 240 --eval-every 80 --eval-episodes 32"
@@ -59,8 +60,8 @@ _ANOMALY = (
 RUNS = {
     "cartpole varied": f"{_POLE} --seed 1",
     "cartpole lstm": f"{_POLE} --seed 2 --architecture lstm",
-    "hammer varied": f"{_HAMMER} --seed 3 --hidden-proportion 0.5",
-    "hammer dense": f"{_HAMMER} --seed 4 --architecture dense --reward corrected",
+    "hammer varied": f"{_HAMMER} --seed 3 --hidden-proportion 0.5 --reward registered {_STEADY}",
+    "hammer dense": f"{_HAMMER} --seed 4 --architecture dense --reward corrected {_STEADY}",
     "hammer demonstrations": (
         f"{_HAMMER} --seed 5 --hidden-proportion 0.3 --demos demonstrations --demo-epochs 3 --critic-rollouts 1 "
         "--target-kl 0.5"
