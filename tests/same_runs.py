@@ -192,9 +192,12 @@ def check(found: Figures, recorded: Figures, recorded_on: dict[str, Any], return
         assert found == recorded
         return
     assert found.keys() == recorded.keys()
+    # Other versions of MuJoCo step a little otherwise, by more than roundings.
+    other_physics = machine()["versions"]["mujoco"] != recorded_on["versions"]["mujoco"]
+    weights_tolerance = 20 * TOLERANCE if other_physics else TOLERANCE
     for name, value in recorded.items():
         if name in ("returns", "norms", "mean_return", "mean_length"):
-            tolerance = TOLERANCE if name == "norms" else returns
+            tolerance = weights_tolerance if name == "norms" else returns
             assert found[name] == pytest.approx(value, rel=tolerance, abs=1e-6), name
         elif name not in ("policy", "normalization"):
             assert found[name] == value, name

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-LARGEST_BURST = 10.0
+LARGEST_BURST = 100.0
 """Largest factor by which a difference may be amplified for a while. What expands has factors of thousands."""
 SETTLED = 100
 """After so many steps a difference may be no larger than it was; of memory that never fades it is as large."""
@@ -43,7 +43,7 @@ def growth(run: Run, state_size: int, inputs: Tensor) -> float:
     :param run: the network
     :param state_size: n
     :param inputs: (T, B, n_x), of sequences that are not interrupted by a reset
-    :return: the largest factor after `SETTLED` steps, or a tenth of the largest one before if that is more; infinite
+    :return: the largest factor after `SETTLED` steps, or a hundredth of the largest one before if that is more; infinite
         where states are not finite. More than 1 is beyond the limit
     """
     T, B = inputs.shape[:2]
