@@ -61,7 +61,12 @@ def test_reward_becomes_an_argument() -> None:
 @pytest.mark.parametrize(
     ("env_id", "arguments", "reward", "message"),
     [
-        ("CartPole-v1", {}, "corrected", r"reward 'corrected' does not fit CartPole-v1: registered or progress is .*Hammer-v1"),
+        (
+            "CartPole-v1",
+            {},
+            "corrected",
+            r"reward 'corrected' does not fit CartPole-v1: registered or progress is .*Hammer-v1",
+        ),
         (HAMMER, {}, "other", "reward 'other' does not fit .*: registered or corrected or progress is needed"),
         (HAMMER, {"reward": "corrected"}, "registered", "env_arguments reward='corrected' .* reward sets it"),
         (HAMMER, {"reward": "corrected"}, "corrected", "env_arguments reward='corrected' .* reward sets it"),
