@@ -13,6 +13,7 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nested_spaces import ACTION_SPACES, OBSERVATION_SPACES
+from sb3_contrib import RecurrentPPO
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from torch import Tensor
 
@@ -26,7 +27,7 @@ from agents.runs.normalization import ObservationNormalization, PartialStatistic
 from agents.trained.policy import load_trained_policy
 from agents.trained.report import evaluate_policy
 from agents.training import train, training_environments
-from envs.flattening import FlatBox
+from envs.flattening import FlatBox, FlatObservations
 from policies.refusal import Refusal
 from policies.sequence_policy import PolicyShapes, choices_of
 from policies.varied_sparsity_policy import VariedSparsityPolicy
@@ -263,3 +264,19 @@ def test_case_of_bytes_and_of_a_choice(tmp_path: Path) -> None:
         )
         assert result.steps == 128
     assert gymnasium.make("Picky-v0", sees="bytes").observation_space.dtype == np.uint8
+
+
+@pytest.mark.parametrize("wrapper", [gymnasium.wrappers.FlattenObservation, FlatObservations])
+def test_stock_recurrent_ppo_takes_flattened_observations(wrapper: type[gymnasium.Wrapper]) -> None:
+    environment = gymnasium.make("Picky-v0", space="several from", sees="nested", disable_env_checker=True)
+    model = RecurrentPPO(
+        VariedSparsityPolicy,
+        wrapper(environment),
+        n_steps=64,
+        batch_size=64,
+        n_epochs=1,
+        policy_kwargs={"budget": 600},
+        seed=0,
+    )
+    model.learn(64)
+    assert model.logger.name_to_value["train/approx_kl"] == pytest.approx(0, abs=1e-5)

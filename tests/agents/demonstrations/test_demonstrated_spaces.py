@@ -104,7 +104,5 @@ def test_observations_outside_the_space_are_named(tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(picky.OBSERVATIONS, "beyond", spaces.Discrete(9))
     record("test/beyond-v0", "several", "beyond", seen=spaces.Discrete(2))
     needed = environment_spaces("Picky-v0", {"space": "several", "sees": "beyond"})
-    with pytest.raises(
-        Refusal, match=r"episode \d does not fit: the observation .*, outside Discrete\(2"
-    ):
+    with pytest.raises(Refusal, match=r"episode \d does not fit: the observation .*, outside Discrete\(2"):
         load_demonstrations("test/beyond-v0", FlatBox(spaces.Discrete(2)), needed[1], None, seed=0)
