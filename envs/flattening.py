@@ -95,7 +95,8 @@ def misfit(space: spaces.Space | None) -> str | None:
     for place, part in parts_of(space):
         if not isinstance(part, PARTS):
             hint = ", gymnasium.wrappers.FilterObservation leaves others out" if place else ""
-            found = " ".join(str(part).split())
+            text = " ".join(str(part).split())
+            found = text if len(text) <= 60 else type(part).__name__
             return f"{found}{place}, Box, Discrete, MultiDiscrete, MultiBinary, Tuple or Dict is needed{hint}"
         size += flatdim(part)
     if not 1 <= size <= LARGEST:

@@ -154,7 +154,7 @@ def test_a_file_may_not_name_a_module(cartpole: TrainingResult, tmp_path: Path) 
 def test_plan_names_what_does_not_fit(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="batch_size"):
         plan_training(short(tmp_path, batch_size=100))
-    with pytest.raises(Refusal, match=r"its observations are Text\(.* at 'mission', Box, Discrete, "):
+    with pytest.raises(Refusal, match="its observations are Text at 'mission', Box, Discrete, "):
         plan_training(short(tmp_path, env="Worded-v0"))
     assert not list(tmp_path.iterdir())
 

@@ -26,10 +26,14 @@ class Shaped(gymnasium.Env):
 
 FLAT = spaces.Box(-1, 1, (3,))
 MISFITS = {
-    "Words-v0": (spaces.Dict(a=FLAT, mission=spaces.Text(9)), FLAT, "observations are Text(1, 9, charset="),
-    "Sequence-v0": (spaces.Sequence(FLAT), FLAT, "observations are Sequence("),
-    "Graph-v0": (spaces.Tuple((FLAT, spaces.Graph(FLAT, None))), FLAT, "observations are Graph("),
-    "OneOf-v0": (spaces.OneOf((FLAT, FLAT)), FLAT, "observations are OneOf("),
+    "Words-v0": (
+        spaces.Dict(a=FLAT, mission=spaces.Text(9)),
+        FLAT,
+        "observations are Text at 'mission', Box, Discrete, ",
+    ),
+    "Sequence-v0": (spaces.Sequence(FLAT), FLAT, "observations are Sequence"),
+    "Graph-v0": (spaces.Tuple((FLAT, spaces.Graph(FLAT, None))), FLAT, "observations are Graph"),
+    "OneOf-v0": (spaces.OneOf((FLAT, FLAT)), FLAT, "observations are OneOf"),
     "Nothing-v0": (spaces.Dict(), FLAT, "observations are 0 numbers when flattened, 1 to 10,000,000 is needed"),
     "Vast-v0": (spaces.Discrete(2**40), FLAT, "observations are 1,099,511,627,776 numbers when flattened"),
     "Integers-v0": (FLAT, spaces.Box(0, 9, (3,), np.int64), "actions are a Box of shape (3,) and type int64"),
