@@ -9,7 +9,7 @@ from gymnasium import spaces
 from agents.configuration import TrainingConfiguration
 from agents.runs.folder import PolicyName, RunFolder
 from agents.runs.normalization import ObservationNormalization
-from envs.lookup import environment_spaces
+from envs.lookup import ActionSpace, environment_spaces
 from policies.network.architectures import ARCHITECTURES, ActorCriticSpecification, specify_architecture
 from policies.refusal import Refusal
 from policies.sequence_policy import SequencePolicy, network_sizes
@@ -61,7 +61,7 @@ def _network(configuration: TrainingConfiguration) -> dict[str, Any]:
 def load_agent(
     run: str | Path,
     which: PolicyName = "best",
-    environment: tuple[spaces.Box, spaces.Box | spaces.Discrete] | None = None,
+    environment: tuple[spaces.Box, ActionSpace] | None = None,
 ) -> tuple[SequencePolicy, ObservationNormalization | None, TrainingConfiguration]:
     """Rebuild the agent of a run folder; nothing in the folder is unpickled or executed.
 

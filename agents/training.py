@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
@@ -40,8 +40,8 @@ from agents.resumption.signals import InterruptibleVecEnv, InterruptionCallback,
 from agents.resumption.stopping import explained_stops
 from agents.runs.folder import RunFolder
 from agents.runs.lock import run_lock
-from agents.runs.normalization import FixedStatistics
-from envs.lookup import environment_spaces
+from agents.runs.normalization import FixedStatistics, PartialStatistics, kept_entries
+from envs.lookup import ActionSpace, environment_spaces
 from envs.task import PROGRESS_REWARD, task_of, with_split
 from envs.vectorized.finite import FiniteVecEnv
 from envs.vectorized.make import make_vec_env
@@ -94,7 +94,7 @@ class TrainingResult:
 
 
 def plan_training(
-    configuration: TrainingConfiguration, spaces: tuple[Box, Box | Discrete] | None = None
+    configuration: TrainingConfiguration, spaces: tuple[Box, ActionSpace] | None = None
 ) -> ActorCriticSpecification:
     """Check everything that can be checked before a training starts, and return the networks it would train.
 
@@ -266,9 +266,13 @@ def training_environments(
         norm_reward=configuration.normalize_reward,
         gamma=configuration.gamma,
     )
-    if demonstrations is not None and configuration.normalize_observation:
-        fitted, _ = demonstrations
-        normalized.obs_rms = FixedStatistics(fitted.observations[fitted.counted])
+    if configuration.normalize_observation:
+        kept = kept_entries(environments.observation_space)
+        if demonstrations is not None:
+            fitted, _ = demonstrations
+            normalized.obs_rms = FixedStatistics(fitted.observations[fitted.counted], kept)
+        elif kept.any():
+            normalized.obs_rms = PartialStatistics(kept)
     return normalized
 
 

@@ -12,7 +12,7 @@ import threading
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import gymnasium
 import numpy as np
@@ -52,6 +52,13 @@ class EnvironmentFailure(RuntimeError):
         super().__init__(f"{who} failed ({where}): {' '.join(text.split())}")
         if isinstance(reason, BaseException) and not isinstance(reason, Unfit):
             self.__cause__ = reason
+
+
+class Expected(NamedTuple):
+    """What an observation has to be, as a Box says it too."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
 
 
 def is_its_own(error: BaseException) -> bool:
@@ -128,7 +135,7 @@ def step(environment: gymnasium.Env, action: Any) -> tuple[Any, float, bool, boo
     return observation, reward, terminated, truncated, info
 
 
-def as_observation(observation: Any, space: spaces.Box, method: str = "step") -> np.ndarray:
+def as_observation(observation: Any, space: spaces.Box | Expected, method: str = "step") -> np.ndarray:
     """Return an observation of the space's shape and dtype, which may be the environment's own array.
 
     :raises Unfit: for another shape, for what are no numbers, and for numbers beyond the dtype
@@ -229,7 +236,7 @@ def close(*environments: Closable) -> None:
             print(f"warning: an environment could not be closed: {text}", file=sys.stderr)
 
 
-_WRAPPERS = ("gymnasium.wrappers", "envs.adroit.success")
+_WRAPPERS = ("gymnasium.wrappers", "envs.adroit.success", "envs.flattening")
 _STEP = "five values (observation, reward, terminated, truncated, info) are needed"
 
 

@@ -9,10 +9,11 @@ import dataclasses
 import difflib
 import importlib
 import inspect
+import math
 import os
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeGuard
+from typing import Any, TypeAlias, TypeGuard
 
 import gymnasium
 import numpy as np
@@ -22,9 +23,12 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 from envs.adroit.success import FinalSuccess, SuccessCount
 from envs.contract import close, describe, raising_module
 from envs.cures import cure
+from envs.flattening import FlatObservations, is_flat, misfit
 from envs.refusal import Refusal
 from envs.rendering import missing_library
 from envs.task import Task, task_of
+
+ActionSpace: TypeAlias = spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary
 
 _MODULES: dict[str, str] = {}
 """By id, the module that was imported for its sake: filled by `check_environment` and `import_modules`."""
@@ -123,6 +127,8 @@ def parse_arguments(texts: Iterable[str]) -> dict[str, Any]:
 def make_environment(env_id: str, arguments: Mapping[str, Any] | None = None) -> gymnasium.Env:
     """Make one environment that reports `is_success` at the end of an episode, if it knows success at all.
 
+    Where its observations are no flat rows of floats but can be made some, they are: see `envs.flattening`.
+
     :param env_id: a registered id; see `check_environment` for `module:id`
     :param arguments: of the environment's constructor and of `gymnasium.make`, such as `max_episode_steps`
     :raises Refusal: if the id is unknown or the environment refuses the arguments
@@ -145,18 +151,18 @@ def make_from_spec(spec: EnvSpec, task: Task, arguments: Mapping[str, Any] | Non
         if _is_fault_of_ours(spec, arguments, error):
             raise
         raise Refusal(_refusal(spec, task, arguments, error)) from error
-    if task.replacement is not None:
-        return environment
-    return FinalSuccess(environment) if task.success_steps is None else SuccessCount(environment, task.success_steps)
+    if task.replacement is None:
+        steps = task.success_steps
+        environment = FinalSuccess(environment) if steps is None else SuccessCount(environment, steps)
+    space = getattr(environment, "observation_space", None)
+    return environment if is_flat(space) or misfit(space) else FlatObservations(environment)
 
 
-def environment_spaces(
-    env_id: str, arguments: Mapping[str, Any] | None = None
-) -> tuple[spaces.Box, spaces.Box | spaces.Discrete]:
-    """Return the observation space, as float32, and the action space of an environment an agent can be trained on.
+def environment_spaces(env_id: str, arguments: Mapping[str, Any] | None = None) -> tuple[spaces.Box, ActionSpace]:
+    """Return the observation space, flat and as float32, and the action space of an environment to be trained on.
 
-    :raises Refusal: if it cannot be made, observations are no flat Box of floats, or actions neither Discrete nor a
-        flat Box with finite bounds
+    :raises Refusal: if it cannot be made, its observations cannot be flattened, or its actions are neither a Box of
+        floats with finite bounds nor Discrete, MultiDiscrete or MultiBinary
     """
     environment = make_environment(env_id, arguments)
     try:
@@ -164,17 +170,14 @@ def environment_spaces(
         action_space = getattr(environment, "action_space", None)
     finally:
         close(environment)
-    if not _is_flat(observation_space):
-        found = f"its observations are {_describe(observation_space)}"
-        raise Refusal(f"`env` {env_id} does not fit: {found}, a flat Box of floats is needed")
-    if isinstance(action_space, spaces.Discrete) and action_space.start == 0:
-        return float32_space(observation_space), action_space
-    if _is_flat(action_space) and action_space.is_bounded():
-        return float32_space(observation_space), action_space
-    raise Refusal(
-        f"`env` {env_id} does not fit: its actions are {_describe(action_space)}, "
-        "a flat Box of floats with finite bounds or Discrete from 0 is needed"
-    )
+    if not is_flat(observation_space):
+        raise Refusal(f"`env` {env_id} does not fit: its observations are {misfit(observation_space)}")
+    if not _is_fitting_action(action_space):
+        raise Refusal(
+            f"`env` {env_id} does not fit: its actions are {_describe(action_space)}, a Box of floats with finite "
+            "bounds, Discrete, or MultiDiscrete or MultiBinary of one axis is needed"
+        )
+    return float32_space(observation_space), action_space
 
 
 def check_render_mode(env_id: str, arguments: Mapping[str, Any], mode: str) -> None:
@@ -198,8 +201,12 @@ def float32_space(space: spaces.Box) -> spaces.Box:
         return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)
 
 
-def _is_flat(space: spaces.Space | None) -> TypeGuard[spaces.Box]:
-    return isinstance(space, spaces.Box) and len(space.shape) == 1 and np.issubdtype(space.dtype, np.floating)
+def _is_fitting_action(space: spaces.Space | None) -> TypeGuard[ActionSpace]:
+    if isinstance(space, spaces.Box):
+        return np.issubdtype(space.dtype, np.floating) and space.is_bounded() and math.prod(space.shape) > 0
+    if isinstance(space, spaces.MultiDiscrete):
+        return len(space.shape) == 1
+    return isinstance(space, spaces.Discrete) or (isinstance(space, spaces.MultiBinary) and isinstance(space.n, int))
 
 
 def _describe(space: spaces.Space | None) -> str:

@@ -1,5 +1,6 @@
 """What a user is told of an environment before a training in it starts: what will work, but not as they may expect."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from envs.contract import close
 from envs.lookup import make_environment
 from envs.task import task_of
 
+MANY_INPUTS = 20_000
+"""Numbers in an observation, above which a user is told."""
 FAR = 5.0
 """How many times wider or narrower than [-1, 1] the bounds of an action may be before a user is told."""
 
@@ -22,7 +25,7 @@ def remarks(env_id: str, arguments: Mapping[str, Any] | None = None) -> list[str
     """
     environment = make_environment(env_id, arguments)
     try:
-        lines = [far_bounds(env_id, environment.action_space)]
+        lines = [many_inputs(env_id, environment.observation_space), far_bounds(env_id, environment.action_space)]
         if not (task_of(env_id).ends or has_time_limit(environment)):
             lines.append(
                 f"note: {env_id} has no time limit, its episodes end only by themselves: "
@@ -31,6 +34,17 @@ def remarks(env_id: str, arguments: Mapping[str, Any] | None = None) -> list[str
     finally:
         close(environment)
     return [line for line in lines if line]
+
+
+def many_inputs(env_id: str, space: spaces.Space) -> str | None:
+    """Return a line if an observation has so many numbers that they take most of the weights, and of the time."""
+    n_x = math.prod(space.shape or ())
+    if n_x <= MANY_INPUTS:
+        return None
+    return (
+        f"warning: observations of {env_id} have n_x = {n_x:,} numbers, of which every network reads all at each step: "
+        "gymnasium.wrappers.ResizeObservation and GrayscaleObservation around it make pictures smaller"
+    )
 
 
 def far_bounds(env_id: str, space: spaces.Space) -> str | None:

@@ -14,6 +14,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import onnxruntime
+from gymnasium import spaces
 
 
 def argument(value: Any) -> Any:
@@ -25,6 +26,17 @@ def argument(value: Any) -> Any:
     if [*value] == ["python literal"]:
         return ast.literal_eval(value["python literal"])
     return {name: argument(entry) for name, entry in value.items()}
+
+
+def flat(space: gymnasium.Space, observation: Any) -> np.ndarray:
+    """Return an observation as the policy takes it: laid out as Gymnasium flattens it, bytes scaled to [0, 1]."""
+    if isinstance(space, spaces.Dict):
+        return np.concatenate([flat(part, observation[name]) for name, part in space.items()])
+    if isinstance(space, spaces.Tuple):
+        return np.concatenate([flat(part, value) for part, value in zip(space, observation, strict=True)])
+    row = np.asarray(spaces.utils.flatten(space, observation), np.float32)
+    pixels = isinstance(space, spaces.Box) and space.dtype == np.uint8 and (space.low == 0).all()
+    return row / np.float32(255) if pixels and (space.high == 255).all() else row
 
 
 session = onnxruntime.InferenceSession(sys.argv[1])
@@ -43,10 +55,14 @@ state = np.zeros((1, session.get_inputs()[1].shape[1]), np.float32)
 episode_start = np.ones(1, np.float32)
 total, steps, over = 0.0, 0, False
 while not over:
-    inputs = {"observation": np.float32(observation)[None], "state": state, "episode_start": episode_start}
+    inputs = {
+        "observation": flat(environment.observation_space, observation)[None],
+        "state": state,
+        "episode_start": episode_start,
+    }
     action, state = session.run(["action", "next_state"], inputs)
-    chosen = action[0]
-    if isinstance(environment.action_space, gymnasium.spaces.Box):  # its bounds may be finer than float32
+    chosen = action[0].reshape(environment.action_space.shape)
+    if isinstance(environment.action_space, spaces.Box):  # its bounds may be finer than float32
         chosen = np.clip(chosen, environment.action_space.low, environment.action_space.high)
     chosen = chosen.astype(environment.action_space.dtype)
     observation, reward, terminated, truncated, _ = environment.step(chosen)

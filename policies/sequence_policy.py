@@ -10,10 +10,15 @@ import torch
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
-from stable_baselines3.common.distributions import DiagGaussianDistribution, Distribution
+from stable_baselines3.common.distributions import (
+    BernoulliDistribution,
+    DiagGaussianDistribution,
+    Distribution,
+    MultiCategoricalDistribution,
+)
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
-from torch.distributions import Categorical, Normal
+from torch.distributions import Bernoulli, Categorical, Normal
 from torch.nn import Parameter
 from torch.nn.functional import pad
 
@@ -46,16 +51,21 @@ class SequencePolicy(RecurrentActorCriticPolicy):
     1903.11524). White noise per step is filtered out by a body's inertia; correlated noise moves it. The deviation is
     part of the state pair, the log probabilities are those of the process, and deterministic actions know no noise.
 
-    **Actions.** The networks and their distribution know a Box as one flat row of numbers, and a Discrete as choices
-    counted from 0. What acts in an environment has the shape and the start of its space, and `predict` its type too.
+    **Actions.** The networks and their distribution know a Box as one flat row of numbers, and choices (Discrete, the
+    entries of a MultiDiscrete or MultiBinary, which are independent of one another) counted from 0. What acts in an
+    environment has the shape and the start of its space, and `predict` its type too.
 
     :param observation_space: one-dimensional Box
-    :param action_space: Box of floats, or Discrete
+    :param action_space: Box of floats, Discrete, or MultiDiscrete or MultiBinary of one axis
     :param lr_schedule: learning rate as a function of the remaining progress (1 to 0)
     :param noise_correlation: ρ, from 0 (white noise) to below 1
     :param options: of sb3-contrib's RecurrentActorCriticPolicy
     :raises Refusal: for unsupported spaces or a correlation outside [0, 1)
     """
+
+    first_choice: Tensor
+    """of each entry of an action, as the environment counts them, () for Discrete; `last_choice` is counted from 0"""
+    last_choice: Tensor
 
     def __init__(
         self,
@@ -73,10 +83,18 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         gaussian = isinstance(self.action_dist, DiagGaussianDistribution)
         self.noise_correlation = float(noise_correlation) if gaussian else 0.0
         self.noise_size = self.action_dist.action_dim if gaussian and noise_correlation else 0
-        self.first_choice, self.n_choices, self.choice_type = 0, 0, torch.int64
-        if isinstance(action_space, spaces.Discrete):
-            self.first_choice, self.n_choices = int(action_space.start), int(action_space.n)
+        self.choice_type: torch.dtype | None = None
+        if not isinstance(action_space, spaces.Box):
             self.choice_type = torch.from_numpy(np.zeros(0, action_space.dtype)).dtype
+        self.counts_from_zero = True
+        if isinstance(action_space, spaces.Discrete | spaces.MultiDiscrete):
+            first, choices = np.asarray(action_space.start, np.int64), choices_of(action_space)
+            self.counts_from_zero = not first.any()
+            self.register_buffer("first_choice", torch.as_tensor(first), persistent=False)
+            self.register_buffer("last_choice", torch.tensor(choices).view(first.shape) - 1, persistent=False)
+        if not isinstance(action_space, spaces.Box | spaces.Discrete):
+            # In a file of weights they tell what these act with, which the number of outputs does not.
+            self.register_buffer("choices", torch.tensor(choices_of(action_space)))
 
     def set_state_width(self, width: int) -> None:
         """Tell sb3-contrib how wide the tensors of a state pair are."""
@@ -168,15 +186,13 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         """Evaluate the actions of whole sequences under the current policy.
 
         :param observations: (T, B, n_x)
-        :param actions: (T, B, n_a) for Box, (T, B) int64 for Discrete, counted from its start
+        :param actions: (T, B) int64 for Discrete, otherwise (T, B, n_a), as the environment takes them
         :param states: actor and critic state before the first step
         :param episode_starts: (T, B), nonzero where the state is zeroed before the step
         :return: values, log probabilities and entropies, each (T, B)
         """
         T, B = observations.shape[:2]
-        if self.first_choice:
-            # The stock RecurrentPPO fills short sequences up with zeros, which need not be choices and do not count.
-            actions = (actions - self.first_choice).clamp(0, self.n_choices - 1)
+        actions = self.counted_from_zero(actions)
         outputs, values = self.run_sequences(observations, states, episode_starts)
         if self.noise_size:
             last = torch.cat([self.noise_of(states.pi)[None], (actions - outputs)[:-1]])
@@ -201,11 +217,20 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         if self.noise_size:
             new_pair = self.with_noise(new_pair, actions - outputs)
         log_prob = distribution.log_prob(actions)
-        if self.first_choice:
+        if not self.counts_from_zero:
             actions = actions + self.first_choice
-        if self.n_choices:
+        if self.choice_type is not None:
             actions = actions.to(self.choice_type)
         return actions.reshape(-1, *self.action_space.shape), log_prob, new_pair
+
+    def counted_from_zero(self, actions: Tensor) -> Tensor:
+        """Return actions of the environment, (…, n_a) or (…) for Discrete, as the distribution knows them."""
+        if isinstance(self.action_space, spaces.MultiBinary):
+            return actions.float()  # which its log probabilities are computed with
+        if self.counts_from_zero:
+            return actions
+        # The stock RecurrentPPO fills short sequences up with zeros, which need not be choices and do not count.
+        return torch.minimum((actions - self.first_choice).long().clamp(min=0), self.last_choice)
 
     def forward(
         self, obs: Tensor, lstm_states: RNNStates, episode_starts: Tensor, deterministic: bool = False
@@ -260,6 +285,11 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         if isinstance(self.action_dist, DiagGaussianDistribution):
             std = torch.exp(self.log_std) * math.sqrt(1 - self.noise_correlation**2)
             self.action_dist.distribution = Normal(parameters, std.expand_as(parameters), validate_args=False)
+        elif isinstance(self.action_dist, MultiCategoricalDistribution):
+            parts = parameters.split(choices_of(self.action_space), dim=-1)
+            self.action_dist.distribution = [Categorical(logits=part, validate_args=False) for part in parts]
+        elif isinstance(self.action_dist, BernoulliDistribution):
+            self.action_dist.distribution = Bernoulli(logits=parameters, validate_args=False)
         else:
             self.action_dist.distribution = Categorical(logits=parameters, validate_args=False)
         return self.action_dist
@@ -271,15 +301,37 @@ class SequencePolicy(RecurrentActorCriticPolicy):
 def network_sizes(observation_space: spaces.Space, action_space: spaces.Space) -> tuple[int, int]:
     """Return (n_x, n_y) of the actor: the observation size, and the action's size or number of choices.
 
-    :raises Refusal: if the observation is not a flat Box, or the action neither a Box of floats nor Discrete
+    An entry of a MultiBinary takes one output, which says how likely a 1 is.
+
+    :raises Refusal: if the observation is not a flat Box, or the action none of those of `SequencePolicy`
     """
     if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
-        raise Refusal(f"observation space {observation_space} is not supported: a one-dimensional Box is needed")
+        raise Refusal(
+            f"observation space {observation_space} is not supported: a one-dimensional Box is needed, "
+            "which gymnasium.wrappers.FlattenObservation makes of it"
+        )
+    n_x = observation_space.shape[0]
     if isinstance(action_space, spaces.Box) and np.issubdtype(action_space.dtype, np.floating):
-        return observation_space.shape[0], math.prod(action_space.shape)
+        return n_x, math.prod(action_space.shape)
+    if isinstance(action_space, spaces.MultiBinary) and isinstance(action_space.n, int):
+        return n_x, action_space.n
+    if isinstance(action_space, spaces.Discrete) or (
+        isinstance(action_space, spaces.MultiDiscrete) and len(action_space.shape) == 1
+    ):
+        return n_x, sum(choices_of(action_space))
+    raise Refusal(
+        f"action space {action_space} is not supported: a Box of floats, Discrete, "
+        "or MultiDiscrete or MultiBinary of one axis is needed"
+    )
+
+
+def choices_of(action_space: spaces.Space) -> tuple[int, ...]:
+    """Return how many choices each entry of an action has; nothing for a Box."""
     if isinstance(action_space, spaces.Discrete):
-        return observation_space.shape[0], int(action_space.n)
-    raise Refusal(f"action space {action_space} is not supported: a Box or a Discrete is needed, the Box of floats")
+        return (int(action_space.n),)
+    if isinstance(action_space, spaces.MultiDiscrete):
+        return tuple(action_space.nvec.tolist())
+    return (2,) * math.prod(action_space.shape) if isinstance(action_space, spaces.MultiBinary) else ()
 
 
 class PolicyShapes(NamedTuple):
@@ -288,9 +340,9 @@ class PolicyShapes(NamedTuple):
     n_inputs: int
     """observation size"""
     n_outputs: int
-    """number of actions, or of choices"""
-    discrete: bool
-    """one choice among `n_outputs`, not `n_outputs` numbers"""
+    """number of actions, or of choices of all entries; a yes or no takes one"""
+    choices: tuple[int, ...]
+    """how many there are for each entry of an action; empty: it is numbers"""
 
     @classmethod
     def of(cls, observation_space: spaces.Space, action_space: spaces.Space) -> "PolicyShapes":
@@ -298,10 +350,15 @@ class PolicyShapes(NamedTuple):
 
         :raises Refusal: as `network_sizes`
         """
-        return cls(*network_sizes(observation_space, action_space), isinstance(action_space, spaces.Discrete))
+        return cls(*network_sizes(observation_space, action_space), choices_of(action_space))
 
     def __str__(self) -> str:
-        actions = f"{self.n_outputs:,} choices" if self.discrete else f"{self.n_outputs:,} continuous actions"
+        if not self.choices:
+            actions = f"{self.n_outputs:,} continuous actions"
+        elif self.n_outputs != sum(self.choices):
+            actions = f"{self.n_outputs:,} times yes or no"
+        else:
+            actions = f"{' and '.join(f'{n:,}' for n in self.choices)} choices"
         return f"observations of size {self.n_inputs:,} and {actions}"
 
 

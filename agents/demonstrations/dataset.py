@@ -21,6 +21,9 @@ from minari.serialization import deserialize_space
 from minari.storage import get_dataset_path
 
 from agents.ppo.imitation import Demonstrations
+from envs.contract import Unfit
+from envs.flattening import FlatBox, parts_of
+from envs.lookup import ActionSpace
 from policies.refusal import Refusal
 
 HELD_OUT_SHARE = 0.1
@@ -28,14 +31,14 @@ HELD_OUT_SHARE = 0.1
 LARGEST_COMPRESSION = 1032
 """of deflate, HDF5's compression; see https://zlib.net/zlib_tech.html"""
 
-Spaces = tuple[spaces.Box, spaces.Box | spaces.Discrete]
-"""of the environment: observations and actions"""
+Spaces = tuple[spaces.Box, ActionSpace]
+"""of the environment: observations, flat, and actions"""
 
 
 def load_demonstrations(
     name: str,
     observation_space: spaces.Box,
-    action_space: spaces.Box | spaces.Discrete,
+    action_space: ActionSpace,
     episodes: int | None,
     seed: int,
 ) -> tuple[Demonstrations, Demonstrations]:
@@ -44,7 +47,8 @@ def load_demonstrations(
     With `episodes` fewer than the data set holds, those held out come from the rest; without, a tenth is held out.
 
     :param name: id of a Minari data set, found locally or downloaded, or the path of one, a folder with `data/`
-    :param observation_space: of the environment; the data set's must have its shape and bounds, of any float type
+    :param observation_space: of the environment; the data set's must have its shape and bounds, of any type, or those
+        of the space that it is the flat form of
     :param action_space: of the environment; as above
     :param episodes: how many to fit (default: all that are not held out)
     :param seed: draws which episodes are fitted and which are held out
@@ -115,7 +119,8 @@ def _open(name: str, folder: Path, needed: Spaces) -> tuple[MinariStorage, int]:
     # An episode takes more than a byte: a damaged number must not make room for billions of them.
     if type(total) is not int or not 0 <= total <= sum(file.stat().st_size for file in folder.rglob("*")):
         raise Refusal(f"`demos` {name} is damaged: its total_episodes is {total!r:.40}")
-    for kind, space, fitting in zip(("observations", "actions"), found, needed, strict=True):
+    original = needed[0].original if isinstance(needed[0], FlatBox) else needed[0]
+    for kind, space, fitting in zip(("observations", "actions"), found, (original, needed[1]), strict=True):
         if not _matches(space, fitting):
             raise Refusal(
                 f"`demos` {name} does not fit the environment: its {kind} are {_describe(space)}, "
@@ -124,40 +129,54 @@ def _open(name: str, folder: Path, needed: Spaces) -> tuple[MinariStorage, int]:
     return storage, total
 
 
-def _matches(space: spaces.Space, needed: spaces.Box | spaces.Discrete) -> bool:
+def _matches(space: spaces.Space, needed: spaces.Space) -> bool:
     """Tell whether two spaces have one shape and one set of bounds; of which type the numbers are does not matter."""
-    if isinstance(needed, spaces.Discrete):
-        return isinstance(space, spaces.Discrete) and (space.n, space.start) == (needed.n, needed.start)
-    return (
-        isinstance(space, spaces.Box)
-        and space.shape == needed.shape
-        and np.issubdtype(space.dtype, np.floating)
-        and np.allclose(space.low.astype(np.float32), needed.low.astype(np.float32))
-        and np.allclose(space.high.astype(np.float32), needed.high.astype(np.float32))
-    )
+    found, fitting = dict(parts_of(space)), dict(parts_of(needed))
+    return [*found] == [*fitting] and all(_part_matches(found[place], fitting[place]) for place in fitting)
+
+
+def _part_matches(part: Any, needed: Any) -> bool:
+    if part.shape != needed.shape:
+        return False
+    if isinstance(needed, spaces.Box):
+        return (
+            isinstance(part, spaces.Box)
+            and np.issubdtype(part.dtype, np.floating) == np.issubdtype(needed.dtype, np.floating)
+            and np.allclose(part.low.astype(np.float32), needed.low.astype(np.float32))
+            and np.allclose(part.high.astype(np.float32), needed.high.astype(np.float32))
+        )
+    # Of Discrete, MultiBinary and MultiDiscrete no two have the same of these.
+    names = ("n", "nvec", "start")
+    return all(np.array_equal(getattr(part, name, ()), getattr(needed, name, ())) for name in names)
 
 
 def _describe(space: spaces.Space) -> str:
-    if isinstance(space, spaces.Box):
+    if isinstance(space, spaces.Box) and space.low.size:
         return f"a Box of shape {space.shape} from {space.low.min():g} to {space.high.max():g}"
     return " ".join(str(space).split())
 
 
 def _read(name: str, storage: MinariStorage, chosen: np.ndarray, needed: Spaces) -> Demonstrations:
-    discrete = isinstance(needed[1], spaces.Discrete)
+    discrete = not isinstance(needed[1], spaces.Box)
     observations, actions, returns = [], [], []
     for index, episode in zip(chosen.tolist(), _episodes(name, storage, chosen), strict=True):
         try:
             # Minari records one observation more than actions: what the last step led to.
             steps = len(episode["actions"])
-            seen = np.asarray(episode["observations"], dtype=np.float32)[:steps]
+            seen = (
+                needed[0].rows(episode["observations"], steps)
+                if isinstance(needed[0], FlatBox) and steps
+                else np.asarray(episode["observations"], dtype=np.float32)[:steps]
+            )
             done = np.asarray(episode["actions"], dtype=np.int64 if discrete else np.float32)
             rewards = np.asarray(episode["rewards"], dtype=np.float64)
-        except (TypeError, ValueError, KeyError) as error:
+        except Unfit as error:
+            raise Refusal(f"`demos` {name}: episode {index} does not fit: {error}") from None
+        except (TypeError, ValueError, LookupError) as error:
             raise Refusal(f"`demos` {name}: episode {index} is damaged: {error!r}") from None
         _check_episode(f"`demos` {name}: episode {index}", seen, done, rewards, *needed)
         observations.append(seen)
-        actions.append(done)
+        actions.append(done if discrete else done.reshape(steps, -1))
         returns.append(rewards.sum())
     lengths = np.array([len(part) for part in actions])
     return Demonstrations(_padded(observations), _padded(actions), lengths, np.array(returns))
@@ -194,7 +213,7 @@ def _check_episode(
     actions: np.ndarray,
     rewards: np.ndarray,
     observation_space: spaces.Box,
-    action_space: spaces.Box | spaces.Discrete,
+    action_space: ActionSpace,
 ) -> None:
     steps = len(actions)
     if steps == 0:
@@ -209,8 +228,12 @@ def _check_episode(
         if not np.isfinite(array).all():
             raise Refusal(f"{where} holds {what} that are not finite, first at step {_first_bad(array)}")
     if isinstance(action_space, spaces.Discrete):
-        if not ((actions >= 0) & (actions < action_space.n)).all():
-            raise Refusal(f"{where} holds an action outside 0 to {action_space.n - 1}")
+        first, n = int(action_space.start), int(action_space.n)
+        if not ((actions >= first) & (actions < first + n)).all():
+            raise Refusal(f"{where} holds an action outside {first} to {first + n - 1}")
+    elif not isinstance(action_space, spaces.Box):
+        if not all(action_space.contains(action) for action in actions.astype(action_space.dtype)):
+            raise Refusal(f"{where} holds an action outside {_describe(action_space)}")
     elif not ((actions >= _beyond(action_space.low, -1)) & (actions <= _beyond(action_space.high, 1))).all():
         raise Refusal(f"{where} holds an action outside the bounds {_describe(action_space)}")
 

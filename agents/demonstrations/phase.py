@@ -85,7 +85,11 @@ class DemonstrationCallback(BaseCallback):
             FitPoint(point.whole("epoch"), point.number("training_loss"), point.number("held_out_loss"))
             for point in map(row.table, row)
         ]
-        self._log_std = tree.array("log_std", self.demonstrations[0].actions.shape[2:] or (0,), np.float32)
+        self._log_std = tree.array("log_std", (self._noise_size(),), np.float32)
+
+    def _noise_size(self) -> int:
+        actions = self.demonstrations[0].actions
+        return actions.shape[-1] if actions.dtype.kind == "f" else 0
 
     def _on_step(self) -> bool:
         return True

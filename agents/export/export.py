@@ -23,7 +23,7 @@ from envs.lookup import check_recorded_environment
 from envs.task import with_split
 from envs.vectorized.make import make_vec_env
 from policies.refusal import Refusal
-from policies.sequence_policy import SequencePolicy
+from policies.sequence_policy import SequencePolicy, choices_of
 
 SUFFIX = ".onnx"
 
@@ -95,6 +95,9 @@ def export_policy(
         versions={name: version(name) for name in PACKAGES},
         evaluation=folder.read_figures(which),
         env_module=module,
+        choices=None
+        if isinstance(policy.action_space, spaces.Box | spaces.Discrete)
+        else choices_of(policy.action_space),
     )
     environments = _environments(configuration)
     temporary = output.with_name(f".{output.name}.tmp")

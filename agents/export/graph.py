@@ -2,11 +2,14 @@
 
     observation (B, n_x), state (B, n), episode_start (B,)  →  action, mean or logits (B, n_y), next_state (B, n)
 
+An action is (B, n_y) float32 for a Box, (B,) int64 for Discrete, and (B, entries) int64 for MultiDiscrete and
+MultiBinary.
+
 What lies between, one step of the network, is added by the policy itself.
 """
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,7 +20,7 @@ from onnx import helper, numpy_helper
 from agents.export.onnx_policy import IR_VERSION, OPSET, PolicyMetadata
 from agents.export.sparse_product import add_product, full_blocks
 from agents.runs.normalization import ObservationNormalization
-from policies.sequence_policy import SequencePolicy
+from policies.sequence_policy import SequencePolicy, choices_of
 from policies.step_graph import SparseRows
 
 START_COLUMN = "start of row"
@@ -81,20 +84,18 @@ def policy_model(
     if normalization is not None:
         inputs = _normalized(graph, inputs, normalization)
     carried = _carried(graph)
-    discrete = isinstance(policy.action_space, spaces.Discrete)
-    parameters = "logits" if discrete else "mean"
+    space = policy.action_space
+    parameters = "mean" if isinstance(space, spaces.Box) else "logits"
     policy.export_step(graph, inputs, carried, parameters)
     actor = metadata.specification.actor
     n_x, n_y, n = actor.n_inputs, actor.n_outputs, actor.state_size
-    if discrete:
-        action = helper.make_tensor_value_info("action", INT64, ["batch"])
-        start = int(cast(spaces.Discrete, policy.action_space).start)
-        choice = graph.add("ArgMax", [parameters], "choice" if start else "action", axis=1, keepdims=0)
-        if start:
-            graph.add("Add", [choice, graph.constant("first choice", np.int64(start))], "action")
-    else:
+    if isinstance(space, spaces.Box):
         action = helper.make_tensor_value_info("action", FLOAT, ["batch", n_y])
-        _clipped(graph, parameters, cast(spaces.Box, policy.action_space))
+        _clipped(graph, parameters, space)
+    else:
+        entries = [] if isinstance(space, spaces.Discrete) else [len(choices_of(space))]
+        action = helper.make_tensor_value_info("action", INT64, ["batch", *entries])
+        _chosen(graph, parameters, space)
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
@@ -150,6 +151,24 @@ def _clipped(graph: GraphBuilder, outputs: str, space: spaces.Box) -> None:
     else:
         bounded = graph.add("Max", [outputs, graph.constant("lowest actions", low)], "bounded below")
         graph.add("Min", [bounded, graph.constant("highest actions", high)], "action")
+
+
+def _chosen(graph: GraphBuilder, logits: str, space: Any) -> None:
+    if isinstance(space, spaces.MultiBinary):
+        rounded = graph.add("Round", [graph.add("Sigmoid", [logits], "probabilities")], "likelier")
+        graph.add("Cast", [rounded], "action", to=INT64)
+        return
+    start = np.asarray(space.start, np.int64)
+    chosen = "choice" if start.any() else "action"
+    if isinstance(space, spaces.Discrete):
+        graph.add("ArgMax", [logits], chosen, axis=1, keepdims=0)
+    else:
+        sizes = list(choices_of(space))
+        parts = graph.split(logits, sizes, [f"logits {index}" for index in range(len(sizes))])
+        chosen_parts = [graph.add("ArgMax", [part], f"choice of {part}", axis=1, keepdims=1) for part in parts]
+        graph.add("Concat", chosen_parts, chosen, axis=1)
+    if start.any():
+        graph.add("Add", [chosen, graph.constant("first choice", start)], "action")
 
 
 def float32_bounds(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,7 @@ from agents.configuration import check_module_name
 from agents.literals import read_arguments, written_arguments
 from policies.network.architectures import ActorCriticSpecification
 from policies.refusal import Refusal
+from policies.sequence_policy import PolicyShapes
 
 FORMAT = "varied-sparsity-rl policy 1"
 """What the metadata entry `format` of our files says."""
@@ -26,10 +27,13 @@ IR_VERSION = 8
 OPERATORS = frozenset(
     {
         *("Add", "ArgMax", "Cast", "Clip", "Concat", "Expand", "GatherElements", "Gemm", "Max", "Min", "Mul"),
-        *("ReduceSum", "Relu", "Reshape", "Shape", "Sigmoid", "Split", "Sub", "Tanh", "Unsqueeze", "Where"),
+        *("ReduceSum", "Relu", "Reshape", "Round", "Shape", "Sigmoid", "Split", "Sub", "Tanh", "Unsqueeze", "Where"),
     }
 )
 """What a policy is made of; a file with any other operator is none of ours."""
+
+OPTIONAL = ("env_module", "choices")
+"""Metadata entries that a file may lack."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class PolicyMetadata:
     """the run's own figures of this policy, as in result.json; empty if the run has none"""
     env_module: str | None = None
     """that registered the environment; for messages, never imported. The file has no such entry if there is none"""
+    choices: tuple[int, ...] | None = None
+    """how many each entry of an action has, if it has entries (MultiDiscrete, MultiBinary); else no such entry"""
 
     def to_properties(self) -> dict[str, str]:
         """Return the metadata entries of the file; every one but `format` is JSON.
@@ -54,8 +60,7 @@ class PolicyMetadata:
         :raises Refusal: if an environment argument is no Python literal
         """
         entries = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        if self.env_module is None:
-            del entries["env_module"]
+        entries = {name: entry for name, entry in entries.items() if name not in OPTIONAL or entry is not None}
         entries["specification"] = self.specification.to_dict()
         try:
             entries["env_arguments"] = written_arguments(self.env_arguments)
@@ -74,7 +79,7 @@ class PolicyMetadata:
         try:
             names = [field.name for field in dataclasses.fields(cls)]
             entries = {
-                name: json.loads(properties[name]) for name in names if name != "env_module" or name in properties
+                name: json.loads(properties[name]) for name in names if name not in OPTIONAL or name in properties
             }
         except KeyError as error:
             raise Refusal(f"its metadata lack the entry {error}") from None
@@ -93,7 +98,17 @@ class PolicyMetadata:
         check_module_name(entries.get("env_module"))
         entries["env_arguments"] = read_arguments(entries["env_arguments"])
         entries["specification"] = ActorCriticSpecification.from_dict(entries["specification"])
+        if "choices" in entries:
+            entries["choices"] = _checked_choices(entries["choices"], entries["specification"].actor.n_outputs)
         return cls(**entries)
+
+
+def _checked_choices(choices: Any, n_outputs: int) -> tuple[int, ...]:
+    if not isinstance(choices, list) or not all(type(n) is int and n > 0 for n in choices):
+        raise Refusal("the entry 'choices' of its metadata is no list of whole numbers")
+    if n_outputs != sum(choices) and choices != [2] * n_outputs:
+        raise Refusal(f"the entry 'choices' of its metadata does not fit {n_outputs} outputs")
+    return tuple(choices)
 
 
 class OnnxPolicy:
@@ -119,6 +134,8 @@ class OnnxPolicy:
         self.session = onnxruntime.InferenceSession(model, session_options(), providers=["CPUExecutionProvider"])
         self.parameters = next(o.name for o in self.session.get_outputs() if o.name in ("mean", "logits"))
         self.discrete = self.parameters == "logits"
+        choices = metadata.choices or ((self.n_outputs,) if self.discrete else ())
+        self.shapes = PolicyShapes(self.n_inputs, self.n_outputs, choices)
         self._outputs = ["action", self.parameters, "next_state"]
 
     def step(
@@ -129,8 +146,8 @@ class OnnxPolicy:
         :param observation: (B, n_inputs), raw as the environment gives it
         :param state: (B, state_size) float32; zeros if None
         :param episode_start: (B,), nonzero where the state is zeroed before the step; nowhere if None
-        :return: actions ((B, n_outputs) float32 within their bounds, or (B,) int64 if discrete), means or logits
-            (B, n_outputs) float32, and the next state
+        :return: actions ((B, n_outputs) float32 within their bounds, or (B,) or (B, entries) int64 if discrete), means
+            or logits (B, n_outputs) float32, and the next state
         :raises Refusal: for other shapes
         """
         observation = np.ascontiguousarray(observation, np.float32)
@@ -169,7 +186,9 @@ class OnnxPolicy:
         space = self.action_space
         if isinstance(space, spaces.Box):
             action = np.clip(action.reshape(-1, *space.shape), space.low, space.high)
-        return action if space is None else action.astype(space.dtype, copy=False), (next_state,)
+        if space is not None:
+            action = action.reshape(-1, *(space.shape or ())).astype(space.dtype, copy=False)
+        return action, (next_state,)
 
 
 def session_options() -> onnxruntime.SessionOptions:
@@ -213,7 +232,7 @@ def read_policy(content: bytes) -> OnnxPolicy:
     _check_parts(model)
     properties = {entry.key: entry.value for entry in model.metadata_props}
     metadata = PolicyMetadata.from_properties(properties)
-    _check_interface(model.graph, metadata.specification)
+    _check_interface(model.graph, metadata)
     # onnxruntime can be told to take session options from metadata; it gets none.
     del model.metadata_props[:]
     try:
@@ -254,12 +273,13 @@ def _messages(message: Any) -> Iterator[Any]:
                 yield from _messages(part)
 
 
-def _check_interface(graph: onnx.GraphProto, specification: ActorCriticSpecification) -> None:
+def _check_interface(graph: onnx.GraphProto, metadata: PolicyMetadata) -> None:
     """Check names, types and sizes of inputs and outputs.
 
     :raises Refusal: if they are not a policy's
     """
-    actor = specification.actor
+    actor = metadata.specification.actor
+    entries = () if metadata.choices is None else (len(metadata.choices),)
     discrete = any(output.name == "logits" for output in graph.output)
     float32, int64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
     state = (float32, (actor.state_size,))
@@ -267,7 +287,7 @@ def _check_interface(graph: onnx.GraphProto, specification: ActorCriticSpecifica
         "observation": (float32, (actor.n_inputs,)),
         "state": state,
         "episode_start": (float32, ()),
-        "action": (int64, ()) if discrete else (float32, (actor.n_outputs,)),
+        "action": (int64, entries) if discrete else (float32, (actor.n_outputs,)),
         "next_state": state,
         "logits" if discrete else "mean": (float32, (actor.n_outputs,)),
     }

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor
-from torch.distributions import Categorical
 from torch.nn import Parameter
 from torch.special import log_ndtr
 from tqdm import tqdm
@@ -36,7 +35,7 @@ class Demonstrations:
     observations: np.ndarray
     """(T, E, n_x) float32, as the environment gives them"""
     actions: np.ndarray
-    """(T, E, n_a) float32, for Discrete (T, E) int64"""
+    """(T, E, n_a) float32, choices int64, for Discrete (T, E)"""
     lengths: np.ndarray
     """(E,) int64, steps of each episode"""
     returns: np.ndarray
@@ -63,7 +62,7 @@ class Demonstrations:
 
 @dataclass(frozen=True)
 class FitPoint:
-    """Losses after so many epochs, each the mean over steps and action dimensions of the negative log-likelihood."""
+    """Losses after so many epochs, each the mean over steps and entries of actions of the negative log-likelihood."""
 
     epoch: int
     training_loss: float
@@ -74,12 +73,12 @@ class FitPoint:
 class ImitationLoss:
     """The negative log-likelihood of demonstrated actions under a policy that has seen the episode so far.
 
-    Per step and action dimension. Box actions are taken for the policy's mean action plus Gaussian noise of the
+    Per step and entry of the action. Box actions are taken for the policy's mean action plus Gaussian noise of the
     demonstrator's, clipped to the bounds. So an action recorded at a bound says only that the unclipped one lay at or
     beyond it, and its likelihood is that of the tail (a censored regression; Tobin 1958): a mean beyond the bound,
     which acts the same, is not pulled back. Where both bounds are one number, it says nothing. The demonstrator's noise
-    is estimated along with the policy and has nothing to do with the noise that the policy explores with. Discrete
-    actions: the policy's categorical.
+    is estimated along with the policy and has nothing to do with the noise that the policy explores with. Choices have
+    the policy's own probabilities.
 
     :param demonstrations: episodes as the environment gives them
     :param normalization: applied to the observations, None for none
@@ -104,8 +103,12 @@ class ImitationLoss:
         self.counted = torch.as_tensor(demonstrations.counted, device=device)
         self.bounds: tuple[Tensor, Tensor] | None = None
         self.log_std = Parameter(torch.zeros(0, device=device)) if log_std is None else log_std
+        self.entries = math.prod(action_space.shape or ())
+        """of an action"""
         if isinstance(action_space, spaces.Box):
-            low, high = (torch.as_tensor(bound, device=device) for bound in (action_space.low, action_space.high))
+            low, high = (
+                torch.as_tensor(bound.ravel(), device=device) for bound in (action_space.low, action_space.high)
+            )
             self.bounds = (low.float(), high.float())
             if log_std is None:
                 width = self.bounds[1] - self.bounds[0]
@@ -127,7 +130,8 @@ class ImitationLoss:
         actions, counted = self.actions[:longest, columns], counted[:longest]
         outputs = policy.run_actor(observations, observations.new_zeros(observations.shape[:2]))
         if self.bounds is None:
-            losses = -Categorical(logits=outputs, validate_args=False).log_prob(actions)
+            rows, chosen = outputs.flatten(0, 1), policy.counted_from_zero(actions).flatten(0, 1)
+            losses = -policy.distribution(rows).log_prob(chosen).view(counted.shape) / self.entries
         else:
             losses = censored_negative_log_likelihood(actions, outputs, self.log_std, *self.bounds).mean(dim=-1)
         return losses[counted].mean()

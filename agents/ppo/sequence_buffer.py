@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from sb3_contrib.common.recurrent.buffers import RecurrentRolloutBuffer
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.buffers import RolloutBuffer
@@ -20,7 +21,7 @@ class SequenceBatch(NamedTuple):
     observations: Tensor
     """(T, B, n_x)"""
     actions: Tensor
-    """(T, B, n_a), for Discrete (T, B) int64"""
+    """(T, B, n_a), for Discrete (T, B); choices are int64"""
     old_values: Tensor
     """(T, B)"""
     old_log_prob: Tensor
@@ -112,10 +113,12 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
         def pair(states: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
             return states[0][:, columns], states[1][:, columns]
 
-        discrete = self.actions.dtype.kind in "iu"
+        actions = part(self.actions)
+        if not isinstance(self.action_space, spaces.Box):
+            actions = (actions[..., 0] if isinstance(self.action_space, spaces.Discrete) else actions).long()
         return SequenceBatch(
             observations=part(self.observations),
-            actions=part(self.actions)[..., 0].long() if discrete else part(self.actions),
+            actions=actions,
             old_values=part(self.values),
             old_log_prob=part(self.log_probs),
             advantages=part(self.advantages),

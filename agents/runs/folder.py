@@ -228,10 +228,11 @@ class RunFolder:
         actor, file = self.read_network().actor, self._weights(which)
         try:
             with safetensors.safe_open(file, framework="pt") as tensors:
-                discrete = "log_std" not in list(tensors.keys())
+                names = list(tensors.keys())
+                choices = tensors.get_tensor("choices").tolist() if "choices" in names else [actor.n_outputs]
         except (OSError, safetensors.SafetensorError) as error:
             raise Refusal(f"{file} holds no policy: {str(error).splitlines()[0]}") from None
-        return PolicyShapes(actor.n_inputs, actor.n_outputs, discrete)
+        return PolicyShapes(actor.n_inputs, actor.n_outputs, () if "log_std" in names else tuple(choices))
 
     def load_policy(self, which: PolicyName, policy: nn.Module, n_inputs: int) -> ObservationNormalization | None:
         """Load the weights of best/ or final/ into a policy built from the configuration.

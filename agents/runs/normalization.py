@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
+from envs.flattening import FlatBox
 from policies.refusal import Refusal
 
 CONSTANT = 1e-6
@@ -65,18 +67,40 @@ class ObservationNormalization:
         return cls(mean, variance, clip, epsilon)
 
 
+def kept_entries(space: spaces.Space) -> np.ndarray:
+    """Return (n_x,) bool, the entries of observations that are not normalized: zeros and ones that say which."""
+    return space.discrete if isinstance(space, FlatBox) else np.zeros(space.shape or (), bool)
+
+
+class PartialStatistics(RunningMeanStd):
+    """Statistics for a VecNormalize that leave some entries as they are: of mean 0 and variance 1, whatever comes.
+
+    :param kept: (n_x,) bool, those entries
+    """
+
+    def __init__(self, kept: np.ndarray) -> None:
+        super().__init__(shape=kept.shape)
+        self.kept = kept
+
+    def update_from_moments(self, batch_mean: np.ndarray, batch_var: np.ndarray, batch_count: float) -> None:
+        """Take in new data."""
+        mean, variance = np.where(self.kept, 0.0, batch_mean), np.where(self.kept, 1.0, batch_var)
+        super().update_from_moments(mean, variance, batch_count)
+
+
 class FixedStatistics(RunningMeanStd):
     """Statistics for a VecNormalize that stay as they are.
 
     :param observations: (rows, n_x), the data they are taken from
+    :param kept: (n_x,) bool, entries that have mean 0 and variance 1 instead (default: none)
     """
 
-    def __init__(self, observations: np.ndarray) -> None:
+    def __init__(self, observations: np.ndarray, kept: np.ndarray | bool = False) -> None:
         super().__init__(shape=observations.shape[1:])
-        self.mean = observations.mean(axis=0, dtype=np.float64)
+        self.mean = np.where(kept, 0.0, observations.mean(axis=0, dtype=np.float64))
         variance = observations.var(axis=0, dtype=np.float64)
         # Divided by next to nothing, the slightest deviation from a constant would be the largest input of all.
-        self.var = np.where(variance < CONSTANT**2, 1.0, variance)
+        self.var = np.where(kept | (variance < CONSTANT**2), 1.0, variance)
         self.count = len(observations)
 
     def update(self, arr: np.ndarray) -> None:

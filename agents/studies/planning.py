@@ -20,7 +20,7 @@ from agents.studies.definition import Group, StudyDefinition, with_parameters
 from agents.studies.samplers import SAMPLERS
 from agents.training import plan_training
 from agents.yaml_file import Scalar
-from envs.lookup import environment_spaces
+from envs.lookup import ActionSpace, environment_spaces
 from policies.network.architectures import ActorCriticSpecification
 from policies.refusal import Refusal
 
@@ -66,7 +66,7 @@ class NetworkPlanner:
     """Finds the networks of configurations; makes each environment once to know its spaces."""
 
     def __init__(self) -> None:
-        self._spaces: dict[str, tuple[spaces.Box, spaces.Box | spaces.Discrete]] = {}
+        self._spaces: dict[str, tuple[spaces.Box, ActionSpace]] = {}
 
     def networks(self, configuration: TrainingConfiguration) -> ActorCriticSpecification:
         """Return the networks of a configuration, checked as `plan_training` does.

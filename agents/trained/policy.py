@@ -83,9 +83,8 @@ def load_trained_policy(
         exported = load_onnx(path)
         env = _environment_id(exported.env, exported.metadata.env_module, env)
         arguments = _arguments(exported.env, exported.env_arguments, env, env_arguments or {})
-        shapes = PolicyShapes(exported.n_inputs, exported.n_outputs, exported.discrete)
         found = environment_spaces(env, arguments)
-        _check_shapes(path, shapes, env, found)
+        _check_shapes(path, exported.shapes, env, found)
         exported.action_space = found[1]
         return TrainedPolicy(path, exported, None, env, arguments, configure(env).vectorization)
     if path.is_file():

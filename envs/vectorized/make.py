@@ -10,6 +10,7 @@ from gymnasium.envs.registration import EnvSpec
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from envs.contract import close
+from envs.flattening import is_flat
 from envs.lookup import check_environment, creator_of, make_from_spec
 from envs.refusal import Refusal
 from envs.task import task_of, with_split
@@ -69,6 +70,12 @@ def _make_batched(spec: EnvSpec, arguments: Mapping[str, Any], n_envs: int) -> V
         raise Refusal(f"vectorization 'batched' does not fit {spec.id}: it has no batched version, use serial")
     close(make_from_spec(spec, task_of(spec.id), arguments))  # refuses what does not fit, in one line
     try:
-        return VecMonitor(CheckedBatch(factory(n_envs=n_envs, **copy.deepcopy(spec.kwargs | dict(arguments)))))
+        batch = factory(n_envs=n_envs, **copy.deepcopy(spec.kwargs | dict(arguments)))
     except TypeError as error:
         raise Refusal(f"`env_arguments` does not fit the batched version of {spec.id}: {error}") from error
+    if not is_flat(batch.observation_space):
+        raise Refusal(
+            f"vectorization 'batched' does not fit {spec.id}: the observations of its batched version are "
+            f"{batch.observation_space}, a flat Box of floats is needed, use serial"
+        )
+    return VecMonitor(CheckedBatch(batch))

@@ -20,6 +20,7 @@ from gymnasium.wrappers import OrderEnforcing, TimeLimit
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor
 
 from envs.adroit.success import FinalSuccess, SuccessCount
+from envs.flattening import FlatObservations
 from envs.refusal import Refusal
 from envs.vectorized.progress import ProgressRewards
 from envs.vectorized.state_tree import StateTree, generator_state, set_generator_state
@@ -31,6 +32,7 @@ WRAPPER_COUNTERS: Mapping[type[gymnasium.Wrapper], tuple[str, ...]] = {
     OrderEnforcing: ("_has_reset",),
     SuccessCount: ("_count",),
     FinalSuccess: (),
+    FlatObservations: (),
 }
 """What each wrapper remembers from step to step; an environment in any other wrapper has no exact state."""
 

@@ -33,8 +33,6 @@ from policies.sequence_policy import SequencePolicy
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 
 OBSERVATIONS = spaces.Box(-np.inf, np.inf, (3,), np.float32)
-OWN = ("float64", "float16", "one number", "huge", "beyond float32", "int32")
-"""The spaces that a run of ours takes; the stock RecurrentPPO takes all."""
 
 
 def policy(space: spaces.Space, spread: float = 1.0) -> VariedSparsityPolicy:
@@ -116,7 +114,7 @@ def test_stock_recurrent_ppo_takes_any_space(space: str, kind: type[SequencePoli
     assert picky.SPACES[space].contains(np.asarray(model.predict(observations)[0]))
 
 
-@pytest.mark.parametrize("space", OWN)
+@pytest.mark.parametrize("space", picky.SPACES)
 def test_a_run_acts_inside_its_space(space: str, tmp_path: Path) -> None:
     configuration = configure(
         "Picky-v0",
@@ -136,7 +134,7 @@ def test_a_run_acts_inside_its_space(space: str, tmp_path: Path) -> None:
     assert train(configuration).steps == 128
 
 
-@pytest.mark.parametrize("space", OWN)
+@pytest.mark.parametrize("space", picky.SPACES)
 def test_an_exported_policy_acts_inside_its_space(space: str, tmp_path: Path, make_run: MakeRun) -> None:
     run = make_run(tmp_path, "Picky-v0", env_arguments={"space": space})
     file = export_policy(run, tmp_path / "policy.onnx").path
@@ -160,8 +158,16 @@ def test_an_exported_policy_acts_inside_its_space(space: str, tmp_path: Path, ma
 
 
 def test_a_box_of_whole_numbers_is_refused() -> None:
-    with pytest.raises(Refusal, match="a Box or a Discrete is needed, the Box of floats"):
+    with pytest.raises(
+        Refusal, match="a Box of floats, Discrete, or MultiDiscrete or MultiBinary of one axis is needed"
+    ):
         policy(spaces.Box(0, 7, (2,), np.int64))
+
+
+@pytest.mark.parametrize("space", [spaces.MultiDiscrete([[2, 3]]), spaces.MultiBinary((2, 3)), spaces.Text(3)])
+def test_choices_of_several_axes_are_refused(space: spaces.Space) -> None:
+    with pytest.raises(Refusal, match="is not supported: a Box of floats, "):
+        policy(space)
 
 
 def test_exported_choices_count_from_the_start() -> None:

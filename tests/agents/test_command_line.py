@@ -1,6 +1,7 @@
 """The command lines as a user meets them: what they print, and one line with exit code 2 for bad input."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ def call(script: str, *options: str, cwd: Path) -> subprocess.CompletedProcess[s
     return subprocess.run(
         [sys.executable, str(ROOT / script), *options],
         cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "tests")},
         capture_output=True,
         text=True,
         timeout=300,
@@ -25,7 +27,7 @@ def call(script: str, *options: str, cwd: Path) -> subprocess.CompletedProcess[s
 BAD_CALLS = {
     "no environment": ([], "--env"),
     "unknown environment": (["--env", "AdroitHandHamer-v1"], "AdroitHandHammer-v1"),
-    "unsupported observation": (["--env", "Taxi-v4"], "flat Box"),
+    "unsupported observation": (["--env", "worded:Worded-v0"], "at 'mission', Box, Discrete, MultiDiscrete, "),
     "unknown environment argument": (["--env", "CartPole-v1", "--env-arg", "colour=red"], "--env-arg"),
     "malformed environment argument": (["--env", "CartPole-v1", "--env-arg", "colour"], "--env-arg"),
     "proportion of one": (["--env", "CartPole-v1", "--hidden-proportion", "1"], "--hidden-proportion"),

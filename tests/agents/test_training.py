@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import worded  # noqa: F401, registers Worded-v0
 import yaml
 from stable_baselines3.common.vec_env import VecNormalize
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -153,8 +154,8 @@ def test_a_file_may_not_name_a_module(cartpole: TrainingResult, tmp_path: Path) 
 def test_plan_names_what_does_not_fit(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="batch_size"):
         plan_training(short(tmp_path, batch_size=100))
-    with pytest.raises(Refusal, match="flat Box"):
-        plan_training(short(tmp_path, env="Taxi-v4"))
+    with pytest.raises(Refusal, match="its observations are Text at 'mission', Box, Discrete, "):
+        plan_training(short(tmp_path, env="Worded-v0"))
     assert not list(tmp_path.iterdir())
 
 

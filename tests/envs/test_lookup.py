@@ -26,13 +26,21 @@ class Shaped(gymnasium.Env):
 
 FLAT = spaces.Box(-1, 1, (3,))
 MISFITS = {
-    "Image-v0": (spaces.Box(0, 255, (8, 8, 3), np.uint8), FLAT, "observations are a Box of shape (8, 8, 3)"),
-    "Integers-v0": (spaces.Box(0, 9, (3,), np.int64), FLAT, "type int64"),
-    "Scalar-v0": (spaces.Box(0, 1, ()), FLAT, "shape ()"),
-    "Table-v0": (spaces.Dict(a=FLAT, b=FLAT), FLAT, "observations are Dict("),
-    "Many-v0": (FLAT, spaces.MultiDiscrete([2, 3]), "actions are MultiDiscrete([2 3])"),
+    "Words-v0": (
+        spaces.Dict(a=FLAT, mission=spaces.Text(9)),
+        FLAT,
+        "observations are Text at 'mission', Box, Discrete, ",
+    ),
+    "Sequence-v0": (spaces.Sequence(FLAT), FLAT, "observations are Sequence"),
+    "Graph-v0": (spaces.Tuple((FLAT, spaces.Graph(FLAT, None))), FLAT, "observations are Graph"),
+    "OneOf-v0": (spaces.OneOf((FLAT, FLAT)), FLAT, "observations are OneOf"),
+    "Nothing-v0": (spaces.Dict(), FLAT, "observations are 0 numbers when flattened, 1 to 10,000,000 is needed"),
+    "Vast-v0": (spaces.Discrete(2**40), FLAT, "observations are 1,099,511,627,776 numbers when flattened"),
+    "Integers-v0": (FLAT, spaces.Box(0, 9, (3,), np.int64), "actions are a Box of shape (3,) and type int64"),
+    "Table-v0": (FLAT, spaces.Dict(a=FLAT, b=FLAT), "actions are Dict("),
+    "Many-v0": (FLAT, spaces.MultiDiscrete([[2, 3]]), "actions are MultiDiscrete([[2 3]])"),
+    "Bits-v0": (FLAT, spaces.MultiBinary((2, 2)), "actions are MultiBinary((2, 2))"),
     "Endless-v0": (FLAT, spaces.Box(-np.inf, np.inf, (2,)), "without finite bounds"),
-    "Later-v0": (FLAT, spaces.Discrete(3, start=1), "actions are Discrete(3, start=1)"),
 }
 
 
