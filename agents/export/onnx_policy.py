@@ -13,7 +13,7 @@ import onnxruntime
 from google.protobuf.message import DecodeError
 from gymnasium import spaces
 
-from agents.configuration import check_module_name
+from agents.configuration import check_module_name, wrappers_of_file
 from agents.literals import read_arguments, written_arguments
 from policies.network.architectures import ActorCriticSpecification
 from policies.refusal import Refusal
@@ -31,6 +31,9 @@ OPERATORS = frozenset(
 )
 """What a policy is made of; a file with any other operator is none of ours."""
 
+_OPTIONAL = ("env_module", "wrappers")
+"""Entries of the metadata that are there only where they say something."""
+
 
 @dataclass(frozen=True)
 class PolicyMetadata:
@@ -47,6 +50,8 @@ class PolicyMetadata:
     """the run's own figures of this policy, as in result.json; empty if the run has none"""
     env_module: str | None = None
     """that registered the environment; for messages, never imported. The file has no such entry if there is none"""
+    wrappers: tuple[str, ...] = ()
+    """around the environment, see `envs.wrapping`. The file has no such entry if there are none"""
 
     def to_properties(self) -> dict[str, str]:
         """Return the metadata entries of the file; every one but `format` is JSON.
@@ -54,8 +59,9 @@ class PolicyMetadata:
         :raises Refusal: if an environment argument is no Python literal
         """
         entries = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        if self.env_module is None:
-            del entries["env_module"]
+        for name in _OPTIONAL:
+            if not entries[name]:
+                del entries[name]
         entries["specification"] = self.specification.to_dict()
         try:
             entries["env_arguments"] = written_arguments(self.env_arguments)
@@ -74,7 +80,7 @@ class PolicyMetadata:
         try:
             names = [field.name for field in dataclasses.fields(cls)]
             entries = {
-                name: json.loads(properties[name]) for name in names if name != "env_module" or name in properties
+                name: json.loads(properties[name]) for name in names if name not in _OPTIONAL or name in properties
             }
         except KeyError as error:
             raise Refusal(f"its metadata lack the entry {error}") from None
@@ -91,6 +97,7 @@ class PolicyMetadata:
             if not isinstance(entries[name], dict):
                 raise Refusal(f"the entry {name!r} of its metadata is no table")
         check_module_name(entries.get("env_module"))
+        entries["wrappers"] = wrappers_of_file(entries.get("wrappers", []))
         entries["env_arguments"] = read_arguments(entries["env_arguments"])
         entries["specification"] = ActorCriticSpecification.from_dict(entries["specification"])
         return cls(**entries)

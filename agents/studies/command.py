@@ -57,6 +57,8 @@ def _option(field: str, value: Any) -> list[str]:
             if not key.isidentifier():
                 raise Refusal(f"the argument {key!r} is none that an option sets")
         return [word for key, entry in value.items() for word in (name, f"{key}={_literal(entry)}")]
+    if isinstance(value, tuple):
+        return [word for entry in value or ("none",) for word in (name, entry)]
     if isinstance(value, bool):
         # Options of truth values take none: giving one switches the default over.
         return [name]

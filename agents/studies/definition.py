@@ -46,6 +46,7 @@ from agents.studies.samplers import SAMPLERS, Distribution, Parameter
 from agents.yaml_file import Scalar, YamlFile, read_yaml, under
 from envs.lookup import check_environment
 from envs.task import task_of
+from envs.wrapping import wrappings_of
 from policies.network.specification import BLOCKS
 from policies.refusal import Refusal
 
@@ -274,7 +275,8 @@ class _Reader:
         try:
             own = fields_of_file(own)
             options = merged(shared, own)
-            configure(self.study.env, **options)
+            configuration = configure(self.study.env, **options)
+            wrappings_of(configuration.wrappers, "`import` MODULE")
         except Refusal as error:
             keys = [under(key, field) for field in error.fields if field in own]
             raise self.source.refuse([*keys, key][0], str(error)) from None
