@@ -27,17 +27,14 @@ POPGYM = Task(
     ids=tuple(f"popgym-{name}{level}-v0" for name in NAMES for level in LEVELS),
     ends=True,
     knows_success=False,
-    # The paper's discount and what it lets the agent see: the action before, and whether the episode begins. Its
-    # networks have some 100,000 weights and more; tasks with so few inputs would make the hidden layer huge.
+    # What the paper lets the agent see: the action before, and whether the episode begins. Its discount, 0.99, is the
+    # default. Tasks with so few inputs would make the hidden layer of a larger budget huge.
     preset={
         "wrappers": ("popgym.wrappers:PreviousAction", "popgym.wrappers:Antialias"),
-        "gamma": 0.99,
         "budget": 10_000,
         "n_envs": 16,
-        "n_steps": 256,
         "batch_size": 1024,
         "activation": "tanh",
-        "eval_every": 50_000,
         "eval_episodes": 50,
     },
 )
