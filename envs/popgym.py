@@ -14,7 +14,7 @@ NAMES = (
     # diagnostic
     *("Autoencode", "CountRecall", "RepeatFirst", "RepeatPrevious"),
     # control
-    *("PositionOnlyCartPole", "PositionOnlyPendulum", "VelocityOnlyCartPole"),
+    *("PositionOnlyCartPole", "PositionOnlyPendulum", "VelocityOnlyCartpole"),
     # noisy
     *("MultiarmedBandit", "NoisyPositionOnlyCartPole", "NoisyPositionOnlyPendulum"),
     # games

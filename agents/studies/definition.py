@@ -276,10 +276,13 @@ class _Reader:
             own = fields_of_file(own)
             options = merged(shared, own)
             configuration = configure(self.study.env, **options)
-            wrappings_of(configuration.wrappers, "`import` MODULE")
         except Refusal as error:
             keys = [under(key, field) for field in error.fields if field in own]
             raise self.source.refuse([*keys, key][0], str(error)) from None
+        try:
+            wrappings_of(configuration.wrappers, "`import` MODULE")
+        except Refusal as error:
+            raise self.source.refuse(under(key, "wrappers"), error.message) from None
         return options
 
     def _parameter(self, place: str, written: str, full_name: str, value: Any, options: Mapping[str, Any]) -> Parameter:
