@@ -51,7 +51,7 @@ def check_environment(env_id: str, *, allow_module: bool = True) -> str:
             raise
         raise Refusal(missing_library(os.environ["MUJOCO_GL"], error)) from error
     if name.startswith("popgym-"):
-        register_popgym()
+        register_popgym(name)
     if name in gymnasium.registry:
         if separator:
             _MODULES[name] = module

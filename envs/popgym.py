@@ -40,12 +40,12 @@ POPGYM = Task(
 )
 
 
-def register_popgym() -> None:
-    """Register the tasks with Gymnasium.
+def register_popgym(env_id: str) -> None:
+    """Register the tasks with Gymnasium, for the sake of one of them.
 
     :raises Refusal: if the extra is not installed
     """
-    require_popgym("`env` popgym-…")
+    require_popgym(f"`env` {env_id}")
     importlib.import_module("popgym")
 
 

@@ -42,7 +42,7 @@ def forget() -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run, and its exported policy."""
     folder = tmp_path_factory.mktemp("wrapped")
     with pytest.MonkeyPatch.context() as patch:
@@ -52,7 +52,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         forget()
         assert call("export.py", RUN, *WORDS, patch=patch) == 0
     forget()
-    yield folder
+    return folder
 
 
 @pytest.fixture
