@@ -9,7 +9,6 @@ import importlib
 import inspect
 import re
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -115,11 +114,11 @@ def _found(text: str) -> Wrapping:
     module, name, written = _parts(text)
     if module.startswith("popgym."):
         require_popgym(f"`wrappers` {text}")
-    # Some of Gymnasium's are imported when they are asked for, and need what may be missing.
+    place = importlib.import_module(module)
     try:
-        kind = getattr(importlib.import_module(module), name)
+        kind = getattr(place, name)  # some of Gymnasium's are imported now, and need what may be missing
     except AttributeError:
-        close_names = difflib.get_close_matches(name, dir(sys.modules[module]), n=3)
+        close_names = difflib.get_close_matches(name, dir(place), n=3)
         fitting = f": did you mean {' or '.join(close_names)}?" if close_names else ""
         raise Refusal(f"`wrappers` {text} does not fit: {module} has no {name}{fitting}") from None
     except Exception as error:
