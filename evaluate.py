@@ -18,6 +18,13 @@ def main() -> None:
     parser.add_argument(
         "--env-arg", metavar="NAME=VALUE", action="append", default=[], help="argument of the environment; repeatable"
     )
+    parser.add_argument(
+        "--wrapper",
+        metavar="TEXT",
+        action="append",
+        help="wrapper of the environment, in place of all of the policy's own; repeatable, the innermost first; named "
+        "again where one is of a module of yours",
+    )
     parser.add_argument("--episodes", type=whole_number, default=100, metavar="N", help="episodes (default 100)")
     parser.add_argument(
         "--seed",
@@ -39,7 +46,9 @@ def main() -> None:
     from agents.trained.policy import load_trained_policy
     from agents.trained.recording import record
     from agents.trained.report import evaluate_policy
-    from envs.lookup import check_environment, parse_arguments
+    from envs.arguments import parse_arguments
+    from envs.lookup import check_environment
+    from envs.wrapping import import_wrappers
 
     if arguments.video_episodes is not None and arguments.video is None:
         raise Refusal("`video_episodes` does nothing by itself: `video` FILE is needed with it")
@@ -50,6 +59,7 @@ def main() -> None:
             which=arguments.which,
             env=arguments.env and check_environment(arguments.env),
             env_arguments=parse_arguments(arguments.env_arg),
+            wrappers=None if arguments.wrapper is None else import_wrappers(arguments.wrapper),
         )
         first_seed = FRESH_SEED if arguments.seed is None else arguments.seed
         common = {"first_seed": first_seed, "deterministic": not arguments.stochastic}

@@ -17,14 +17,22 @@ def main() -> None:
     parser.add_argument(
         "--env", metavar="TEXT", help="the run's environment, as module:id where a module of yours registers it"
     )
+    parser.add_argument(
+        "--wrapper",
+        metavar="TEXT",
+        action="append",
+        help="the run's wrappers, all of them, where one is of a module of yours; repeatable",
+    )
     arguments = parser.parse_args()
     require("export", "an export")
     from agents.export.export import OBSERVATIONS, TOLERANCE, UnfaithfulExport, export_policy
     from envs.lookup import check_environment
+    from envs.wrapping import import_wrappers
 
     env = None if arguments.env is None else check_environment(arguments.env)
+    wrappers = None if arguments.wrapper is None else import_wrappers(arguments.wrapper)
     try:
-        export = export_policy(arguments.run, arguments.output, arguments.which, env)
+        export = export_policy(arguments.run, arguments.output, arguments.which, env, wrappers)
     except UnfaithfulExport as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None

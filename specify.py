@@ -18,6 +18,7 @@ from policies.refusal import Refusal
 NETWORK_OPTIONS = (
     "env",
     "env_arguments",
+    "wrappers",
     "architecture",
     "hidden_proportion",
     "budget",
@@ -51,7 +52,9 @@ def main() -> None:
         with options.located():
             configuration = configure(env or "", **options)
             if env is not None and sizes == (None, None):
-                sizes = network_sizes(*environment_spaces(env, configuration.training_arguments))
+                sizes = network_sizes(
+                    *environment_spaces(env, configuration.training_arguments, configuration.wrappers)
+                )
             elif env is not None or None in sizes:
                 raise Refusal(
                     "the network's sizes are missing or given twice: `env`, or `n_inputs` with `n_outputs`, is needed"

@@ -70,7 +70,9 @@ def load_agent(
     """
     folder = RunFolder.open(run)
     configuration = folder.read_configuration()
-    observation_space, action_space = environment or environment_spaces(configuration.env, configuration.env_arguments)
+    observation_space, action_space = environment or environment_spaces(
+        configuration.env, configuration.env_arguments, configuration.wrappers
+    )
     specification = specification_of(configuration, observation_space, action_space)
     if specification != folder.read_network():
         raise Refusal(f"{folder.path} is damaged: config.yaml and network.json describe different networks")

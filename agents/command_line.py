@@ -210,7 +210,7 @@ def add_training_options(parser: argparse.ArgumentParser, only: Collection[str] 
         options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": field["description"]}
         if field["type"] == "boolean":
             options["action"] = "store_false" if field["default"] else "store_true"
-        elif field["type"] == "object":
+        elif field["type"] in ("object", "array"):
             options |= {"action": "append", "metavar": field["metavar"]}
         else:
             kind, metavar = _KINDS[field["type"]]
@@ -222,17 +222,22 @@ def add_training_options(parser: argparse.ArgumentParser, only: Collection[str] 
 def training_options(arguments: argparse.Namespace) -> Options:
     """Return the fields given on the command line, the repeated NAME=VALUE options as tables, over those of `--config`.
 
-    An environment given as module:id is registered by importing the module, and called by its id from then on.
+    An environment given as module:id is registered by importing the module, and called by its id from then on. The
+    modules of wrappers are imported.
 
-    :raises Refusal: if the environment is unknown, a repeated option is malformed or the file does not fit
+    :raises Refusal: if the environment or a wrapper is unknown, a repeated option is malformed or the file does not fit
     """
-    from envs.lookup import check_environment, parse_arguments
+    from envs.arguments import parse_arguments
+    from envs.lookup import check_environment
+    from envs.wrapping import import_wrappers
 
     options = {name: value for name, value in vars(arguments).items() if name in TrainingConfiguration.model_fields}
     if "env" in options:
         options["env"] = check_environment(options["env"])
     if "env_arguments" in options:
         options["env_arguments"] = parse_arguments(options["env_arguments"])
+    if "wrappers" in options:
+        options["wrappers"] = import_wrappers(options["wrappers"])
     if "densities" in options:
         options["densities"] = _parse_densities(options["densities"])
     return Options(options) if arguments.config is None else read_options(arguments.config, options)
@@ -255,7 +260,10 @@ def show_remarks(configuration: TrainingConfiguration) -> None:
     """
     from envs.remarks import remarks
 
-    for line in remarks(configuration.env, configuration.training_arguments):
+    found = remarks(
+        configuration.env, configuration.training_arguments, configuration.wrappers, configuration.vectorization
+    )
+    for line in found:
         print(OneLine(line).render(shown_option), file=sys.stderr)
 
 

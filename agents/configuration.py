@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from agents.literals import read_arguments, surviving, written_arguments
 from agents.settings import Settings, field_schemas, first_misfit, in_short
@@ -23,6 +23,16 @@ def _plain_folder_name(name: str) -> str:
     if name in ("", "..") or PurePath(name).name != name or len(name.encode(errors="surrogatepass")) > 200:
         raise Refusal("the plain name of one folder is needed")
     return name
+
+
+def _wrapper_text(text: str) -> str:
+    if not re.fullmatch(r"[\w.]+:\w+(:.+)?", text) or not text.isprintable():
+        raise Refusal("module:Class or module:Class:NAME=VALUE,… is needed")
+    return text
+
+
+def _as_tuple(values: Any) -> Any:
+    return tuple(values) if isinstance(values, list) else values
 
 
 if TYPE_CHECKING:
@@ -41,6 +51,7 @@ Correlation = Annotated[float, Field(ge=0, le=1 - 1e-6)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 FolderName = Annotated[str, AfterValidator(_plain_folder_name)]
 Argument = Annotated[Any, AfterValidator(surviving)]
+Wrapper = Annotated[str, AfterValidator(_wrapper_text)]
 
 OUTSIDE = ("versions", "env_module")
 """Entries of a run's config.yaml that are no settings: package versions, and the module that registered `env`."""
@@ -49,7 +60,7 @@ OUTSIDE = ("versions", "env_module")
 def _setting(default: Any, help_text: str, **marks: Any) -> Any:
     """Describe a field.
 
-    :param marks: `flag`: the option, if it is not the name; `metavar`: of a table, whose option is repeatable;
+    :param marks: `flag`: the option, if it is not the name; `metavar`: of a table or list, whose option is repeatable;
         `preset_only`: there is no option, but presets, files and Python set it; `changeable`: when a run is resumed;
         `later`: newer than studies that are to go on, whose records name it only where it is set
     """
@@ -67,6 +78,14 @@ class TrainingConfiguration(Settings):
     env: str = Field(description="environment id, as registered with Gymnasium (module:id imports module first)")
     env_arguments: Mapping[str, Argument] = _setting(
         {}, "argument of the environment; repeatable", flag="--env-arg", metavar="NAME=VALUE"
+    )
+    wrappers: Annotated[tuple[Wrapper, ...], BeforeValidator(_as_tuple)] = _setting(
+        (),
+        "wrapper around the environment, of gymnasium.wrappers, popgym.wrappers or a module of yours; repeatable, the "
+        "innermost first; none leaves out the preset's",
+        flag="--wrapper",
+        metavar="MODULE:CLASS[:NAME=VALUE,...]",
+        later=True,
     )
     architecture: Architecture = _setting(
         "varied", "kind of network: " + "; ".join(f"{entry.name}: {entry.summary}" for entry in ARCHITECTURES.values())
@@ -285,6 +304,19 @@ def check_module_name(module: object) -> None:
     """
     if module is not None and not (isinstance(module, str) and re.fullmatch(r"\w+(\.\w+)*", module)):
         raise Refusal(f"the entry 'env_module' is {in_short(module)}: the name of a module is needed")
+
+
+def wrappers_of_file(value: object) -> tuple[str, ...]:
+    """Return what a file gives as the texts of wrappers.
+
+    :raises Refusal: if it is no list of them
+    """
+    try:
+        if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+            raise Refusal("a list of texts is needed")
+        return tuple(_wrapper_text(text) for text in value)
+    except Refusal as error:
+        raise Refusal(f"the entry 'wrappers' is {in_short(value)}: {error.message}") from None
 
 
 def fields_of_file(fields: Mapping[str, Any]) -> dict[str, Any]:

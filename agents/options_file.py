@@ -7,7 +7,7 @@
 
 The command line wins over the file's options, these over its preset for the environment, and this over ours. Tables
 (env_arguments, densities) add up. Nothing in a file chooses code to run: `env` names a registered environment, and a
-module that registers one is named on the command line, `--env my.module:MyEnv-v0`.
+module that registers one is named on the command line, `--env my.module:MyEnv-v0`, as are wrappers of one's own.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -64,6 +64,13 @@ def read_options(path: Path, given: Mapping[str, Any]) -> Options:
             own["env"] = check_recorded_environment(own["env"], module)
         except Refusal as error:
             raise file.refuse("env", str(error) if module is None else error.message) from None
+    if "wrappers" in own and "wrappers" not in given:
+        from envs.wrapping import wrappings_of
+
+        try:
+            wrappings_of(own["wrappers"])
+        except Refusal as error:
+            raise file.refuse("wrappers", error.message) from None
     options = merged(own, given)
     preset, origins = _preset(file, options.get("env", ""))
     keys = flat(origins, {**preset, **options}) | {name: name for name in own}

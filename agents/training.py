@@ -105,7 +105,8 @@ def plan_training(
     check_batch_size(configuration.batch_size, configuration.n_steps, configuration.n_envs)
     parse_initialization(configuration.init)
     return specification_of(
-        configuration, *spaces or environment_spaces(configuration.env, configuration.training_arguments)
+        configuration,
+        *spaces or environment_spaces(configuration.env, configuration.training_arguments, configuration.wrappers),
     )
 
 
@@ -254,6 +255,7 @@ def training_environments(
             seed=configuration.seed,
             vectorization=configuration.vectorization,
             training=True,
+            wrappers=configuration.wrappers,
         )
     )
     if configuration.reward == PROGRESS_REWARD:
@@ -284,13 +286,25 @@ def held_out_environments(configuration: TrainingConfiguration, split: str, epis
     """
     arguments = with_split(configuration.env, configuration.env_arguments, split)
     episodes = episodes or configuration.eval_episodes
-    return evaluation_environments(configuration.env, arguments, episodes, configuration.vectorization)
+    return evaluation_environments(
+        configuration.env, arguments, episodes, configuration.vectorization, configuration.wrappers
+    )
 
 
-def evaluation_environments(env: str, arguments: Mapping[str, Any], episodes: int, vectorization: str) -> VecEnv:
+def evaluation_environments(
+    env: str, arguments: Mapping[str, Any], episodes: int, vectorization: str, wrappers: Sequence[str] = ()
+) -> VecEnv:
     """Make as many environments as step together while so many episodes are played."""
     n_envs = min(episodes, EVALUATION_ENVIRONMENTS)
-    return make_vec_env(env, arguments=arguments, n_envs=n_envs, seed=0, vectorization=vectorization, training=False)
+    return make_vec_env(
+        env,
+        arguments=arguments,
+        n_envs=n_envs,
+        seed=0,
+        vectorization=vectorization,
+        training=False,
+        wrappers=wrappers,
+    )
 
 
 def build_algorithm(

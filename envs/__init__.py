@@ -5,8 +5,10 @@ Importing it registers our own.
 
 from envs.adroit.records import ADROIT
 from envs.classic_control import CARTPOLE
+from envs.popgym import POPGYM
+from envs.position_only.record import POSITION_ONLY
 from envs.random_anomaly.record import RANDOM_ANOMALY
 from envs.task import register
 
-for _task in (*ADROIT, CARTPOLE, RANDOM_ANOMALY):
+for _task in (*ADROIT, CARTPOLE, POPGYM, POSITION_ONLY, RANDOM_ANOMALY):
     register(_task)

@@ -3,7 +3,6 @@
 Every message names the field at fault: env or env_arguments.
 """
 
-import ast
 import copy
 import dataclasses
 import difflib
@@ -11,8 +10,7 @@ import importlib
 import inspect
 import math
 import os
-import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeGuard
 
 import gymnasium
@@ -24,9 +22,12 @@ from envs.adroit.success import FinalSuccess, SuccessCount
 from envs.contract import close, describe, raising_module
 from envs.cures import cure
 from envs.flattening import FlatObservations, is_flat, misfit
+from envs.modules import import_named
+from envs.popgym import register_popgym
 from envs.refusal import Refusal
 from envs.rendering import missing_library
 from envs.task import Task, task_of
+from envs.wrapping import Wrapping, wrap, wrappings_of
 
 ActionSpace: TypeAlias = spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary
 
@@ -45,7 +46,7 @@ def check_environment(env_id: str, *, allow_module: bool = True) -> str:
     if separator and not allow_module:
         raise Refusal(f"`env` {env_id!r} imports a module, which only the command line may: a registered id is needed")
     if separator:
-        _import(module, f"`env` {env_id!r}")
+        import_named(module, f"`env` {env_id!r}")
     try:
         importlib.import_module("envs.adroit.robotics")
     except Exception as error:
@@ -53,6 +54,8 @@ def check_environment(env_id: str, *, allow_module: bool = True) -> str:
         if "MUJOCO_GL" not in os.environ:
             raise
         raise Refusal(missing_library(os.environ["MUJOCO_GL"], error)) from error
+    if name.startswith("popgym-"):
+        register_popgym(name)
     if name in gymnasium.registry:
         if separator:
             _MODULES[name] = module
@@ -92,52 +95,33 @@ def import_modules(modules: Iterable[str]) -> None:
     """
     for module in modules:
         before = {*gymnasium.registry}
-        _import(module, f"`import` {module}")
+        import_named(module, f"`import` {module}")
         _MODULES.update(dict.fromkeys(gymnasium.registry.keys() - before, module))
 
 
-def _import(module: str, option: str) -> None:
-    try:
-        importlib.import_module(module)
-    except (Exception, SystemExit) as error:
-        raise Refusal(f"{option}: module {module!r} cannot be imported: {_one_line(error)}") from error
-
-
-def parse_arguments(texts: Iterable[str]) -> dict[str, Any]:
-    """Read repeated `--env-arg NAME=VALUE`: a value that is a Python literal becomes it, any other stays a text.
-
-    :raises Refusal: for a text without `=`, a name that is no Python name, or a name given twice
-    """
-    arguments: dict[str, Any] = {}
-    for text in texts:
-        name, separator, value = text.partition("=")
-        if not separator or not name.isidentifier():
-            raise Refusal(f"`env_arguments` {text!r} does not fit: NAME=VALUE such as sequence_length=10 is needed")
-        if name in arguments:
-            raise Refusal(f"`env_arguments` {text!r} gives {name} a second time: once is needed")
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of escapes and numbers in what may be a text
-                arguments[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            arguments[name] = value
-    return arguments
-
-
-def make_environment(env_id: str, arguments: Mapping[str, Any] | None = None) -> gymnasium.Env:
+def make_environment(
+    env_id: str, arguments: Mapping[str, Any] | None = None, wrappers: Sequence[str] = ()
+) -> gymnasium.Env:
     """Make one environment that reports `is_success` at the end of an episode, if it knows success at all.
 
     Where its observations are no flat rows of floats but can be made some, they are: see `envs.flattening`.
 
     :param env_id: a registered id; see `check_environment` for `module:id`
     :param arguments: of the environment's constructor and of `gymnasium.make`, such as `max_episode_steps`
-    :raises Refusal: if the id is unknown or the environment refuses the arguments
+    :param wrappers: around it; see `envs.wrapping`
+    :raises Refusal: if the id is unknown, the environment refuses the arguments, or a wrapper does not fit
     """
-    return make_from_spec(gymnasium.spec(check_environment(env_id, allow_module=False)), task_of(env_id), arguments)
+    spec = gymnasium.spec(check_environment(env_id, allow_module=False))
+    return make_from_spec(spec, task_of(env_id), arguments, wrappings_of(wrappers))
 
 
-def make_from_spec(spec: EnvSpec, task: Task, arguments: Mapping[str, Any] | None) -> gymnasium.Env:
-    """Make an environment as `make_environment` does, of a specification and a record that another process may have."""
+def make_from_spec(
+    spec: EnvSpec, task: Task, arguments: Mapping[str, Any] | None, wrappings: Sequence[Wrapping] = ()
+) -> gymnasium.Env:
+    """Make an environment as `make_environment` does, of a specification and a record that another process may have.
+
+    Every environment of the project is made here. Success is counted outside of the wrappers, which may end episodes.
+    """
     importlib.import_module("envs.adroit.robotics")  # silences the notice in a process of its own, too
     arguments = copy.deepcopy(dict(arguments or {}))  # an environment may change its own, and none of the others'
     if task.replacement is not None:
@@ -151,6 +135,7 @@ def make_from_spec(spec: EnvSpec, task: Task, arguments: Mapping[str, Any] | Non
         if _is_fault_of_ours(spec, arguments, error):
             raise
         raise Refusal(_refusal(spec, task, arguments, error)) from error
+    environment = wrap(environment, wrappings)
     if task.replacement is None:
         steps = task.success_steps
         environment = FinalSuccess(environment) if steps is None else SuccessCount(environment, steps)
@@ -158,13 +143,15 @@ def make_from_spec(spec: EnvSpec, task: Task, arguments: Mapping[str, Any] | Non
     return environment if is_flat(space) or misfit(space) else FlatObservations(environment)
 
 
-def environment_spaces(env_id: str, arguments: Mapping[str, Any] | None = None) -> tuple[spaces.Box, ActionSpace]:
+def environment_spaces(
+    env_id: str, arguments: Mapping[str, Any] | None = None, wrappers: Sequence[str] = ()
+) -> tuple[spaces.Box, ActionSpace]:
     """Return the observation space, flat and as float32, and the action space of an environment to be trained on.
 
     :raises Refusal: if it cannot be made, its observations cannot be flattened, or its actions are neither a Box of
         floats with finite bounds nor Discrete, MultiDiscrete or MultiBinary
     """
-    environment = make_environment(env_id, arguments)
+    environment = make_environment(env_id, arguments, wrappers)
     try:
         observation_space = getattr(environment, "observation_space", None)
         action_space = getattr(environment, "action_space", None)
@@ -180,12 +167,12 @@ def environment_spaces(env_id: str, arguments: Mapping[str, Any] | None = None) 
     return float32_space(observation_space), action_space
 
 
-def check_render_mode(env_id: str, arguments: Mapping[str, Any], mode: str) -> None:
+def check_render_mode(env_id: str, arguments: Mapping[str, Any], mode: str, wrappers: Sequence[str] = ()) -> None:
     """Refuse an environment that does not render in this way, `rgb_array` (pictures) or `human` (a window).
 
     :raises Refusal: also if it cannot be made
     """
-    environment = make_environment(env_id, arguments)
+    environment = make_environment(env_id, arguments, wrappers)
     close(environment)
     modes = environment.metadata.get("render_modes") or ["nothing"]
     if mode not in modes:

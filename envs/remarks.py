@@ -1,7 +1,7 @@
 """What a user is told of an environment before a training in it starts: what will work, but not as they may expect."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -18,14 +18,21 @@ FAR = 5.0
 """How many times wider or narrower than [-1, 1] the bounds of an action may be before a user is told."""
 
 
-def remarks(env_id: str, arguments: Mapping[str, Any] | None = None) -> list[str]:
+def remarks(
+    env_id: str,
+    arguments: Mapping[str, Any] | None = None,
+    wrappers: Sequence[str] = (),
+    vectorization: str = "serial",
+) -> list[str]:
     """Return what there is to say of an environment, a line each with options in backquotes; often nothing.
 
     :raises Refusal: if it cannot be made
     """
-    environment = make_environment(env_id, arguments)
+    environment = make_environment(env_id, arguments, wrappers)
     try:
         lines = [many_inputs(env_id, environment.observation_space), far_bounds(env_id, environment.action_space)]
+        if wrappers and vectorization == "batched":
+            lines.append(f"note: {env_id} is stepped one by one, as its batched version takes no `wrappers`")
         if not (task_of(env_id).ends or has_time_limit(environment)):
             lines.append(
                 f"note: {env_id} has no time limit, its episodes end only by themselves: "
@@ -64,8 +71,8 @@ def far_bounds(env_id: str, space: spaces.Space) -> str | None:
     which = "" if len(far) == 1 or far.all() else f" at entry {first}, {far.sum()} of {len(far)} in all"
     return (
         f"warning: actions of {env_id} lie in [{low[first]:g}, {high[first]:g}]{which}, far from the [-1, 1] that "
-        "policies start from, and little may be learned: register it with "
-        "gymnasium.wrappers.RescaleAction(environment, -1.0, 1.0) around it"
+        "policies start from, and little may be learned: "
+        "`wrappers` gymnasium.wrappers:RescaleAction:min_action=-1.0,max_action=1.0 rescales them"
     )
 
 

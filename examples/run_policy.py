@@ -47,6 +47,8 @@ if env_id not in gymnasium.registry and ":" not in env_id:
     sys.exit(
         f"{env_id} is not registered with Gymnasium: name its module as well, as in {sys.argv[1]} {module}:{env_id}"
     )
+if wrappers := json.loads(metadata.get("wrappers", "[]")):
+    sys.exit(f"{sys.argv[1]} sees {env_id} through {', '.join(wrappers)}: make it with these, the first innermost")
 arguments = {name: argument(value) for name, value in json.loads(metadata["env_arguments"]).items()}
 environment = gymnasium.make(env_id, **arguments)
 

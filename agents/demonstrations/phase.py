@@ -36,7 +36,7 @@ def demonstrations_of(configuration: TrainingConfiguration) -> DemonstrationSpli
 
     return load_demonstrations(
         configuration.demos,
-        *environment_spaces(configuration.env, configuration.training_arguments),
+        *environment_spaces(configuration.env, configuration.training_arguments, configuration.wrappers),
         configuration.demo_episodes,
         configuration.seed,
     )

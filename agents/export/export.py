@@ -3,7 +3,7 @@
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -70,21 +70,30 @@ class Export:
 
 
 def export_policy(
-    run: str | Path, output: str | Path | None = None, which: PolicyName = "best", env: str | None = None
+    run: str | Path,
+    output: str | Path | None = None,
+    which: PolicyName = "best",
+    env: str | None = None,
+    wrappers: Sequence[str] | None = None,
 ) -> Export:
     """Write a run's policy as one self-contained file, check it against the policy, and time it.
 
     :param env: registered id of the run's environment, if it is given anew
+    :param wrappers: the run's, if they are given anew
     :param output: the file; by default `policy.onnx` in the run folder
     :param which: best/ or final/ of the run folder
     :raises Refusal: if the folder is no run, a file in it is damaged, its environment is not registered or not the
-        one given, or the output cannot be written
+        one given, nor are the wrappers, or the output cannot be written
     :raises UnfaithfulExport: if the file does not act as the policy does; it is not kept then
     """
     folder = RunFolder.open(run)
-    recorded, module = folder.read_configuration().env, folder.read_module()
+    trained, module = folder.read_configuration(), folder.read_module()
+    recorded = trained.env
     if env not in (None, recorded):
         raise Refusal(f"`env` {env} does not fit {folder.path}, which was trained in {recorded}: that is needed")
+    if wrappers is not None and tuple(wrappers) != trained.wrappers:
+        given, needed = (" ".join(texts) or "none" for texts in (wrappers, trained.wrappers))
+        raise Refusal(f"`wrappers` {given} does not fit {folder.path}, which was trained with {needed}: that is needed")
     check_recorded_environment(recorded, module)
     policy, normalization, configuration = load_agent(run, which)
     output = _check_output(Path(run) / f"policy{SUFFIX}" if output is None else Path(output))
@@ -98,6 +107,7 @@ def export_policy(
         choices=None
         if isinstance(policy.action_space, spaces.Box | spaces.Discrete)
         else choices_of(policy.action_space),
+        wrappers=configuration.wrappers,
     )
     environments = _environments(configuration)
     temporary = output.with_name(f".{output.name}.tmp")
@@ -178,6 +188,7 @@ def _environments(configuration: TrainingConfiguration) -> VecEnv:
         seed=configuration.seed,
         vectorization="serial",
         training=False,
+        wrappers=configuration.wrappers,
     )
 
 

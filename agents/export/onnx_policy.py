@@ -13,7 +13,7 @@ import onnxruntime
 from google.protobuf.message import DecodeError
 from gymnasium import spaces
 
-from agents.configuration import check_module_name
+from agents.configuration import check_module_name, wrappers_of_file
 from agents.literals import read_arguments, written_arguments
 from policies.network.architectures import ActorCriticSpecification
 from policies.refusal import Refusal
@@ -32,8 +32,8 @@ OPERATORS = frozenset(
 )
 """What a policy is made of; a file with any other operator is none of ours."""
 
-OPTIONAL = ("env_module", "choices")
-"""Metadata entries that a file may lack."""
+OPTIONAL = ("env_module", "choices", "wrappers")
+"""Entries of the metadata that are there only where they say something."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class PolicyMetadata:
     """that registered the environment; for messages, never imported. The file has no such entry if there is none"""
     choices: tuple[int, ...] | None = None
     """how many each entry of an action has, if it has entries (MultiDiscrete, MultiBinary); else no such entry"""
+    wrappers: tuple[str, ...] = ()
+    """around the environment, see `envs.wrapping`. The file has no such entry if there are none"""
 
     def to_properties(self) -> dict[str, str]:
         """Return the metadata entries of the file; every one but `format` is JSON.
@@ -60,7 +62,7 @@ class PolicyMetadata:
         :raises Refusal: if an environment argument is no Python literal
         """
         entries = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        entries = {name: entry for name, entry in entries.items() if name not in OPTIONAL or entry is not None}
+        entries = {name: entry for name, entry in entries.items() if name not in OPTIONAL or entry}
         entries["specification"] = self.specification.to_dict()
         try:
             entries["env_arguments"] = written_arguments(self.env_arguments)
@@ -96,6 +98,7 @@ class PolicyMetadata:
             if not isinstance(entries[name], dict):
                 raise Refusal(f"the entry {name!r} of its metadata is no table")
         check_module_name(entries.get("env_module"))
+        entries["wrappers"] = wrappers_of_file(entries.get("wrappers", []))
         entries["env_arguments"] = read_arguments(entries["env_arguments"])
         entries["specification"] = ActorCriticSpecification.from_dict(entries["specification"])
         if "choices" in entries:

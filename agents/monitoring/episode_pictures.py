@@ -70,10 +70,12 @@ class EpisodePicturesCallback(PeriodicCallback):
 def pictures_for(configuration: TrainingConfiguration, environments: VecEnv) -> list[BaseCallback]:
     """Return the callback that draws a training's pictures, or none if its task draws none.
 
+    Nor is anything drawn of wrapped environments, whose observations may be others than the task's.
+
     :param environments: those of the evaluations during training; the pictures come as often and from as many episodes
     """
     draw = task_of(configuration.env).pictures
-    if draw is None:
+    if draw is None or configuration.wrappers:
         return []
     return [
         EpisodePicturesCallback(

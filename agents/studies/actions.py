@@ -43,7 +43,10 @@ def _run(arguments: argparse.Namespace, definition: StudyDefinition, folder: Pat
         access = _open(definition, folder, address)
         first = access.plan.cells[0]
         configuration = access.plan.configuration(first, first.parameters)
-        for line in remarks(configuration.env, configuration.training_arguments):
+        found = remarks(
+            configuration.env, configuration.training_arguments, configuration.wrappers, configuration.vectorization
+        )
+        for line in found:
             print(OneLine(line), file=sys.stderr)
         try:
             states = run_study(

@@ -46,6 +46,7 @@ from agents.studies.samplers import SAMPLERS, Distribution, Parameter
 from agents.yaml_file import Scalar, YamlFile, read_yaml, under
 from envs.lookup import check_environment
 from envs.task import task_of
+from envs.wrapping import wrappings_of
 from policies.network.specification import BLOCKS
 from policies.refusal import Refusal
 
@@ -274,10 +275,14 @@ class _Reader:
         try:
             own = fields_of_file(own)
             options = merged(shared, own)
-            configure(self.study.env, **options)
+            configuration = configure(self.study.env, **options)
         except Refusal as error:
             keys = [under(key, field) for field in error.fields if field in own]
             raise self.source.refuse([*keys, key][0], str(error)) from None
+        try:
+            wrappings_of(configuration.wrappers, "`import` MODULE")
+        except Refusal as error:
+            raise self.source.refuse(under(key, "wrappers"), error.message) from None
         return options
 
     def _parameter(self, place: str, written: str, full_name: str, value: Any, options: Mapping[str, Any]) -> Parameter:

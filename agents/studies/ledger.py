@@ -32,6 +32,7 @@ from agents.studies.definition import OWN_FIELDS, StudyDefinition
 from agents.studies.planning import Cell, Plan
 from agents.studies.samplers import SAMPLERS
 from agents.studies.storage import StudyStorage
+from envs.task import task_of
 
 MOST_DEATHS = 10
 """A cell whose workers died this often has failed."""
@@ -184,10 +185,12 @@ def _waiting_trial(plan: Plan, state: CellState, shown: Mapping[str, BaseDistrib
 
 def recorded(configuration: TrainingConfiguration) -> dict[str, Any]:
     """Return a configuration as it is kept with a trial: without what the study itself sets, but for env and seed."""
+    preset = task_of(configuration.env).preset
     kept = {
         name: value
         for name, value in configuration
-        if name in ("env", "seed") or not (name in OWN_FIELDS or (value is None and marks_of(name).get("later")))
+        if name in ("env", "seed")
+        or not (name in OWN_FIELDS or (not value and marks_of(name).get("later") and name not in preset))
     }
     kept["env_arguments"] = written_arguments(configuration.env_arguments)
     return json.loads(json.dumps(kept, default=dict))

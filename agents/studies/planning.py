@@ -74,9 +74,9 @@ class NetworkPlanner:
         :raises Refusal: if something does not fit
         """
         arguments = configuration.training_arguments
-        key = repr((configuration.env, sorted(arguments.items())))
+        key = repr((configuration.env, sorted(arguments.items()), configuration.wrappers))
         if key not in self._spaces:
-            self._spaces[key] = environment_spaces(configuration.env, arguments)
+            self._spaces[key] = environment_spaces(configuration.env, arguments, configuration.wrappers)
         return plan_training(configuration, self._spaces[key])
 
 

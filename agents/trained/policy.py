@@ -1,6 +1,6 @@
 """A trained policy as one thing to evaluate, watch and record, whether it comes from a run folder or an ONNX file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,8 @@ class TrainedPolicy:
     """the test split where the environment has splits"""
     vectorization: str
     """how several such environments are stepped; see `envs.vectorized.make`"""
+    wrappers: tuple[str, ...] = ()
+    """around each of them; see `envs.wrapping`"""
 
     def normalized(self, observations: np.ndarray) -> np.ndarray:
         """Return (…, n_x) observations as the policy sees them."""
@@ -60,6 +62,7 @@ def load_trained_policy(
     which: PolicyName | None = None,
     env: str | None = None,
     env_arguments: Mapping[str, Any] | None = None,
+    wrappers: Sequence[str] | None = None,
 ) -> TrainedPolicy:
     """Load a policy with the environment it was trained in, or another of the same shapes.
 
@@ -70,6 +73,7 @@ def load_trained_policy(
     :param which: of a run folder, default best
     :param env: registered id of another environment; the recorded arguments are not for it
     :param env_arguments: of the environment, beside the recorded ones
+    :param wrappers: in place of the recorded ones, which are for another environment, too
     :raises Refusal: if the path is neither, a file is damaged or foreign, the environment cannot be made, or its
         observation size or its kind or number of actions is another than the policy's
     """
@@ -83,10 +87,11 @@ def load_trained_policy(
         exported = load_onnx(path)
         env = _environment_id(exported.env, exported.metadata.env_module, env)
         arguments = _arguments(exported.env, exported.env_arguments, env, env_arguments or {})
-        found = environment_spaces(env, arguments)
+        around = exported.metadata.wrappers if wrappers is None else tuple(wrappers)
+        found = environment_spaces(env, arguments, around)
         _check_shapes(path, exported.shapes, env, found)
         exported.action_space = found[1]
-        return TrainedPolicy(path, exported, None, env, arguments, configure(env).vectorization)
+        return TrainedPolicy(path, exported, None, env, arguments, configure(env).vectorization, around)
     if path.is_file():
         raise Refusal(f"{path} is neither a run folder nor an .onnx file")
     which = which or "best"
@@ -94,11 +99,12 @@ def load_trained_policy(
     recorded = folder.read_configuration()
     env = _environment_id(recorded.env, folder.read_module(), env)
     arguments = _arguments(recorded.env, recorded.env_arguments, env, env_arguments or {})
-    spaces = environment_spaces(env, arguments)
+    around = recorded.wrappers if wrappers is None else tuple(wrappers)
+    spaces = environment_spaces(env, arguments, around)
     _check_shapes(path, folder.policy_shapes(which), env, spaces)
     policy, normalization, _ = load_agent(path, which, spaces)
     vectorization = recorded.vectorization if env == recorded.env else configure(env).vectorization
-    return TrainedPolicy(path / which, policy, normalization, env, arguments, vectorization)
+    return TrainedPolicy(path / which, policy, normalization, env, arguments, vectorization, around)
 
 
 def _environment_id(recorded: str, module: str | None, env: str | None) -> str:

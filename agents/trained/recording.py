@@ -1,5 +1,6 @@
 """Videos of a trained policy, rendered off-screen or drawn by the task, written by ffmpeg; still pictures."""
 
+import dataclasses
 import itertools
 import math
 import numbers
@@ -64,6 +65,8 @@ def record(
     path = Path(path)
     check_episodes(policy, episodes, first_seed, deterministic, field="video_episodes")
     task = task_of(policy.env)
+    if policy.wrappers:  # what the task draws are its own observations
+        task = dataclasses.replace(task, still=None, film=None)
     suffixes = tuple(_ENCODING) if task.still is None else (*_ENCODING, ".png")
     if path.suffix not in suffixes:
         raise Refusal(f"`video` {path} does not fit {policy.env}: {' or '.join(suffixes)} is needed at its end")
@@ -135,7 +138,9 @@ def thinned(fps: float, suffix: str) -> tuple[float, int]:
 
 def play(policy: TrainedPolicy, *, episodes: int, first_seed: int, deterministic: bool = True) -> list[PlayedEpisode]:
     """Play the episodes of an evaluation with the same seeds, and keep what was seen and done."""
-    environments = evaluation_environments(policy.env, policy.env_arguments, episodes, policy.vectorization)
+    environments = evaluation_environments(
+        policy.env, policy.env_arguments, episodes, policy.vectorization, policy.wrappers
+    )
     with closing(environments):
         return play_episodes(
             policy.policy,
@@ -153,8 +158,8 @@ def _rendering_environment(policy: TrainedPolicy) -> gymnasium.Env:
 
     :raises Refusal: if it does not
     """
-    check_render_mode(policy.env, policy.env_arguments, "rgb_array")
-    environment = make_environment(policy.env, {**policy.env_arguments, "render_mode": "rgb_array"})
+    check_render_mode(policy.env, policy.env_arguments, "rgb_array", policy.wrappers)
+    environment = make_environment(policy.env, {**policy.env_arguments, "render_mode": "rgb_array"}, policy.wrappers)
     if hasattr(environment.unwrapped, "mujoco_renderer"):
         prepare_off_screen_rendering()
     with failing(0, 0):

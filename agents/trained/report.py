@@ -55,6 +55,7 @@ class PolicyReport:
             "policy": str(self.policy.source),
             "env": self.policy.env,
             "env_arguments": dict(self.policy.env_arguments),
+            "wrappers": list(self.policy.wrappers),
             "seed": self.first_seed,
             "deterministic": self.deterministic,
             **self.evaluation.summary(),
@@ -98,10 +99,10 @@ def evaluate_policy(
     arguments, side_by_side, vectorization = policy.env_arguments, episodes, policy.vectorization
     check_episodes(policy, episodes, first_seed, deterministic)
     if watch:
-        check_render_mode(policy.env, policy.env_arguments, "human")
+        check_render_mode(policy.env, policy.env_arguments, "human", policy.wrappers)
         check_display()
         arguments, side_by_side, vectorization = {**arguments, "render_mode": "human"}, 1, "serial"
-    environments = evaluation_environments(policy.env, arguments, side_by_side, vectorization)
+    environments = evaluation_environments(policy.env, arguments, side_by_side, vectorization, policy.wrappers)
     with torch_threads("cpu"), torch.random.fork_rng(devices=()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*GLFW")  # it minds that a window was closed
         torch.manual_seed(first_seed)

@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -17,6 +17,7 @@ from envs.task import task_of, with_split
 from envs.vectorized.batch import CheckedBatch
 from envs.vectorized.processes import ProcessVecEnv
 from envs.vectorized.threads import ThreadVecEnv
+from envs.wrapping import wrappings_of
 
 VECTORIZATIONS = ("threads", "serial", "processes", "batched")
 
@@ -30,6 +31,7 @@ def make_vec_env(
     vectorization: str = "serial",
     training: bool,
     n_threads: int | None = None,
+    wrappers: Sequence[str] = (),
 ) -> VecEnv:
     """Make a VecEnv of float32 observations, not normalized; environment i is seeded with seed + i at the first reset.
 
@@ -45,20 +47,22 @@ def make_vec_env(
     :param vectorization: `threads` (for a step that releases the GIL, as MuJoCo's), `serial`, `processes` (for a slow
         step in Python) or `batched`
     :param n_threads: of `threads`; default: one per usable core. Results do not depend on it
+    :param wrappers: around each environment; see `envs.wrapping`. A batch takes none: it is stepped serially then
     :raises Refusal: if the environment cannot be made, or has no batched version
     """
     if vectorization not in VECTORIZATIONS:
         raise Refusal(f"vectorization {vectorization!r} is unknown: one of {', '.join(VECTORIZATIONS)} is needed")
     spec = gymnasium.spec(check_environment(env_id, allow_module=False))
     arguments = with_split(env_id, arguments or {}, "train" if training else "validation")
+    if vectorization == "batched" and wrappers:
+        vectorization = "serial"
+    make_one = functools.partial(make_from_spec, spec, task_of(env_id), arguments, wrappings_of(wrappers))
     if vectorization == "batched":
         environments = _make_batched(spec, arguments, n_envs)
     elif vectorization == "processes":
-        make_one = functools.partial(make_from_spec, spec, task_of(env_id), arguments)
         close(make_one())  # what does not fit is said here, in one line, and not by a process that ends
         environments = ProcessVecEnv(make_one, n_envs)
     else:
-        make_one = functools.partial(make_from_spec, spec, task_of(env_id), arguments)
         environments = ThreadVecEnv([make_one] * n_envs, n_threads=1 if vectorization == "serial" else n_threads)
     environments.seed(seed)
     return environments

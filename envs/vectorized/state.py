@@ -3,7 +3,7 @@
 A state is a tree of dictionaries and lists with NumPy arrays and plain values as leaves. What cannot be captured
 exactly has no state at all (None): then only fresh episodes are honest.
 
-An environment of another origin has a state too if it has `get_state()`, which returns such a tree, and
+An environment or a wrapper of another origin has a state too if it has `get_state()`, which returns such a tree, and
 `set_state(state)`, which takes it back. What comes back may have lain in a file: tuples are lists then, and NumPy
 numbers arrays. If it does not fit, `set_state` may raise a `Refusal`, which a user sees as one line; whatever else it
 raises is taken for a bug of its own and keeps its traceback.
@@ -16,11 +16,13 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium import wrappers as theirs
 from gymnasium.wrappers import OrderEnforcing, TimeLimit
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor
 
 from envs.adroit.success import FinalSuccess, SuccessCount
 from envs.flattening import FlatObservations
+from envs.position_only.environment import PositionOnly
 from envs.refusal import Refusal
 from envs.vectorized.progress import ProgressRewards
 from envs.vectorized.state_tree import StateTree, generator_state, set_generator_state
@@ -33,8 +35,18 @@ WRAPPER_COUNTERS: Mapping[type[gymnasium.Wrapper], tuple[str, ...]] = {
     SuccessCount: ("_count",),
     FinalSuccess: (),
     FlatObservations: (),
+    PositionOnly: (),
+    theirs.TimeAwareObservation: ("timesteps",),
+    theirs.ClipAction: (),
+    theirs.RescaleAction: (),
+    theirs.ClipReward: (),
+    theirs.DtypeObservation: (),
+    theirs.FilterObservation: (),
+    theirs.FlattenObservation: (),
+    theirs.RescaleObservation: (),
+    theirs.ReshapeObservation: (),
 }
-"""What each wrapper remembers from step to step; an environment in any other wrapper has no exact state."""
+"""What each wrapper remembers from step to step; another has no exact state unless it has one of its own."""
 
 KNOWN_PACKAGES = ("gymnasium", "gymnasium_robotics", "envs")
 """Whose MuJoCo environments keep, beside the simulator, nothing but numbers and arrays as attributes."""
@@ -106,9 +118,12 @@ def environment_state(environment: gymnasium.Env) -> State | None:
     wrappers: list[list[Any]] = []
     while isinstance(environment, gymnasium.Wrapper):
         names = WRAPPER_COUNTERS.get(type(environment))
-        if names is None:
+        if names is not None:
+            wrappers.append([getattr(environment, name) for name in names])
+        elif _has_own_state(environment) and (own := environment.get_state()) is not None:  # type: ignore[attr-defined]
+            wrappers.append([own])
+        else:
             return None
-        wrappers.append([getattr(environment, name) for name in names])
         environment = environment.env
     if _is_known_mujoco(environment):
         inner: State = _mujoco_state(environment)
@@ -133,7 +148,10 @@ def set_environment_state(environment: gymnasium.Env, state: State) -> None:
     for index, wrapper in enumerate(wrappers):
         names = WRAPPER_COUNTERS.get(type(wrapper))
         if names is None:
-            raise Refusal(f"{tree.place} the state of {type(wrapper).__name__} cannot be restored")
+            if not _has_own_state(wrapper):
+                raise Refusal(f"{tree.place} the state of {type(wrapper).__name__} cannot be restored")
+            wrapper.set_state(rows.row(str(index), 1).value("0"))  # type: ignore[attr-defined]
+            continue
         counts = rows.row(str(index), len(names))
         for place, name in zip(counts, names, strict=True):
             setattr(wrapper, name, counts.plain(place, int, bool))

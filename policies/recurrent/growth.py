@@ -43,7 +43,7 @@ def growth(run: Run, state_size: int, inputs: Tensor) -> float:
     :param run: the network
     :param state_size: n
     :param inputs: (T, B, n_x), of sequences that are not interrupted by a reset
-    :return: the largest factor after `SETTLED` steps, or a hundredth of the largest one before if that is more; infinite
+    :return: the largest factor after `SETTLED` steps, or a hundredth of the largest before if that is more; infinite
         where states are not finite. More than 1 is beyond the limit
     """
     T, B = inputs.shape[:2]

@@ -153,6 +153,6 @@ def test_what_may_surprise_is_said_at_the_start(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "taken").touch()
     options = ["--env", "picky:Picky-v0", "--budget", "300", "--log-dir", "taken"]
     bounds, limit, refusal = call("train.py", *options, cwd=tmp_path).stderr.splitlines()
-    assert "gymnasium.wrappers.RescaleAction" in bounds
+    assert "gymnasium.wrappers:RescaleAction" in bounds
     assert "--env-arg max_episode_steps=N" in limit
     assert refusal.startswith("error: --log-dir")

@@ -16,7 +16,7 @@ from agents.literals import TAG, literal, read, surviving, written
 from agents.options_file import read_options
 from agents.studies.command import options_of
 from agents.studies.ledger import configuration_of, recorded
-from envs.lookup import parse_arguments
+from envs.arguments import parse_arguments
 from policies.network.architectures import specify_architecture
 from policies.refusal import Refusal
 

@@ -13,7 +13,8 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.lookup import check_environment, environment_spaces, make_environment, parse_arguments
+from envs.arguments import parse_arguments
+from envs.lookup import check_environment, environment_spaces, make_environment
 from policies.refusal import Refusal
 
 

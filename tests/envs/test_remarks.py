@@ -60,7 +60,7 @@ def test_a_run_without_a_time_limit_says_so(acting: None) -> None:
 def test_far_bounds_are_said_with_the_cure(acting: None) -> None:
     line, _ = remarks("Acting-v0", {"high": 1000.0})
     assert "[0, 1000]" in line
-    assert "gymnasium.wrappers.RescaleAction" in line
+    assert "gymnasium.wrappers:RescaleAction" in line
     assert len(remarks("Rescaled-v0", {"high": 1000.0})) == 1  # of the time limit
 
 

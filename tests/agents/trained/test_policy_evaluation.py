@@ -115,6 +115,7 @@ def test_report_says_what_was_measured(cartpole: TrainedPolicy) -> None:
         "policy": str(cartpole.source),
         "env": "CartPole-v1",
         "env_arguments": {},
+        "wrappers": [],
         "seed": 12,
         "deterministic": True,
         "episodes": 4,

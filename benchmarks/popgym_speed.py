@@ -1,0 +1,81 @@
+"""Steps per second of a whole training on five of POPGym's tasks: python -m benchmarks.popgym_speed.
+
+16 environments × 256 steps, 4 minibatches, 10 epochs, no early stop, 10,000 weights per network.
+"""
+
+from collections.abc import Callable
+from statistics import median
+
+import gymnasium
+import torch
+from gymnasium.wrappers import FlattenObservation
+from sb3_contrib import RecurrentPPO
+from stable_baselines3.common.env_util import make_vec_env as stock_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
+
+from agents.building import policy_recipe
+from agents.configuration import TrainingConfiguration, configure
+from agents.training import plan_training
+from benchmarks.harness import Finding, alternate, median_ratio, run_benchmark, tabulate
+from benchmarks.training import ours, steps_per_second
+from envs.lookup import make_environment
+
+TASKS = ("RepeatFirstEasy", "RepeatPreviousEasy", "PositionOnlyCartPoleEasy", "MultiarmedBanditEasy", "HigherLowerEasy")
+N_ENVS, N_STEPS = 16, 256
+ROLLOUT = N_ENVS * N_STEPS
+LOOP = {"n_steps": N_STEPS, "batch_size": ROLLOUT // 4, "n_epochs": 10}
+
+
+def configuration(task: str, architecture: str) -> TrainingConfiguration:
+    """Return the common settings of both contenders."""
+    return configure(f"popgym-{task}-v0", architecture=architecture, budget=10_000, n_envs=N_ENVS, **LOOP)
+
+
+def stock(settings: TrainingConfiguration) -> Callable[[], float]:
+    """Return a measurement of sb3-contrib's RecurrentPPO with an LSTM of the same weights, which takes flat vectors.
+
+    Monitor and VecNormalize are included, torch has its default threads.
+    """
+
+    def flat() -> gymnasium.Env:
+        return FlattenObservation(make_environment(settings.env, wrappers=settings.wrappers))
+
+    _, options = policy_recipe(settings, plan_training(settings))
+    del options["optimizer_kwargs"], options["noise_correlation"]  # ours
+    environments = VecNormalize(stock_vec_env(flat, n_envs=N_ENVS, seed=0))
+    rate = settings.learning_rate
+    algorithm = RecurrentPPO("MlpLstmPolicy", environments, rate, policy_kwargs=options, seed=0, device="cpu", **LOOP)
+    return steps_per_second(algorithm, threads=torch.get_num_threads(), rollout=ROLLOUT)
+
+
+def measure(rounds: int) -> Finding:
+    """Measure our training and the stock one, task by task."""
+    figures = {
+        task: alternate(
+            {
+                "ours": ours(configuration(task, "varied"), ROLLOUT),
+                "our LSTM": ours(configuration(task, "lstm"), ROLLOUT),
+                "stock": stock(configuration(task, "lstm")),
+            },
+            rounds,
+        )
+        for task in TASKS
+    }
+    table = tabulate(
+        figures,
+        ("task", lambda task: task),
+        ("p = 0.5, steps/s", lambda task: f"{median(figures[task]['ours']):,.0f}"),
+        ("our LSTM, steps/s", lambda task: f"{median(figures[task]['our LSTM']):,.0f}"),
+        ("stock RecurrentPPO, LSTM, steps/s", lambda task: f"{median(figures[task]['stock']):,.0f}"),
+        ("times stock", lambda task: f"{median_ratio(figures[task]['ours'], figures[task]['stock']):.2f}"),
+    )
+    notes = (
+        f"{N_ENVS} environments × {N_STEPS} steps, one after the other, 4 minibatches, 10 epochs, no early stop, "
+        f"10,000 weights per network, wrapped as in POPGym's paper, {rounds} rounds; ratios are medians over rounds. "
+        "Stock runs with torch's default threads."
+    )
+    return Finding({"steps_per_second": figures}, [table, notes])
+
+
+if __name__ == "__main__":
+    run_benchmark("popgym_speed", "POPGym: speed", __doc__, measure)

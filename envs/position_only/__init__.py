@@ -1,0 +1,1 @@
+"""Control without velocities: what was there before has to be remembered."""
