@@ -6,7 +6,8 @@ Importing it registers our own.
 from envs.adroit.records import ADROIT
 from envs.classic_control import CARTPOLE
 from envs.random_anomaly.record import RANDOM_ANOMALY
+from envs.sequence_choice.record import SEQUENCE_CHOICE
 from envs.task import register
 
-for _task in (*ADROIT, CARTPOLE, RANDOM_ANOMALY):
+for _task in (*ADROIT, CARTPOLE, RANDOM_ANOMALY, SEQUENCE_CHOICE):
     register(_task)
