@@ -184,11 +184,13 @@ def _read_sequence(file: Path, where: str) -> tuple[tuple[str, ...] | None, np.n
     try:
         rows = _rows(file)
         line, first = next(rows, (1, []))
+        if not first:
+            raise Unreadable(f"{where} is empty")
         is_header = not all(cell.lower() in MISSING or _is_number(cell) for cell in first)
         timed = is_header and first[0].lower() == "time"
         channels = _channels(first[timed:], "its header") if is_header else None
         table = _Table(where, len(first) - timed)
-        if not is_header and first:
+        if not is_header:
             table.add(first, None, f"line {line}")
         for line, cells in _of_width(rows, len(first)):
             table.add(cells[timed:], cells[0] if timed else None, f"line {line}")

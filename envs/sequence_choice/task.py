@@ -91,6 +91,7 @@ class SequenceChoiceTask:
             "sequence": sequence,
             "label": self.labels[right],
             "answer": self.labels[answer],
+            "labels": self.labels,
             "is_success": answer == right,
         }
         return info if self.at_end else {**info, "right_steps": right_steps / int(self.sequences.lengths[sequence])}
