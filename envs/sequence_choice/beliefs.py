@@ -25,7 +25,7 @@ class BelievedEpisode:
 
     played: PlayedEpisode
     steps: np.ndarray
-    """(P,) int64, ascending: how many steps were read; the last is all T"""
+    """(P,) int64, ascending: how many observations were seen; the last is all T"""
     beliefs: np.ndarray
     """(P, classes) float64, each row sums to 1"""
 
@@ -46,7 +46,7 @@ def beliefs(episode: PlayedEpisode, outputs: Outputs) -> BelievedEpisode:
     Where it answers at the end alone it is shown the extra step there, which repeats the last readings.
     """
     seen = episode.observations
-    length = len(readings(episode))
+    length = len(seen) - answers_at_end(episode)
     steps = np.unique(np.linspace(1, length, min(length, MOST_POINTS)).round().astype(np.int64))
     if not answers_at_end(episode):
         logits = outputs(seen[:, None])[steps - 1, 0]
@@ -73,12 +73,14 @@ def belief_picture(episodes: Sequence[BelievedEpisode], points: int | None = Non
         inch = 1 / (3.2 * len(episodes))
         figure.subplots_adjust(left=0.1, right=0.97, top=1 - 0.3 * inch, bottom=0.3 * inch, hspace=0.55)
         for upper, lower, episode in zip(grid[::2], grid[1::2], episodes, strict=True):
-            values, shown = readings(episode.played), len(episode.steps) if points is None else points
-            read = int(episode.steps[shown - 1])
-            upper.plot(np.arange(1, read + 1), values[:read, :MOST_CHANNELS], linewidth=1)
-            margin = 0.05 * float(np.ptp(values[:, :MOST_CHANNELS])) or 1.0
-            upper.set_ylim(values[:, :MOST_CHANNELS].min() - margin, values[:, :MOST_CHANNELS].max() + margin)
-            words, colour = verdict(episode.played) if points is None else (f"{read} of {len(values)} steps", "black")
+            shown = len(episode.steps) if points is None else points
+            read, length = int(episode.steps[shown - 1]), int(episode.steps[-1])
+            values = readings(episode.played)[:, :MOST_CHANNELS]
+            window = len(values) // length
+            upper.plot(1 + np.arange(read * window) / window, values[: read * window], linewidth=1)
+            margin = 0.05 * float(np.ptp(values)) or 1.0
+            upper.set_ylim(values.min() - margin, values.max() + margin)
+            words, colour = verdict(episode.played) if points is None else (f"{read} of {length} steps", "black")
             upper.set_title(words, loc="left", size=9, color=colour)
             lower.plot(episode.steps[:shown], episode.beliefs[:shown], linewidth=1.5)
             lower.set(ylim=(-0.03, 1.03), ylabel="belief")
@@ -87,7 +89,7 @@ def belief_picture(episodes: Sequence[BelievedEpisode], points: int | None = Non
                     above = "bottom" if belief < 0.8 else "top"
                     lower.text(read, belief, shortened(label), ha="right", va=above, size=8)
             for axes in (upper, lower):
-                axes.set_xlim(0.5, len(values) + 0.5)
+                axes.set_xlim(0.5, length + 1.5)
                 axes.spines[["top", "right"]].set_visible(False)
     return figure
 

@@ -19,7 +19,7 @@ class SequenceChoiceEnv(gymnasium.Env[np.ndarray, np.int64]):
     Observations are float32 (n_x,), see `SequenceChoiceTask`; actions Discrete(classes). The reward is 1 for the right
     answer and 0 otherwise, and 0 before; with `answer="every"` it is 1 or 0 at every step, and there is no extra one.
     The last step's info holds `sequence` (its place in the split), `label`, `answer` (the last one), `labels` (those of
-    the actions) and `is_success`, and with `answer="every"` `right_steps`, a share. After a reset with a seed the first
+    the actions), `channels` and `is_success`, and with `answer="every"` `right_steps`, a share. After a reset with a seed the first
     sequence is the seed's; the others are drawn at random.
 
     :param source: and the following: see `SequenceChoiceTask`
@@ -31,10 +31,11 @@ class SequenceChoiceEnv(gymnasium.Env[np.ndarray, np.int64]):
         source: str | os.PathLike[str] = "digits",
         split: str = "train",
         answer: str = "end",
+        window: int = 1,
         split_seed: int = 0,
         balanced: bool = False,
     ) -> None:
-        self.task = SequenceChoiceTask(source, split, answer, split_seed, balanced)
+        self.task = SequenceChoiceTask(source, split, answer, window, split_seed, balanced)
         self.observation_space = self.task.observation_space
         self.action_space = self.task.action_space
         self._sequence: int | None = None

@@ -67,7 +67,7 @@ def episodes_picture(episodes: Sequence[PlayedEpisode]) -> Figure:
     with matplotlib.rc_context({"font.size": 9}):
         figure = Figure(figsize=(7.0, 1.6 * len(episodes)), dpi=100, layout="constrained")
         for axes, episode in zip(figure.subplots(len(episodes), 1, squeeze=False)[:, 0], episodes, strict=True):
-            axes.plot(readings(episode)[:, :MOST_CHANNELS], linewidth=1)
+            axes.plot(readings(episode)[:, :MOST_CHANNELS], linewidth=1, marker="." if len(readings(episode)) == 1 else "")
             words, colour = verdict(episode)
             axes.set_title(words, loc="left", size=9, color=colour)
             axes.spines[["top", "right"]].set_visible(False)
@@ -80,8 +80,12 @@ def answers_at_end(episode: PlayedEpisode) -> bool:
 
 
 def readings(episode: PlayedEpisode) -> np.ndarray:
-    """Return what was read, (T, C), of an episode that holds its observations, without the extra step and its entry."""
-    return episode.observations[:-1, :-1] if answers_at_end(episode) else episode.observations
+    """Return what was read, (T, C), of an episode that holds its observations, without the extra step and its entry.
+
+    T counts what was repeated to make the last window full.
+    """
+    seen = episode.observations[:-1, :-1] if answers_at_end(episode) else episode.observations
+    return seen.reshape(-1, len(episode.info["channels"]))
 
 
 def verdict(episode: PlayedEpisode) -> tuple[str, str]:

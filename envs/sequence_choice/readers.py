@@ -62,7 +62,7 @@ def read(path: Path) -> Recordings:
     except Unreadable:
         raise
     except Exception as error:  # what parsers raise on damaged files is of a dozen kinds, MemoryError one of them
-        raise Unreadable(str(error) or type(error).__name__) from error
+        raise Unreadable(f"{str(error) or type(error).__name__}; {NEEDED[kind_of(path)]} is needed") from error
 
 
 def kind_of(path: Path) -> str:
@@ -214,7 +214,7 @@ def read_ts(path: Path) -> Recordings:
         for where, line in lines:
             if line[0] != "@":
                 raise Unreadable(f"{where}: {_short(line)} stands before @data")
-            key, *value = line[1:].split(maxsplit=1)
+            key, *value = line[1:].split(maxsplit=1) or [""]
             header[key.lower()] = value[0] if value else ""
             if key.lower() == "data":
                 break
@@ -254,6 +254,17 @@ READERS: Mapping[str, Callable[[Path], Recordings]] = MappingProxyType(
     {".npz": read_npz, ".csv": read_csv, ".ts": read_ts, "folder": read_folder}
 )
 """By the ending of a file's name."""
+
+
+NEEDED = MappingProxyType(
+    {
+        ".npz": "an archive of x (N, T, C), or x (ΣT, C) with lengths (N,), and labels y (N,)",
+        ".csv": "a table of the columns series, time, label, then channels",
+        ".ts": "a file of the UCR/UEA archive",
+        "folder": "a folder with a subfolder of .csv files for each label",
+    }
+)
+"""What a source of each kind has to be, for the line that refuses it."""
 
 
 class _Table:

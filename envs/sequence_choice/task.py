@@ -10,18 +10,21 @@ from envs.refusal import Refusal
 from envs.sequence_choice.sources import load_sequences
 
 ANSWERS = ("end", "every")
+MOST_INPUTS = 1_000_000
 
 
 class SequenceChoiceTask:
     """The arguments of the task, checked, and its sequences.
 
-    Observations are readings as the source has them, (C,). With `answer="end"` there is one more entry, 0, and one more
-    step, at which it is 1 beside the last readings once more: there the class is named. Nothing else is shown there, as
-    any value made up could be far from all that a sensor says.
+    Observations are readings as the source has them, (C,), or of `window` steps at once, (window · C,), earlier ones
+    first; at the end the last ones are repeated to make the window full. With `answer="end"` there is one more entry, 0,
+    and one more step, at which it is 1 beside the last readings once more: there the class is named. Any other value
+    beside it would be made up, and could be far from all that a sensor says.
 
     :param source: see `envs.sequence_choice.sources.load_sequences`
     :param split: `train`, `validation` or `test`, disjoint sets of sequences
     :param answer: `end`: the class is named at the extra step; `every`: at every step of the sequence
+    :param window: steps of the sequence that are read at once, for long ones; at least 1
     :param split_seed: draws the splits of a source that has none
     :param balanced: draw every class as often as the others, however many sequences it has
     :raises Refusal: if an argument does not fit
@@ -32,16 +35,18 @@ class SequenceChoiceTask:
         source: str | os.PathLike[str] = "digits",
         split: str = "train",
         answer: str = "end",
+        window: int = 1,
         split_seed: int = 0,
         balanced: bool = False,
     ) -> None:
         if answer not in ANSWERS:
             raise Refusal(f"answer {answer!r} is unknown: {' or '.join(ANSWERS)} is needed")
-        if isinstance(split_seed, bool) or not isinstance(split_seed, int) or not 0 <= split_seed < 2**31:
-            raise Refusal(f"split_seed {split_seed!r} does not fit: a whole number from 0 to {2**31 - 1} is needed")
+        for name, value, least, most in (("window", window, 1, MOST_INPUTS), ("split_seed", split_seed, 0, 2**31 - 1)):
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                raise Refusal(f"{name} {value!r} does not fit: a whole number from {least} to {most} is needed")
         if not isinstance(balanced, bool):
             raise Refusal(f"balanced {balanced!r} does not fit: True or False is needed")
-        self.source, self.split, self.answer, self.balanced = source, split, answer, balanced
+        self.source, self.split, self.answer, self.window, self.balanced = source, split, answer, window, balanced
         self.sequences = load_sequences(source, split, split_seed)
         self.labels = self.sequences.labels
         self.at_end = answer == "end"
@@ -50,14 +55,18 @@ class SequenceChoiceTask:
         self._members = [np.flatnonzero(self.sequences.classes == index) for index in range(len(self.labels))]
         if self.balanced and not all(map(len, self._members)):  # a test file may lack a class
             raise Refusal(f"balanced does not fit: split {split!r} has no sequence of one of the labels")
-        n_channels = self.sequences.steps.shape[1]
-        low = np.full(n_channels + self.at_end, -np.inf, dtype=np.float32)
+        n_readings = self.sequences.steps.shape[1] * window
+        if n_readings > MOST_INPUTS:
+            raise Refusal(f"window {window} does not fit: it makes {n_readings:,} inputs, {MOST_INPUTS:,} are the most")
+        low = np.full(n_readings + self.at_end, -np.inf, dtype=np.float32)
         high = -low
         if self.at_end:
             low[-1], high[-1] = 0.0, 1.0
         self.observation_space = spaces.Box(low, high, dtype=np.float32)
         self.action_space = spaces.Discrete(len(self.labels))
-        self.last_steps = self.sequences.lengths - (not self.at_end)
+        self.n_windows = -(-self.sequences.lengths // window)
+        """(N,) observations that each sequence takes"""
+        self.last_steps = self.n_windows - (not self.at_end)
         """(N,) the step, from 0, whose answer ends the episode of each sequence"""
 
     def first(self, seed: int) -> int:
@@ -73,12 +82,13 @@ class SequenceChoiceTask:
 
     def observe(self, sequences: np.ndarray, times: np.ndarray) -> np.ndarray:
         """Return what is seen of B sequences at B times: (B, n_x) float32, not shared."""
-        split = self.sequences
-        lengths = split.lengths[sequences]
-        readings = split.steps[split.starts[sequences] + np.minimum(times, lengths - 1)]
+        split, n_windows = self.sequences, self.n_windows[sequences]
+        places = np.minimum(times, n_windows - 1)[:, None] * self.window + np.arange(self.window)
+        places = np.minimum(places, split.lengths[sequences][:, None] - 1)
+        readings = split.steps[split.starts[sequences][:, None] + places].reshape(len(sequences), -1)
         if not self.at_end:
             return readings
-        return np.concatenate([readings, (times >= lengths)[:, None].astype(np.float32)], axis=1)
+        return np.concatenate([readings, (times >= n_windows)[:, None].astype(np.float32)], axis=1)
 
     def info(self, sequence: int, answer: int, right_steps: int) -> dict[str, Any]:
         """Return what the environment reports at the end of an episode.
@@ -92,6 +102,7 @@ class SequenceChoiceTask:
             "label": self.labels[right],
             "answer": self.labels[answer],
             "labels": self.labels,
+            "channels": self.sequences.channels,
             "is_success": answer == right,
         }
-        return info if self.at_end else {**info, "right_steps": right_steps / int(self.sequences.lengths[sequence])}
+        return info if self.at_end else {**info, "right_steps": right_steps / int(self.n_windows[sequence])}

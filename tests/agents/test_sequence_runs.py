@@ -79,7 +79,7 @@ def test_goes_on_as_if_never_interrupted(whole: TrainingResult, recordings: Path
 def test_pictures_and_films(answer: str, whole: TrainingResult, recordings: Path, tmp_path: Path) -> None:
     path = whole.path
     if answer == "every":
-        source = {"source": str(recordings), "answer": "every"}
+        source = {"source": str(recordings), "answer": "every", "window": 3}
         result = run(recordings, tmp_path, "every", 128, loss_steps="all", gamma=0.0, env_arguments=source)
         assert 0 <= result.final.summary()["mean_right_steps"] <= 1
         path = result.path

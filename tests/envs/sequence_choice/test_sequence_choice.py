@@ -55,6 +55,7 @@ def test_an_episode_answered_at_the_end(source: str) -> None:
             "label": split.labels[label],
             "answer": split.labels[label if right else 1 - label],
             "labels": ("normal", "odd"),
+            "channels": ("channel 1", "channel 2"),
             "is_success": right,
         }
         with pytest.raises(gymnasium.error.ResetNeeded):
@@ -79,13 +80,33 @@ def test_an_episode_answered_at_every_step(source: str) -> None:
     assert info["right_steps"] == pytest.approx((length - 1) / length)
 
 
+@pytest.mark.parametrize("answer", ["end", "every"])
+def test_windows_hold_all_steps_in_order(answer: str, source: str) -> None:
+    environment = SequenceChoiceEnv(source, answer=answer, window=3)
+    split = environment.task.sequences
+    for seed in range(10):
+        observation, _ = environment.reset(seed=seed)
+        seen, over = [], False
+        while not over:
+            seen.append(observation[:6])
+            observation, _, over, _, _ = environment.step(0)
+        length = int(split.lengths[seed])
+        steps = split.steps[split.starts[seed] :][:length]
+        assert len(seen) == -(-length // 3) + (answer == "end")
+        if answer == "end":
+            np.testing.assert_array_equal(seen.pop(), seen[-1])
+        readings = np.concatenate(seen).reshape(-1, 2)
+        np.testing.assert_array_equal(readings[:length], steps)
+        assert (readings[length:] == steps[-1]).all()
+
+
 @pytest.mark.filterwarnings("ignore:.*A Box observation space m")
 @pytest.mark.parametrize("answer", ["end", "every"])
 def test_as_gymnasium_wants_it(answer: str, source: str) -> None:
     check_env(SequenceChoiceEnv(source, answer=answer), skip_render_check=True)
 
 
-@pytest.mark.parametrize("arguments", [{}, {"answer": "every"}, {"balanced": True, "split": "validation"}])
+@pytest.mark.parametrize("arguments", [{}, {"answer": "every"}, {"window": 3}, {"balanced": True, "split": "validation"}])
 def test_batch_equals_single_environments(arguments: dict[str, Any], source: str) -> None:
     batch = SequenceChoiceVecEnv(4, source=source, **arguments)
     singles = DummyVecEnv([lambda: SequenceChoiceEnv(source, **arguments)] * 4)
@@ -189,9 +210,11 @@ def test_draws(source: str) -> None:
         ({"split": "all"}, "split 'all' is unknown"),
         ({"split_seed": -1}, "split_seed -1 does not fit: a whole number from 0"),
         ({"split_seed": True}, "split_seed True does not fit"),
+        ({"window": 0}, "window 0 does not fit: a whole number from 1 to 1000000"),
+        ({"window": 500_000}, "window 500000 does not fit: it makes 4,000,000 inputs"),
         ({"balanced": 1}, "balanced 1 does not fit: True or False is needed"),
         ({"source": "nowhere.csv"}, "nowhere.csv' does not exist"),
-        ({"colour": "red"}, "it takes source, split, answer, split_seed, balanced"),
+        ({"colour": "red"}, "it takes source, split, answer, window, split_seed, balanced"),
     ],
 )
 def test_refusals(arguments: dict[str, Any], message: str) -> None:
