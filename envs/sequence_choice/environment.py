@@ -19,8 +19,8 @@ class SequenceChoiceEnv(gymnasium.Env[np.ndarray, np.int64]):
     Observations are float32 (n_x,), see `SequenceChoiceTask`; actions Discrete(classes). The reward is 1 for the right
     answer and 0 otherwise, and 0 before; with `answer="every"` it is 1 or 0 at every step, and there is no extra one.
     The last step's info holds `sequence` (its place in the split), `label`, `answer` (the last one), `labels` (those of
-    the actions), `channels` and `is_success`, and with `answer="every"` `right_steps`, a share. After a reset with a seed the first
-    sequence is the seed's; the others are drawn at random.
+    the actions), `channels` and `is_success`, and with `answer="every"` `right_steps`, a share. After a reset with a
+    seed the first sequence is the seed's; the others are drawn at random.
 
     :param source: and the following: see `SequenceChoiceTask`
     :raises Refusal: if an argument does not fit

@@ -67,7 +67,9 @@ def episodes_picture(episodes: Sequence[PlayedEpisode]) -> Figure:
     with matplotlib.rc_context({"font.size": 9}):
         figure = Figure(figsize=(7.0, 1.6 * len(episodes)), dpi=100, layout="constrained")
         for axes, episode in zip(figure.subplots(len(episodes), 1, squeeze=False)[:, 0], episodes, strict=True):
-            axes.plot(readings(episode)[:, :MOST_CHANNELS], linewidth=1, marker="." if len(readings(episode)) == 1 else "")
+            axes.plot(
+                readings(episode)[:, :MOST_CHANNELS], linewidth=1, marker="." if len(readings(episode)) == 1 else ""
+            )
             words, colour = verdict(episode)
             axes.set_title(words, loc="left", size=9, color=colour)
             axes.spines[["top", "right"]].set_visible(False)

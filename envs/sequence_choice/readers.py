@@ -299,7 +299,8 @@ class _Table:
 
 
 def _recordings(sequences: Sequences, channels: tuple[str, ...] | None = None) -> Recordings:
-    parts, labels = [], []
+    parts: list[np.ndarray] = []
+    labels: list[str] = []
     for where, label, values in sequences:
         if not label:
             raise Unreadable(f"{where} has no label")
@@ -397,7 +398,9 @@ def _moment(time: str, where: str) -> tuple[float, bool]:
         try:
             date = datetime.datetime.fromisoformat(time)
         except ValueError:
-            raise Unreadable(f"{where}: time {_short(time)} is neither a number nor a date such as 2025-01-31") from None
+            raise Unreadable(
+                f"{where}: time {_short(time)} is neither a number nor a date such as 2025-01-31"
+            ) from None
         aware = date if date.tzinfo is not None else date.replace(tzinfo=datetime.UTC)
         moment, dated = (aware - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)).total_seconds(), True
     if not math.isfinite(moment):

@@ -12,15 +12,13 @@ SEQUENCE_CHOICE = Task(
     pictures="envs.sequence_choice.pictures:training_pictures",
     still="envs.sequence_choice.beliefs:still",
     film="envs.sequence_choice.beliefs:film",
-    # Rollouts hold whole episodes of a few steps and parts of those of hundreds. Only the answer counts in the loss;
-    # without an entropy bonus it settles on one class before the sequences are understood.
+    # Rollouts hold many episodes of a few steps, and the end of one of hundreds. Only the answer counts in the loss.
     preset={
         "budget": 10_000,
         "normalize_reward": False,
         "vectorization": "batched",
-        "total_timesteps": 2_000_000,
+        "total_timesteps": 500_000,
         "n_envs": 64,
-        "n_steps": 256,
         "batch_size": 16 * 256,
         "n_epochs": 4,
         "learning_rate": 1e-3,
@@ -28,9 +26,7 @@ SEQUENCE_CHOICE = Task(
         "gamma": 1.0,
         "ent_coef": 0.02,
         "loss_steps": "last",
-        "eval_every": 200_000,
         "eval_episodes": 1_000,
         "final_episodes": 10_000,
-        "checkpoint_every": 200_000,
     },
 )

@@ -118,7 +118,7 @@ def _load(
 def _split(
     order: np.ndarray, classes: np.ndarray, test: np.ndarray | None, labels: Sequence[str], named: str
 ) -> dict[str, np.ndarray]:
-    """Divide the sequences in `order` between the splits, class by class; `test` is given if it lies in its own file."""
+    """Divide the sequences in `order` between the splits, class by class; `test` is given if it is a file's own."""
     place = np.empty(len(classes), dtype=np.int64)
     for index, label in enumerate(labels):
         own = order[classes[order] == index]

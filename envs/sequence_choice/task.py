@@ -17,9 +17,9 @@ class SequenceChoiceTask:
     """The arguments of the task, checked, and its sequences.
 
     Observations are readings as the source has them, (C,), or of `window` steps at once, (window · C,), earlier ones
-    first; at the end the last ones are repeated to make the window full. With `answer="end"` there is one more entry, 0,
-    and one more step, at which it is 1 beside the last readings once more: there the class is named. Any other value
-    beside it would be made up, and could be far from all that a sensor says.
+    first; at the end the last ones are repeated to make the window full. With `answer="end"` there is one more entry,
+    0, and one more step, at which it is 1 beside the last readings once more: there the class is named. Any other
+    value beside it would be made up, and could be far from all that a sensor says.
 
     :param source: see `envs.sequence_choice.sources.load_sequences`
     :param split: `train`, `validation` or `test`, disjoint sets of sequences

@@ -106,7 +106,9 @@ def test_as_gymnasium_wants_it(answer: str, source: str) -> None:
     check_env(SequenceChoiceEnv(source, answer=answer), skip_render_check=True)
 
 
-@pytest.mark.parametrize("arguments", [{}, {"answer": "every"}, {"window": 3}, {"balanced": True, "split": "validation"}])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"answer": "every"}, {"window": 3}, {"balanced": True, "split": "validation"}]
+)
 def test_batch_equals_single_environments(arguments: dict[str, Any], source: str) -> None:
     batch = SequenceChoiceVecEnv(4, source=source, **arguments)
     singles = DummyVecEnv([lambda: SequenceChoiceEnv(source, **arguments)] * 4)
