@@ -152,6 +152,9 @@ def play_episodes(
     Every environment plays one episode and waits for the others, so that an episode depends on its seed alone and
     the mean is not biased towards short episodes. One that is not over after `LONGEST_EPISODE` steps ends there.
 
+    Environments that have only so many different episodes say so as `distinct_episodes`: those of as many seeds in a
+    row, whichever is the first. More are not played, since none counts twice.
+
     :param policy: the policy; its state starts at zero in every episode
     :param environments: environments that report the registered reward, not normalized
     :param normalization: applied to observations before the policy sees them
@@ -160,6 +163,7 @@ def play_episodes(
     :raises NotFinite: for a NaN or an infinity in one of them; the text names its seed and step
     """
     n = environments.num_envs
+    episodes = min(episodes, getattr(environments, "distinct_episodes", episodes))
     played: dict[int, PlayedEpisode] = {}
     for first in range(0, episodes, n):
         environments.seed(first_seed + first)

@@ -4,6 +4,7 @@ They come from what `sweep.py report benchmarks/studies/NAME.yaml --out benchmar
 """
 
 import argparse
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +20,8 @@ from agents.studies.findings import number
 from agents.studies.pictures import draw_panel
 from agents.studies.results import Result, by_configuration, read_results
 from agents.trained.intervals import CONFIDENCE, Interval, bootstrap_interval, wilson_interval
-from benchmarks.harness import FOLDER, markdown_table, write_section
+from benchmarks.harness import FOLDER, RESULTS, markdown_table, write_section
+from benchmarks.sequence_baselines import name_of
 from policies.network.architectures import ARCHITECTURES
 
 Runs = Sequence[Result]
@@ -53,11 +55,22 @@ def learning(runs: Runs) -> str:
     return after if demonstrations(runs) else f"PPO, {given['total_timesteps']:,} steps"
 
 
+def data_set(runs: Runs) -> str:
+    """Return what tables call the source of the data."""
+    return name_of(str(runs[0].hyperparameters["env_arguments"].get("source", "digits")))
+
+
+def baseline(runs: Runs, method: str) -> str:
+    """Return the test accuracy of a method of scikit-learn on the same sequences."""
+    accuracies = json.loads((RESULTS / "sequence_baselines.json").read_text())["accuracies"]
+    return f"{accuracies[data_set(runs)][method]:.3f}"
+
+
 def place(runs: Runs) -> tuple[object, ...]:
     """Return what sorts configurations: few demonstrations first and none last, small before large, varied by p."""
     given = runs[0].hyperparameters
     trained = (demonstrations(runs) or math.inf, runs[0].budget, not given["demos_only"], given["total_timesteps"])
-    return *trained, runs[0].architecture != "varied", given["hidden_proportion"] or 0.0
+    return *trained, data_set(runs), runs[0].architecture != "varied", given["hidden_proportion"] or 0.0
 
 
 def mean(runs: Runs, figure: str) -> float:
@@ -80,6 +93,9 @@ def interval(runs: Runs) -> Interval:
 COLUMNS: Mapping[str, Callable[[Runs], str]] = {
     "budget": lambda runs: f"{runs[0].budget:,}",
     "network": network,
+    "data set": data_set,
+    "1-NN": lambda runs: baseline(runs, "1-NN"),
+    "SVM": lambda runs: baseline(runs, "SVM"),
     "hidden proportion": lambda runs: f"{runs[0].hidden_proportion:.3f}",
     "hidden units": lambda runs: f"{runs[0].network['n_hidden']:,}",
     "demonstrations": lambda runs: str(demonstrations(runs) or "none"),
@@ -96,6 +112,9 @@ COLUMNS: Mapping[str, Callable[[Runs], str]] = {
 Tables = Mapping[str, tuple[tuple[str, ...], Callable[[Runs], bool]]]
 ANOMALY: Tables = {
     "": (("network", "hidden proportion", "hidden units", "runs", "test accuracy", "95 % interval"), bool)
+}
+SEQUENCES: Tables = {
+    "": (("data set", "network", "hidden units", "runs", "test accuracy", "95 % interval", "1-NN", "SVM"), bool)
 }
 FIGURES = ("runs", "mean return", "95 % interval", "success", "lifted", "seconds")
 HAMMER: Tables = {
@@ -145,6 +164,7 @@ REPORTS: Mapping[str, tuple[Tables, str | None, Callable[[Sequence[Runs]], list[
     "hammer": (HAMMER, "hammer.png", hammer_charts),
     "random_anomaly_mnist": (ANOMALY, "random_anomaly.png", anomaly_charts),
     "random_anomaly_digits": (ANOMALY, None, anomaly_charts),
+    "sequence_choice": (SEQUENCES, None, anomaly_charts),
 }
 """study -> tables, picture, what it shows"""
 

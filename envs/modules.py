@@ -15,7 +15,7 @@ def import_named(module: str, option: str) -> None:
     """
     try:
         importlib.import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         found = " ".join(str(error).split())
         raise Refusal(f"{option}: module {module!r} cannot be imported: {found}") from error
     _NAMED.add(module)

@@ -43,7 +43,9 @@ def acting() -> Iterator[None]:
         del gymnasium.registry[env_id]
 
 
-@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1", "AdroitHandHammer-v1", "RandomAnomaly-v0"])
+@pytest.mark.parametrize(
+    "env_id", ["CartPole-v1", "Pendulum-v1", "AdroitHandHammer-v1", "RandomAnomaly-v0", "SequenceChoice-v0"]
+)
 def test_nothing_is_said_of_what_is_usual(env_id: str) -> None:
     assert remarks(env_id) == []
 

@@ -55,6 +55,7 @@ from agents.training import build_algorithm, plan_training, train, training_envi
 from benchmarks.harness import FOLDER, describe, machine, markdown_table, publish, write_result
 from envs.lookup import environment_spaces
 from envs.random_anomaly.digits import load_digit_images
+from envs.sequence_choice.sources import load_sequences
 from envs.task import task_of
 from policies.network.architectures import ARCHITECTURES
 from policies.refusal import Refusal
@@ -311,6 +312,65 @@ def npz_input(generator: random.Random, workshop: Workshop) -> bytes:
     return buffer.getvalue()
 
 
+def sequences_npz_input(generator: random.Random, workshop: Workshop) -> bytes:
+    """Make an archive of labelled sequences that is damaged, of other arrays, or an attack."""
+    lengths = np.random.default_rng(0).integers(1, 6, 12)
+    x = np.random.default_rng(1).normal(size=(int(lengths.sum()), 2))
+    arrays: dict[str, Any] = {"x": x, "lengths": lengths, "y": np.repeat(["a", "b"], 6)}
+    if generator.random() < 0.5:
+        arrays = {"x": x[:24].reshape(12, 2, 2), "y": arrays["y"]}
+    kind = generator.random()
+    if kind >= 0.4:
+        for _ in range(generator.choice((1, 2))):
+            name = generator.choice(list(arrays))
+            kept = {n: entries for n, entries in arrays.items() if n != name}
+            with contextlib.suppress(ValueError):  # of texts as numbers
+                arrays = kept if generator.random() < 0.15 else kept | {name: change_array(generator, arrays[name])}
+        if generator.random() < 0.1:
+            arrays[generator.choice(("x", "y", "lengths"))] = np.array([Canary()], dtype=object)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return damage(generator, buffer.getvalue()) if kind < 0.4 else buffer.getvalue()
+
+
+CELLS = ("", "?", "nan", "inf", "-1e400", "1e39", "1_0", "0x1", "a", "=1+1", '"', "\x00", "9" * 400, "2025-01-01")
+
+
+def sequences_csv_input(generator: random.Random, workshop: Workshop) -> bytes:
+    """Make a table of labelled sequences in which bytes or cells are damaged."""
+    rows = [[str(s), str(t), "ab"[s % 2], str(s + t), str(s * t)] for s in range(8) for t in range(1 + s % 3)]
+    rows.insert(0, ["series", "time", "label", "left", "right"])
+    return separated(generator, rows, ",")
+
+
+def sequences_ts_input(generator: random.Random, workshop: Workshop) -> bytes:
+    """Make a file of the UCR/UEA archive in which bytes, channels or the header are damaged."""
+    header = ["@timeStamps false", "@univariate false", "@dimensions 2", "@classLabel true a b", "@data"]
+    if generator.random() < 0.3:
+        attacks = ("@data", "@timeStamps true", "@classLabel false", "@dimensions 3", "@", "@data 1", "# x", "1:a")
+        header[generator.randrange(len(header))] = generator.choice(attacks)
+    rows = [[",".join(str(s + t) for t in range(1 + s % 4))] * 2 + ["ab"[s % 2]] for s in range(8)]
+    return "\n".join(header).encode() + b"\n" + separated(generator, rows, ":")
+
+
+def separated(generator: random.Random, rows: list[list[str]], separator: str) -> bytes:
+    """Write rows, with damage to their bytes or with cells that hardly fit."""
+    kind = generator.random()
+    for _ in range(generator.choice((1, 1, 3)) if kind >= 0.5 else 0):
+        row = generator.choice(rows)
+        change = generator.randrange(4)
+        if change == 0:
+            row.append(generator.choice(CELLS))
+        elif change == 1 and len(row) > 1:
+            del row[generator.randrange(len(row))]
+        elif change == 2:
+            generator.shuffle(rows)
+        else:
+            row[generator.randrange(len(row))] = generator.choice(CELLS)
+    content = "\n".join(map(separator.join, rows)).encode()
+    return damage(generator, content) if kind < 0.5 else content
+
+
 Words = Callable[[random.Random, Workshop], list[str]]
 Options = Mapping[str, tuple[str, ...]]
 
@@ -539,6 +599,11 @@ def read_digits(path: Path) -> None:
         raise Refusal(str(error)) from error
 
 
+def read_sequences(path: Path) -> None:
+    """Load a source of labelled sequences."""
+    load_sequences(path, "train")
+
+
 class WorkBegins(Exception):
     """Everything was accepted: the work would begin."""
 
@@ -586,6 +651,9 @@ READERS: Mapping[str, Reader] = {
     "result.json": file_of_run("result.json", ("cartpole",), json_input, lambda run: configuration_to_resume(run, {})),
     "checkpoint": Reader(checkpoint_input, read_checkpoint),
     "npz source": single_file("source.npz", npz_input, read_digits),
+    "npz sequences": single_file("sequences.npz", sequences_npz_input, read_sequences),
+    "csv sequences": single_file("sequences.csv", sequences_csv_input, read_sequences),
+    "ts sequences": single_file("sequences.ts", sequences_ts_input, read_sequences),
     "ONNX file": single_file("policy.onnx", onnx_input, load_trained_policy),
     "data set": Reader(dataset_input, read_dataset),
     "study file": single_file("study.yaml", study_input, lambda path: plan_study(read_study(path))),

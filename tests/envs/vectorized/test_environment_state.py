@@ -24,12 +24,14 @@ EXACT = [
     ("Reacher-v5", "serial"),
     ("RandomAnomaly-v0", "batched"),
     ("RandomAnomaly-v0", "serial"),
+    ("SequenceChoice-v0", "batched"),
+    ("SequenceChoice-v0", "serial"),
 ]
 ADROIT = [env for env, _ in EXACT if env.startswith("Adroit")]
 
 
 def make(env: str, vectorization: str, seed: int = 5) -> VecEnv:
-    arguments = {"max_episode_steps": 30} if "Anomaly" not in env else {}
+    arguments = {} if env.startswith(("Random", "Sequence")) else {"max_episode_steps": 30}
     return make_vec_env(env, arguments=arguments, n_envs=3, seed=seed, vectorization=vectorization, training=True)
 
 
