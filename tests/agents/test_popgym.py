@@ -70,9 +70,9 @@ def test_observations_are_those_of_the_paper() -> None:
         "popgym-RepeatFirstEasy-v0", wrappers=configure("popgym-RepeatFirstEasy-v0").wrappers
     )
     first, _ = environment.reset(seed=0)
-    assert first[4:].tolist() == [1, 0, 0, 0, 1]  # one of four actions, and the flag
+    assert first[4:].tolist() == [1, 0, 0, 0, 0, 1]  # one of four actions, and one of two flags
     second, *_ = environment.step(3)
-    assert second[4:].tolist() == [0, 0, 0, 1, 0]
+    assert second[4:].tolist() == [0, 0, 0, 1, 1, 0]
 
 
 def test_nothing_is_remarked_of_their_time_limits() -> None:
