@@ -4,6 +4,7 @@ They come from what `sweep.py report benchmarks/studies/NAME.yaml --out benchmar
 """
 
 import argparse
+import itertools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -127,11 +128,12 @@ HAMMER: Tables = {
         lambda runs: demonstrations(runs) == ALL,
     ),
 }
+NOTHING: Tables = {"": (("learning", "runs", "success", "95 % interval", "mean return", "lifted", "seconds"), bool)}
 """title -> columns, which configurations"""
 
 
 def hammer_charts(configurations: Sequence[Runs]) -> list[Chart]:
-    """Show return against budget for imitation alone, and the courses of the longest trainings from nothing."""
+    """Show return against budget for imitation alone."""
     imitated = [runs for runs in configurations if (demonstrations(runs), learning(runs)) == (ALL, "imitation")]
     by_budget = []
     for name, colour in zip(dict.fromkeys(map(network, imitated)), COLOURS, strict=True):
@@ -139,14 +141,19 @@ def hammer_charts(configurations: Sequence[Runs]) -> list[Chart]:
         low, high = zip(*map(interval, own), strict=True)
         means = tuple(mean(runs, "mean_return") for runs in own)
         by_budget.append(Series(name, colour, tuple(runs[0].budget for runs in own), means, low, high, line=True))
-    charts = [Chart("", "", "weights per network", "mean return", (("imitation alone", tuple(by_budget)),), log_x=True)]
+    return [Chart("", "", "weights per network", "mean return", (("imitation alone", tuple(by_budget)),), log_x=True)]
+
+
+def nothing_charts(configurations: Sequence[Runs]) -> list[Chart]:
+    """Show the courses of the longest trainings from nothing."""
+    charts = []
     longest = configurations[-1]
     ends = (0.0, float(longest[0].hyperparameters["total_timesteps"]))
     for figure, label, levels in COURSES:
         lines = [
             Series(f"{name}: {value:g}", "black", ends, (value, value), line=True) for name, value in levels.items()
         ]
-        for run, colour in zip(longest, (COLOURS[2], *COLOURS[4:]), strict=False):
+        for run, colour in zip(longest, itertools.cycle(COLOURS), strict=False):
             x, y = zip(*((point["steps"], point[figure]) for point in run.evaluations), strict=True)
             lines.append(Series(f"seed {run.seed}", colour, x, y, line=True))
         panel = (f"from nothing, {network(longest)}", tuple(lines))
@@ -162,6 +169,7 @@ def anomaly_charts(configurations: Sequence[Runs]) -> list[Chart]:
 
 REPORTS: Mapping[str, tuple[Tables, str | None, Callable[[Sequence[Runs]], list[Chart]]]] = {
     "hammer": (HAMMER, "hammer.png", hammer_charts),
+    "hammer_from_nothing": (NOTHING, "hammer_from_nothing.png", nothing_charts),
     "random_anomaly_mnist": (ANOMALY, "random_anomaly.png", anomaly_charts),
     "random_anomaly_digits": (ANOMALY, None, anomaly_charts),
     "sequence_choice": (SEQUENCES, None, anomaly_charts),
@@ -193,7 +201,7 @@ def report(name: str) -> str:
 def draw(charts: Sequence[Chart], file: Path) -> None:
     """Draw charts of one panel each side by side."""
     figure = Figure(figsize=(4.6 * len(charts), 4.6), dpi=110, layout="constrained")
-    for axes, chart in zip(figure.subplots(1, len(charts)), charts, strict=True):
+    for axes, chart in zip(figure.subplots(1, len(charts), squeeze=False)[0], charts, strict=True):
         ((title, series),) = chart.panels
         handles = draw_panel(axes, chart, title, series)
         axes.set_ylabel(chart.y_label)
