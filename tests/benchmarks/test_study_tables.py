@@ -24,7 +24,7 @@ def test_readme_shows_what_the_results_say(name: str, tmp_path: Path, monkeypatc
     section = f"<!-- begin {name} -->\n{study_tables.report(name)}\n<!-- end {name} -->"
     assert section in (ROOT / "benchmarks" / "README.md").read_text()
     assert len(drawn) == (study_tables.REPORTS[name][1] is not None)
-    assert all(file.stat().st_size > 50_000 for file in drawn)
+    assert all(file.stat().st_size > 30_000 for file in drawn)
 
 
 def test_interval_is_over_runs_or_over_the_episodes_of_one() -> None:
