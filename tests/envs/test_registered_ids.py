@@ -31,8 +31,8 @@ NEEDS = {
 CURES = {
     "mujoco_py": r"cannot be made, \S+-v[1-5] can: ",
     "Box2D": r'cannot be made without pip install "gymnasium\[box2d\]": ',
-    "jax": r'cannot be made without pip install "gymnasium\[jax\]": ',
-    "shimmy": r"run `pip install \"shimmy\[gym-v21\]\"`",
+    "jax": r'cannot be made.* without pip install "gymnasium\[jax\]": ',
+    "shimmy": r"run 'pip install \"shimmy\[gym-v21\]\"'",
     "mujoco<3": r"cannot be made, Pusher-v5 can: ",
 }
 

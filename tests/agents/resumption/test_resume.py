@@ -474,7 +474,8 @@ def test_callbacks_of_one_class_with_keys_of_their_own(tmp_path: Path, capsys: p
     assert (plain.steps, first.steps, new.steps) == (21, 1_021, 7)
     assert [callback.from_checkpoint for callback in (plain, first, new)] == [True, True, False]
     notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
-    assert len(notes) == 2
+    assert len(notes) == 3
+    assert "nothing was learned from 2 of 3 rollouts" in notes[2]  # in which no episode ended
     assert "Counter ('new')" in notes[0]
     assert "starts fresh" in notes[0]
     assert "'second'" in notes[1]

@@ -202,8 +202,8 @@ def test_logs_that_cannot_grow_cost_no_step(tmp_path: Path) -> None:
     assert_stopped_by_the_disk(result, run, "File too large")
     rows = list(csv.DictReader((run / "progress.csv").open()))
     steps = int(checkpoint_files(run)[-1].stem)
-    assert steps == max(int(row["time/total_timesteps"]) for row in rows if row["time/total_timesteps"])
-    assert steps > 0
+    logged = max(int(row["time/total_timesteps"]) for row in rows if row["time/total_timesteps"])
+    assert 0 < logged - 4 * 64 <= steps <= logged  # a rollout is logged before it is learned from
     result = call("--resume", str(run), "--total-timesteps", str(steps), cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert (run / "result.json").is_file()
