@@ -1,6 +1,5 @@
 """One training, from a configuration to a run folder."""
 
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -49,6 +48,7 @@ from envs.vectorized.progress import ProgressRewards
 from policies.network.architectures import ActorCriticSpecification
 from policies.network.initialization import parse_initialization
 from policies.refusal import Refusal
+from policies.streams import say
 
 EVALUATION_ENVIRONMENTS = 64
 """Most environments that an evaluation steps together."""
@@ -205,7 +205,7 @@ class _Training:
         self.algorithm.learn(steps, callback=self.callbacks, reset_num_timesteps=self.is_new)
         if unused := self.algorithm.rollouts_without_update:
             rollouts = self.algorithm.num_timesteps // (self.algorithm.n_envs * self.algorithm.n_steps)
-            print(f"note: nothing was learned from {unused:,} of {rollouts:,} rollouts", file=sys.stderr)
+            say(f"note: nothing was learned from {unused:,} of {rollouts:,} rollouts")
 
     def finish(self) -> TrainingResult:
         """Evaluate the final policy over fresh episodes, and write what came of the training."""
