@@ -1,19 +1,18 @@
 """Many Random Anomaly environments as one Stable-Baselines3 VecEnv, without the cost of stepping each."""
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.utils.seeding import np_random
-from stable_baselines3.common.vec_env import VecEnv
 
 from envs.random_anomaly.task import AnomalyEpisode, RandomAnomalyTask
 from envs.vectorized.state_tree import StateTree
+from envs.vectorized.task_batch import TaskBatch
 
 
-class RandomAnomalyVecEnv(VecEnv):
+class RandomAnomalyVecEnv(TaskBatch):
     """`n_envs` environments in step: all episodes have T + 1 steps, so that they begin and end together.
 
     Observations, rewards and infos of environment i are, bit by bit, those of a `RandomAnomalyEnv` with the same
@@ -55,9 +54,6 @@ class RandomAnomalyVecEnv(VecEnv):
         self._draw_episodes()
         self._started = time.time()
         return self._observations[0].copy()
-
-    def step_async(self, actions: np.ndarray) -> None:
-        self._actions = actions
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Show the next images; at the blank ones take the answers and begin the next episodes.
@@ -127,26 +123,6 @@ class RandomAnomalyVecEnv(VecEnv):
         self._draw_episodes()
         self._time = steps
         return self._observations[steps].copy()
-
-    def close(self) -> None:
-        """Do nothing: there is nothing to release."""
-
-    def get_attr(self, attr_name: str, indices: int | Sequence[int] | None = None) -> list[Any]:
-        value = None if attr_name == "render_mode" else getattr(self.task, attr_name)
-        return [value for _ in self._get_indices(indices)]
-
-    def set_attr(self, attr_name: str, value: Any, indices: int | Sequence[int] | None = None) -> None:
-        raise NotImplementedError(f"{attr_name} cannot be set: the environments of a batch share their arguments")
-
-    def env_method(
-        self, method_name: str, *method_args: Any, indices: int | Sequence[int] | None = None, **method_kwargs: Any
-    ) -> list[Any]:
-        raise NotImplementedError(f"{method_name} cannot be called: the environments of a batch are no objects")
-
-    def env_is_wrapped(
-        self, wrapper_class: type[gymnasium.Wrapper], indices: int | Sequence[int] | None = None
-    ) -> list[bool]:
-        return [False for _ in self._get_indices(indices)]
 
 
 _HALF = 1 << 64

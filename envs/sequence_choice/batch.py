@@ -1,18 +1,17 @@
 """Many Sequence Choice environments as one Stable-Baselines3 VecEnv, without the cost of stepping each."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.utils.seeding import np_random
-from stable_baselines3.common.vec_env import VecEnv
 
 from envs.sequence_choice.task import SequenceChoiceTask
 from envs.vectorized.state_tree import StateTree, generator_state, set_generator_state
+from envs.vectorized.task_batch import TaskBatch
 
 
-class SequenceChoiceVecEnv(VecEnv):
+class SequenceChoiceVecEnv(TaskBatch):
     """`n_envs` environments in step, each in an episode of its own.
 
     Observations, rewards and infos of environment i are, bit by bit, those of a `SequenceChoiceEnv` with the same
@@ -52,9 +51,6 @@ class SequenceChoiceVecEnv(VecEnv):
         self._times[:] = self._right_steps[:] = 0
         self._begun = True
         return self.task.observe(self._sequences, self._times)
-
-    def step_async(self, actions: np.ndarray) -> None:
-        self._actions = actions
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Take the answers that there are to give, and show the next steps, or the first ones of new episodes.
@@ -123,23 +119,3 @@ class SequenceChoiceVecEnv(VecEnv):
         self._sequences[:], self._times[:], self._right_steps[:] = sequences, times, right_steps
         self._begun = True
         return self.task.observe(self._sequences, self._times)
-
-    def close(self) -> None:
-        """Do nothing: there is nothing to release."""
-
-    def get_attr(self, attr_name: str, indices: int | Sequence[int] | None = None) -> list[Any]:
-        value = None if attr_name == "render_mode" else getattr(self.task, attr_name)
-        return [value for _ in self._get_indices(indices)]
-
-    def set_attr(self, attr_name: str, value: Any, indices: int | Sequence[int] | None = None) -> None:
-        raise NotImplementedError(f"{attr_name} cannot be set: the environments of a batch share their arguments")
-
-    def env_method(
-        self, method_name: str, *method_args: Any, indices: int | Sequence[int] | None = None, **method_kwargs: Any
-    ) -> list[Any]:
-        raise NotImplementedError(f"{method_name} cannot be called: the environments of a batch are no objects")
-
-    def env_is_wrapped(
-        self, wrapper_class: type[gymnasium.Wrapper], indices: int | Sequence[int] | None = None
-    ) -> list[bool]:
-        return [False for _ in self._get_indices(indices)]
