@@ -56,7 +56,7 @@ EVALUATION_ENVIRONMENTS = 64
 """Most environments that an evaluation steps together."""
 
 PICTURES = 12
-"""of patterns over a training in which weights move"""
+"""of patterns over a training in which weights move, or as many as evaluations"""
 
 OWN_CALLBACKS = (
     RebalancingCallback,
@@ -170,7 +170,12 @@ class _Training:
 
         every = configuration.eval_every
         self.evaluations = EvaluationCallback(
-            held_out, every=every, episodes=configuration.eval_episodes, folder=self.folder, figures=self.figures
+            held_out,
+            every=every,
+            episodes=configuration.eval_episodes,
+            folder=self.folder,
+            figures=self.figures,
+            moving=configuration.moving_networks,
         )
         self.specification = specification
         fit_rebalancing, rebalancing = rebalancings(configuration)
@@ -183,7 +188,7 @@ class _Training:
         if rebalancing is not None:
             often = configuration.rebalance_every
             moves = [RebalancingCallback(rebalancing, every=often, after_move=self.write_networks)]
-            pictures_every = max(1, configuration.total_timesteps // PICTURES)
+            pictures_every = max(every, configuration.total_timesteps // PICTURES)
         others = [
             NetworkCallback(every=every // 5, pictures_every=pictures_every),
             *self.fits,
