@@ -47,5 +47,11 @@ def draw_positions(
         absent = free[draw_positions(rng, len(free), size - count)]
         return np.setdiff1d(np.arange(size), absent, assume_unique=True)
     while len(chosen) < count:  # Drawing what is missing treats all positions alike: every subset is equally likely.
-        chosen = np.union1d(chosen, rng.integers(size, size=count - len(chosen)))
+        chosen = union(chosen, rng.integers(size, size=count - len(chosen)))
     return chosen
+
+
+def union(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the distinct positions of two arrays, sorted; several times as fast as `np.union1d` where one is."""
+    both = np.sort(np.concatenate([first, second]), kind="stable")
+    return both[np.diff(both, prepend=-1) > 0]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.network.blocks import BLOCKS, block_floors
-from policies.network.patterns import draw_positions
+from policies.network.patterns import draw_positions, union
 from policies.network.specification import NetworkSpecification
 
 Patterns = Mapping[str, NDArray[np.int64]]
@@ -84,7 +84,7 @@ def rebalanced(
     after = {}
     for block in BLOCKS:
         count = len(survivors[block]) + grown[block]
-        taken = np.union1d(survivors[block], revived[block])
+        taken = union(survivors[block], revived[block])
         if candidates is None:
             n_rows, n_columns = specification.shape(block)
             after[block] = draw_positions(rng, n_rows * n_columns, count, taken)
@@ -92,7 +92,7 @@ def rebalanced(
             positions, scores = candidates[block]
             free = ~np.isin(positions, taken, assume_unique=True)
             best = np.argsort(-scores[free], kind="stable")[: count - len(taken)]
-            after[block] = np.union1d(taken, positions[free][best])
+            after[block] = union(taken, positions[free][best])
     return after
 
 
@@ -147,7 +147,7 @@ def _revived(
             if block == "hh":
                 others += others >= own  # any but the unit itself
             positions = own * n_columns + others if inwards else others * n_columns + own
-            revived[block] = np.union1d(revived[block], positions)
+            revived[block] = union(revived[block], positions)
             left[block] -= len(own)
     return revived
 
