@@ -1,4 +1,4 @@
-"""A study that goes on from a report: what is known is not trained again, and comes out of the next report unchanged."""
+"""A study that goes on from a report: what is known is not trained again, and the next report has it unchanged."""
 
 from collections.abc import Callable
 from pathlib import Path
