@@ -25,6 +25,9 @@ NETWORK_OPTIONS = (
     "hidden_size",
     "densities",
     "uniform_density",
+    "rebalance",
+    "rebalance_networks",
+    "rebalance_scope",
 )
 
 
@@ -40,6 +43,7 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
     arguments = parser.parse_args()
+    from agents.building import network_settings, room_note
     from envs.lookup import environment_spaces
     from policies.network.architectures import specify_architecture
     from policies.sequence_policy import network_sizes
@@ -59,19 +63,13 @@ def main() -> None:
                 raise Refusal(
                     "the network's sizes are missing or given twice: `env`, or `n_inputs` with `n_outputs`, is needed"
                 )
-            specification = specify_architecture(
-                configuration.architecture,
-                *sizes,
-                configuration.budget,
-                hidden_proportion=configuration.hidden_proportion,
-                hidden_size=configuration.hidden_size,
-                densities=configuration.densities or None,
-                uniform_density=configuration.uniform_density,
-            )
+            n_inputs, n_outputs = sizes
+            settings = network_settings(configuration)
+            specification = specify_architecture(n_inputs=n_inputs, n_outputs=n_outputs, **settings)
     if arguments.json:
         print(json.dumps(specification.to_dict(), indent=2))
     else:
-        show_network(specification, env)
+        show_network(specification, env, room_note(configuration, specification))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ def main() -> None:
     add_training_options(parser)
     parser.add_argument("--resume", metavar="RUN", help="go on with the training in this run folder")
     arguments = parser.parse_args()
+    from agents.building import room_note
     from agents.resumption.options import configuration_to_resume
     from agents.training import plan_training, train
     from envs.task import task_of
@@ -30,7 +31,7 @@ def main() -> None:
         else:
             parser.error("--env is missing: an environment id, or --resume RUN, is needed")
         specification = plan_training(configuration)
-    show_network(specification, configuration.env)
+    show_network(specification, configuration.env, room_note(configuration, specification))
     show_remarks(configuration)
     result = train(configuration, resume=folder)
     learned = "imitation alone" if configuration.demos_only else f"{result.steps:,} steps"

@@ -102,6 +102,31 @@ class TrainingConfiguration(Settings):
         metavar="BLOCK=VALUE",
     )
     uniform_density: Density | None = _setting(None, "density of every block under uniform (default 0.2)")
+    rebalance: Literal["none", "momentum", "magnitude", "random"] = _setting(
+        "none",
+        "weights of a network of six blocks that move while it learns: none; momentum (small ones go to where the "
+        "gradient is large, in blocks of steady momentum); magnitude (small ones go anywhere in blocks of large ones); "
+        "random (any go anywhere)",
+        later=True,
+    )
+    rebalance_networks: Literal["actor", "critic", "both"] = _setting(
+        "both", "networks whose weights move: actor, critic or both", later=True
+    )
+    rebalance_scope: Literal["network", "block"] = _setting(
+        "network",
+        "network: weights move between blocks, and the hidden proportion with them; block: within blocks",
+        later=True,
+    )
+    rebalance_every: Count = _setting(
+        10, "updates between moves: what is learned from a rollout, or from a minibatch of demonstrations", later=True
+    )
+    rebalance_fraction: Density = _setting(
+        0.3, "share of the weights that move at the beginning; falls as a half cosine to zero", later=True
+    )
+    rebalance_until: Density = _setting(0.75, "share of the training after which nothing moves", later=True)
+    rebalance_init: Literal["zero", "scaled"] = _setting(
+        "zero", "values of weights that moved: zero, or scaled: normal, as large as the block's others", later=True
+    )
     init: str = _setting("scaled", "initial weights of a network of six blocks: scaled, scaled:GAIN or normal:STD")
     activation: Literal["relu", "tanh"] = _setting("relu", "activation of the hidden units of a network of six blocks")
     reward: str = _setting(
@@ -182,6 +207,32 @@ class TrainingConfiguration(Settings):
             if self.demos is None and getattr(self, name):
                 raise Refusal(f"`{name}` needs `demos`, the demonstrations to fit")
         return self
+
+    @model_validator(mode="after")
+    def _weights_can_move(self) -> Self:
+        if self.rebalance == "none":
+            for name, field in type(self).model_fields.items():
+                if name.startswith("rebalance_") and getattr(self, name) != field.default:
+                    raise Refusal(f"`{name}` {getattr(self, name)} needs `rebalance`, the rule by which weights move")
+        elif not ARCHITECTURES[self.architecture].has_room:
+            fitting = " or ".join(name for name, entry in ARCHITECTURES.items() if entry.has_room)
+            raise Refusal(
+                f"`rebalance` {self.rebalance} does not fit `architecture` {self.architecture}, in which a weight has "
+                f"no other place to go to: {fitting} is needed"
+            )
+        elif self.rebalance_scope == "network" and set(self.densities) == set(BLOCKS):
+            raise Refusal(
+                "`rebalance_scope` network does not fit `densities` that pin all six blocks: block is needed, or leave "
+                "the densities of two blocks free"
+            )
+        return self
+
+    @property
+    def moving_networks(self) -> tuple[str, ...]:
+        """Networks whose weights move: "actor", "critic", both or none."""
+        if self.rebalance == "none":
+            return ()
+        return ("actor", "critic") if self.rebalance_networks == "both" else (self.rebalance_networks,)
 
     @property
     def last_step(self) -> int:
