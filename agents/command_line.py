@@ -223,13 +223,14 @@ def training_options(arguments: argparse.Namespace) -> Options:
     """Return the fields given on the command line, the repeated NAME=VALUE options as tables, over those of `--config`.
 
     An environment given as module:id is registered by importing the module, and called by its id from then on. The
-    modules of wrappers are imported.
+    modules of wrappers and callbacks are imported.
 
-    :raises Refusal: if the environment or a wrapper is unknown, a repeated option is malformed or the file does not fit
+    :raises Refusal: if the environment, a wrapper or a callback is unknown, a repeated option is malformed or the file
+        does not fit
     """
     from envs.arguments import parse_arguments
     from envs.lookup import check_environment
-    from envs.wrapping import import_wrappers
+    from envs.wrapping import WRAPPERS
 
     options = {name: value for name, value in vars(arguments).items() if name in TrainingConfiguration.model_fields}
     if "env" in options:
@@ -237,7 +238,11 @@ def training_options(arguments: argparse.Namespace) -> Options:
     if "env_arguments" in options:
         options["env_arguments"] = parse_arguments(options["env_arguments"])
     if "wrappers" in options:
-        options["wrappers"] = import_wrappers(options["wrappers"])
+        options["wrappers"] = WRAPPERS.import_all(options["wrappers"])
+    if "callbacks" in options:
+        from agents.callbacks import CALLBACKS
+
+        options["callbacks"] = CALLBACKS.import_all(options["callbacks"])
     if "densities" in options:
         options["densities"] = _parse_densities(options["densities"])
     return Options(options) if arguments.config is None else read_options(arguments.config, options)

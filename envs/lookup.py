@@ -27,7 +27,7 @@ from envs.popgym import register_popgym
 from envs.refusal import Refusal
 from envs.rendering import missing_library
 from envs.task import Task, task_of
-from envs.wrapping import Wrapping, wrap, wrappings_of
+from envs.wrapping import WRAPPERS, Wrapping, wrap
 
 ActionSpace: TypeAlias = spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary
 
@@ -112,7 +112,7 @@ def make_environment(
     :raises Refusal: if the id is unknown, the environment refuses the arguments, or a wrapper does not fit
     """
     spec = gymnasium.spec(check_environment(env_id, allow_module=False))
-    return make_from_spec(spec, task_of(env_id), arguments, wrappings_of(wrappers))
+    return make_from_spec(spec, task_of(env_id), arguments, WRAPPERS.find_all(wrappers))
 
 
 def make_from_spec(
