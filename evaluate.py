@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Evaluate, watch and record a trained policy: python evaluate.py logs/AdroitHandHammer-v1/RUN --episodes 100."""
 
 import json

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Export a trained policy as one file: python export.py logs/AdroitHandHammer-v1/first --output policy.onnx."""
 
 import sys

@@ -55,6 +55,24 @@ Argument = Annotated[Any, AfterValidator(surviving)]
 ClassName = Annotated[str, AfterValidator(_class_text)]
 ClassNames = Annotated[tuple[ClassName, ...], BeforeValidator(_as_tuple)]
 
+GROUPS = {
+    "task": ("env", "env_arguments", "wrappers", "reward"),
+    "network": (
+        *("architecture", "hidden_proportion", "budget", "hidden_size", "densities", "uniform_density", "init"),
+        "activation",
+    ),
+    "learning": (),
+    "demonstrations": (
+        *("demos", "demo_episodes", "demo_epochs", "demo_learning_rate", "demos_only", "demo_weight", "demo_decay"),
+        "critic_rollouts",
+    ),
+    "run": (
+        *("seed", "device", "log_dir", "run_name", "eval_every", "eval_episodes", "final_episodes"),
+        *("checkpoint_every", "keep", "progress", "callbacks"),
+    ),
+}
+"""What settings are about, in the order of the help. Those that stand nowhere are about learning."""
+
 OUTSIDE = ("versions", "env_module")
 """Entries of a run's config.yaml that are no settings: package versions, and the module that registered `env`."""
 
@@ -128,7 +146,7 @@ class TrainingConfiguration(Settings):
     checkpoint_every: Count = _setting(
         50_000, "environment steps between checkpoints, from which --resume goes on", changeable=True
     )
-    keep: Count = _setting(3, "checkpoints that are kept (default 3)", changeable=True)
+    keep: Count = _setting(3, "checkpoints that are kept", changeable=True)
     progress: bool = _setting(True, "no progress bar", flag="--no-progress", changeable=True)
     callbacks: ClassNames = _setting(
         (),

@@ -11,6 +11,7 @@ import inspect
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any, TypeAlias, TypeGuard
 
 import gymnasium
@@ -47,13 +48,7 @@ def check_environment(env_id: str, *, allow_module: bool = True) -> str:
         raise Refusal(f"`env` {env_id!r} imports a module, which only the command line may: a registered id is needed")
     if separator:
         import_named(module, f"`env` {env_id!r}")
-    try:
-        importlib.import_module("envs.adroit.robotics")
-    except Exception as error:
-        # With MUJOCO_GL set, MuJoCo loads the OpenGL library at once, whether anything will be rendered or not.
-        if "MUJOCO_GL" not in os.environ:
-            raise
-        raise Refusal(missing_library(os.environ["MUJOCO_GL"], error)) from error
+    _register_robotics()
     if name.startswith("popgym-"):
         register_popgym(name)
     if name in gymnasium.registry:
@@ -65,6 +60,27 @@ def check_environment(env_id: str, *, allow_module: bool = True) -> str:
         f"did you mean {' or '.join(close)}?" if close else "an id such as AdroitHandHammer-v1 or CartPole-v1 is needed"
     )
     raise Refusal(f"`env` {env_id!r} is unknown to Gymnasium: {fitting}")
+
+
+def registered_ids() -> list[str]:
+    """Return the ids that Gymnasium knows, those of installed extras included.
+
+    :raises Refusal: if a library is missing
+    """
+    _register_robotics()
+    if find_spec("popgym") is not None:
+        register_popgym("")
+    return [*gymnasium.registry]
+
+
+def _register_robotics() -> None:
+    try:
+        importlib.import_module("envs.adroit.robotics")
+    except Exception as error:
+        # With MUJOCO_GL set, MuJoCo loads the OpenGL library at once, whether anything will be rendered or not.
+        if "MUJOCO_GL" not in os.environ:
+            raise
+        raise Refusal(missing_library(os.environ["MUJOCO_GL"], error)) from error
 
 
 def check_recorded_environment(env_id: str, module: str | None = None) -> str:
