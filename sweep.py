@@ -44,6 +44,12 @@ def main() -> None:
             command.add_argument("--retry-failed", action="store_true", help="run cells that failed before again")
         if name == "run":
             command.add_argument(
+                "--known",
+                type=Path,
+                metavar="FOLDER",
+                help="report of an earlier run of the study: what it holds is not trained again",
+            )
+            command.add_argument(
                 "--workers", type=whole_number, metavar="N", help="worker processes (default: the study's)"
             )
         if name == "report":
