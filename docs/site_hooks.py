@@ -33,7 +33,9 @@ def on_files(files: Any, config: Any) -> Any:
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Fill in what is generated, and let links of the repository be links of the site."""
-    markdown = markdown.replace("<!-- the help of every command -->", helps()) if "<!-- the help" in markdown else markdown
+    markdown = (
+        markdown.replace("<!-- the help of every command -->", helps()) if "<!-- the help" in markdown else markdown
+    )
     markdown = markdown.replace("<!-- every preset -->", presets()) if "<!-- every preset" in markdown else markdown
     here = page.file.src_uri
 
@@ -59,7 +61,7 @@ def helps() -> str:
         done = subprocess.run(
             [sys.executable, script, *words, "--help"],
             cwd=ROOT,
-            env=os.environ | {"COLUMNS": "100"},
+            env=os.environ | {"COLUMNS": "80"},
             capture_output=True,
             text=True,
             check=True,
