@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Show the network that would be trained: python specify.py --env AdroitHandHammer-v1 --budget 50000."""
 
 import json

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Run, share, report and repeat studies of many trainings: python sweep.py run STUDY.yaml."""
 
 import sys

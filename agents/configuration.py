@@ -25,9 +25,10 @@ def _plain_folder_name(name: str) -> str:
     return name
 
 
-def _wrapper_text(text: str) -> str:
-    if not re.fullmatch(r"[\w.]+:\w+(:.+)?", text) or not text.isprintable():
-        raise Refusal("module:Class or module:Class:NAME=VALUE,… is needed")
+def _class_text(text: str) -> str:
+    from envs.chosen_classes import ClassText  # and with it Gymnasium, which `--help` need not wait for
+
+    ClassText.of(text)
     return text
 
 
@@ -51,7 +52,26 @@ Correlation = Annotated[float, Field(ge=0, le=1 - 1e-6)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 FolderName = Annotated[str, AfterValidator(_plain_folder_name)]
 Argument = Annotated[Any, AfterValidator(surviving)]
-Wrapper = Annotated[str, AfterValidator(_wrapper_text)]
+ClassName = Annotated[str, AfterValidator(_class_text)]
+ClassNames = Annotated[tuple[ClassName, ...], BeforeValidator(_as_tuple)]
+
+GROUPS = {
+    "task": ("env", "env_arguments", "wrappers", "reward"),
+    "network": (
+        *("architecture", "hidden_proportion", "budget", "hidden_size", "densities", "uniform_density", "init"),
+        "activation",
+    ),
+    "learning": (),
+    "demonstrations": (
+        *("demos", "demo_episodes", "demo_epochs", "demo_learning_rate", "demos_only", "demo_weight", "demo_decay"),
+        "critic_rollouts",
+    ),
+    "run": (
+        *("seed", "device", "log_dir", "run_name", "eval_every", "eval_episodes", "final_episodes"),
+        *("checkpoint_every", "keep", "progress", "callbacks"),
+    ),
+}
+"""What settings are about, in the order of the help. Those that stand nowhere are about learning."""
 
 OUTSIDE = ("versions", "env_module")
 """Entries of a run's config.yaml that are no settings: package versions, and the module that registered `env`."""
@@ -79,7 +99,7 @@ class TrainingConfiguration(Settings):
     env_arguments: Mapping[str, Argument] = _setting(
         {}, "argument of the environment; repeatable", flag="--env-arg", metavar="NAME=VALUE"
     )
-    wrappers: Annotated[tuple[Wrapper, ...], BeforeValidator(_as_tuple)] = _setting(
+    wrappers: ClassNames = _setting(
         (),
         "wrapper around the environment, of gymnasium.wrappers, popgym.wrappers or a module of yours; repeatable, the "
         "innermost first; none leaves out the preset's",
@@ -151,8 +171,16 @@ class TrainingConfiguration(Settings):
     checkpoint_every: Count = _setting(
         50_000, "environment steps between checkpoints, from which --resume goes on", changeable=True
     )
-    keep: Count = _setting(3, "checkpoints that are kept (default 3)", changeable=True)
+    keep: Count = _setting(3, "checkpoints that are kept", changeable=True)
     progress: bool = _setting(True, "no progress bar", flag="--no-progress", changeable=True)
+    callbacks: ClassNames = _setting(
+        (),
+        "callback of Stable-Baselines3, in a module of yours or theirs, to run beside the training; repeatable",
+        flag="--callback",
+        metavar="MODULE:CLASS[:NAME=VALUE,...]",
+        changeable=True,
+        later=True,
+    )
     learning_rate: Positive = _setting(3e-4, "step size of Adam")
     learning_rate_schedule: Literal["constant", "linear"] = _setting(
         "constant", "constant, or linear: falls to zero over the training"
@@ -365,7 +393,7 @@ def wrappers_of_file(value: object) -> tuple[str, ...]:
     try:
         if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
             raise Refusal("a list of texts is needed")
-        return tuple(_wrapper_text(text) for text in value)
+        return tuple(_class_text(text) for text in value)
     except Refusal as error:
         raise Refusal(f"the entry 'wrappers' is {in_short(value)}: {error.message}") from None
 

@@ -15,6 +15,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from agents.building import networks_of, policy_recipe, specification_of
+from agents.callbacks import CALLBACKS, ChosenCallbacks, make_callbacks
 from agents.configuration import TrainingConfiguration, to_yaml
 from agents.demonstrations.phase import DemonstrationCallback, DemonstrationSplit, demonstrations_of
 from agents.evaluation import FINAL_SEED, Evaluation, evaluate
@@ -110,6 +111,7 @@ def plan_training(
     check_device(configuration.device)
     check_batch_size(configuration.batch_size, configuration.n_steps, configuration.n_envs)
     parse_initialization(configuration.init)
+    CALLBACKS.find_all(configuration.callbacks)
     return specification_of(
         configuration,
         *spaces or environment_spaces(configuration.env, configuration.training_arguments, configuration.wrappers),
@@ -123,15 +125,18 @@ def train(
 
     SIGINT (Ctrl-C) and SIGTERM stop it with a checkpoint; a second one ends the process at once.
 
-    :param callbacks: Stable-Baselines3 callbacks to run beside the product's own; those with `get_state` and
-        `set_state` are part of checkpoints, each under a key of its own, its `state_key` or the name of its class. When
-        a run is resumed, one that the checkpoint lacks starts fresh, and a state that no callback takes is dropped
+    :param callbacks: Stable-Baselines3 callbacks to run beside the product's own and those of the configuration; those
+        with `get_state` and `set_state` are part of checkpoints, each under a key of its own, its `state_key` or the
+        name of its class. When a run is resumed, one that the checkpoint lacks starts fresh, and a state that no
+        callback takes is dropped
     :param resume: folder of the run to go on with; see `agents.resumption.options.configuration_to_resume`
     :raises Refusal: if something in the configuration does not fit; nothing is written then
-    :raises TrainingStopped: if it cannot go on: a number is not finite, an environment raised, the disk is full
+    :raises TrainingStopped: if it cannot go on: a number is not finite, an environment or a callback raised, the disk
+        is full
     :raises Interrupted: for the two signals
     """
     specification = plan_training(configuration)
+    callbacks = [*callbacks, ChosenCallbacks(make_callbacks(configuration.callbacks))]
     by_state_key([*OWN_CALLBACKS, *callbacks])
     with ExitStack() as cleanup:
         training = _Training(configuration, specification, callbacks, resume, cleanup)
@@ -225,6 +230,8 @@ class _Training:
         """Train up to the configured number of steps."""
         steps = max(0, self.configuration.last_step - self.algorithm.num_timesteps)
         self.algorithm.learn(steps, callback=self.callbacks, reset_num_timesteps=self.is_new)
+        if self.algorithm.num_timesteps < self.configuration.last_step:
+            say(f"note: a callback ended the training after {self.algorithm.num_timesteps:,} steps")
         if unused := self.algorithm.rollouts_without_update:
             rollouts = self.algorithm.num_timesteps // (self.algorithm.n_envs * self.algorithm.n_steps)
             say(f"note: nothing was learned from {unused:,} of {rollouts:,} rollouts")

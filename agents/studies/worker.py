@@ -26,10 +26,9 @@ from optuna.trial import TrialState
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 from agents.configuration import TrainingConfiguration
-from agents.errors import Interrupted
+from agents.errors import DISK_ERRORS, Interrupted
 from agents.evaluation import Evaluation
 from agents.monitoring.callbacks import CurvePoint, EvaluationCallback
-from agents.resumption.stopping import DISK_ERRORS
 from agents.runs.files import check_path
 from agents.studies.known_results import adopt
 from agents.studies.ledger import LEFT, CellState, configuration_of, enqueue_missing, fail_dead, open_study, recorded
