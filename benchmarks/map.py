@@ -33,7 +33,7 @@ COLOURS = ("#20639b", "#3a8f6b", "#edae49", "#d1495b", "#6b7280", "#000000")
 class Gap:
     """By how much the best varied network of a comparison scores above the dense one; scores are scaled.
 
-    :ivar interval: from the deviation between seeds, pooled over varied and dense networks; None where there is one seed
+    :ivar interval: from the deviation between seeds, pooled over varied and dense networks; None with one seed
     :ivar is_fair: the best network was chosen by other seeds than those whose score is given
     """
 
