@@ -145,7 +145,7 @@ def table_text(records: Iterable[Record]) -> str:
                 *(network.architecture, network.budget, network.n_hidden, f"{network.hidden_proportion:.6g}"),
                 *(f"{network.densities[block]:.6g}" if network.densities else "" for block in BLOCKS),
                 f"{record.score:.6g}",
-                "" if record.seconds is None else f"{record.seconds:.6g}",
+                "" if record.seconds is None else f"{record.seconds:.1f}",
                 " ".join(f"{steps}:{score:.5g}" for steps, score in record.curve),
             ]
         )

@@ -30,6 +30,10 @@ class Rule:
     threshold: float = 0.0
     varied_above: bool = False
 
+    def __post_init__(self) -> None:
+        if self.number and self.number not in CANDIDATES:
+            raise ValueError(f"the rule names {self.number!r}, which is unknown")
+
     def takes_dense(self, facts: TaskFacts, budget: int) -> bool:
         """Tell whether a dense network is what the rule takes."""
         if not self.number:

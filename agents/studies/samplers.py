@@ -21,7 +21,7 @@ Configure = Callable[[Mapping[str, Scalar]], TrainingConfiguration]
 """From parameters to the configuration that trains them; raises a `Refusal` if they do not fit."""
 STARTS = 5
 """Trials that the parent chooses before TPE goes on."""
-POOL = 256
+POOL = 128
 """Points among which it chooses."""
 APART = 0.1
 """Least distance of two of them in at least one parameter, of its range."""
