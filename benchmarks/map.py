@@ -18,7 +18,7 @@ from scipy import stats
 
 from agents.recommendation.networks import CANDIDATES, Network
 from agents.recommendation.parent import FEWEST_TASKS, HOME, TABLE
-from agents.recommendation.records import Comparison, comparisons, read_table
+from agents.recommendation.records import Comparison, Record, comparisons, read_table
 from agents.studies.learning import learn_studies
 from agents.studies.results import Result, read_results
 from agents.trained.intervals import CONFIDENCE, Interval
@@ -73,6 +73,11 @@ def gap(comparison: Comparison) -> Gap | None:
         turns.append(comparison.scores[several[int(np.argmax(others))]][turn])
     value = float(np.mean(turns)) - above
     return Gap(comparison, value, _interval(comparison, value, len(turns)), True, comparison.networks[best])
+
+
+def gaps_of(records: Sequence[Record]) -> list[Gap]:
+    """Return the gaps of all comparisons at the end of a training that have one."""
+    return [found for one in comparisons(records) if one.is_final and (found := gap(one)) is not None]
 
 
 def _interval(comparison: Comparison, value: float, seeds: int) -> Interval:
@@ -181,7 +186,7 @@ def main() -> None:
     known = {record.task: record.facts for record in read_table(table)} if table.is_file() else {}
     said = learn_studies(committed_results(), HOME, (), known)
     print(*said, sep="\n")
-    gaps = [found for one in comparisons(read_table(table)) if one.is_final and (found := gap(one)) is not None]
+    gaps = gaps_of(read_table(table))
     draw(gaps).savefig(PICTURE)
     write_section("map", section(gaps, said[len(committed_results()) :]))
 

@@ -54,7 +54,13 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, mo
 def test_networks_are_ranked_by_their_prediction(folder: Path) -> None:
     found = recommend(cartpole(folder, architecture="auto"))
     assert found.doubt is None
-    assert {candidate.network.architecture for candidate in found.ranked} == {"varied", "uniform", "dense", "lstm", "gru"}
+    assert {candidate.network.architecture for candidate in found.ranked} == {
+        "varied",
+        "uniform",
+        "dense",
+        "lstm",
+        "gru",
+    }
     scores = [candidate.score for candidate in found.ranked]
     assert scores == sorted(scores, reverse=True)
     # By the law a network near p = 0.6 is best, as a dense one of four inputs and two outputs has p = 0.7 here.
