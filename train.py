@@ -39,6 +39,7 @@ def main() -> None:
         show_environments(arguments.list_envs)
         return
     from agents.building import room_note
+    from agents.recommendation.recommend import is_open, recommend, with_network
     from agents.resumption.options import configuration_to_resume
     from agents.training import plan_training, train
     from envs.task import task_of
@@ -53,7 +54,12 @@ def main() -> None:
             folder, configuration = None, configure(**options)
         else:
             parser.error("--env is missing: an environment id, or --resume RUN, is needed")
+        recommendation = recommend(configuration) if is_open(configuration) else None
+        if recommendation is not None:
+            configuration = with_network(configuration, recommendation)
         specification = plan_training(configuration)
+    if recommendation is not None:
+        print(f"recommended: {recommendation.sentence}")
     show_network(specification, configuration.env, room_note(configuration, specification))
     show_remarks(configuration)
     result = train(configuration, resume=folder)

@@ -17,7 +17,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, NoReturn
 
-from agents.configuration import GROUPS, PRESET_ONLY, TrainingConfiguration, option_name
+from agents.configuration import AUTO, GROUPS, PRESET_ONLY, TrainingConfiguration, option_name
 from agents.errors import EvaluationStopped, Interrupted, TrainingStopped
 from agents.options_file import Options, read_options
 from agents.settings import field_schemas, in_words
@@ -82,6 +82,16 @@ _KINDS: dict[str, tuple[Callable[[str], Any], str]] = {
     "string": (str, "TEXT"),
 }
 """JSON schema's type of a field -> what the option's text is read as, and what the help calls it."""
+
+
+def _or_auto(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return how to read what may be left to the parent."""
+
+    def read(text: str) -> Any:
+        return AUTO if text == AUTO else kind(text)
+
+    read.__name__ = kind.__name__
+    return read
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -240,7 +250,7 @@ def standard_output_for_machines() -> Iterator[None]:
         yield
 
 
-def add_training_options(parser: argparse.ArgumentParser, only: Collection[str] | None = None) -> None:
+def add_training_options(parser: OneLineParser, only: Collection[str] | None = None) -> None:
     """Add `--config` and the options of a training; one that is not given stays absent, so that the preset decides.
 
     :param only: names of the fields to add (default: all that are options)
@@ -261,6 +271,8 @@ def add_training_options(parser: argparse.ArgumentParser, only: Collection[str] 
             options |= {"action": "append", "metavar": field["metavar"]}
         else:
             kind, metavar = _KINDS[field["type"]]
+            if field.get("auto"):
+                kind, metavar = _or_auto(kind), f"{metavar}|{AUTO}"
             choices = field.get("enum")
             options |= {"type": kind, "choices": choices, "metavar": "|".join(choices) if choices else metavar}
         action = groups[group_of.get(name, "learning")].add_argument(option_name(name), **options)

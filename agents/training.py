@@ -33,6 +33,7 @@ from agents.ppo.imitation import FitPoint
 from agents.ppo.rebalancing import Rebalancing
 from agents.ppo.rebalancing_callback import RebalancingCallback
 from agents.ppo.sequence_ppo import SequencePPO, check_batch_size
+from agents.recommendation.recommend import resolved
 from agents.resumption.callback import CheckpointCallback
 from agents.resumption.callback_states import by_state_key
 from agents.resumption.checkpoint import checkpoint_to_resume
@@ -105,6 +106,7 @@ def plan_training(
 ) -> ActorCriticSpecification:
     """Check everything that can be checked before a training starts, and return the networks it would train.
 
+    :param configuration: in which nothing is left to the parent; see `agents.recommendation.recommend.resolved`
     :param spaces: of the environment, where they are known already
     :raises Refusal: one line that names the option at fault and what would fit
     """
@@ -135,6 +137,7 @@ def train(
         is full
     :raises Interrupted: for the two signals
     """
+    configuration = resolved(configuration)
     specification = plan_training(configuration)
     callbacks = [*callbacks, ChosenCallbacks(make_callbacks(configuration.callbacks))]
     by_state_key([*OWN_CALLBACKS, *callbacks])
