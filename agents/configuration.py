@@ -10,7 +10,15 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from agents.literals import read_arguments, surviving, written_arguments
 from agents.settings import Settings, field_schemas, first_misfit, in_short
@@ -25,9 +33,10 @@ def _plain_folder_name(name: str) -> str:
     return name
 
 
-def _wrapper_text(text: str) -> str:
-    if not re.fullmatch(r"[\w.]+:\w+(:.+)?", text) or not text.isprintable():
-        raise Refusal("module:Class or module:Class:NAME=VALUE,… is needed")
+def _class_text(text: str) -> str:
+    from envs.chosen_classes import ClassText  # and with it Gymnasium, which `--help` need not wait for
+
+    ClassText.of(text)
     return text
 
 
@@ -35,23 +44,54 @@ def _as_tuple(values: Any) -> Any:
     return tuple(values) if isinstance(values, list) else values
 
 
+AUTO: Literal["auto"] = "auto"
+"""In place of what `agents.recommendation` is to choose."""
+
+
+def _or_auto(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    return AUTO if value == AUTO else check(value)
+
+
+Count = Annotated[int, Field(ge=1)]
+Proportion = Annotated[float, Field(gt=0, lt=1)]
 if TYPE_CHECKING:
     Architecture = str
     Block = str
+    ProportionOrAuto = float | Literal["auto"]
+    CountOrAuto = int | Literal["auto"]
 else:
-    Architecture = Literal[tuple(ARCHITECTURES)]
+    Architecture = Literal[(*ARCHITECTURES, AUTO)]
     Block = Literal[tuple(BLOCKS)]
-Count = Annotated[int, Field(ge=1)]
+    ProportionOrAuto = Annotated[Proportion, WrapValidator(_or_auto)]
+    CountOrAuto = Annotated[Count, WrapValidator(_or_auto)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Proportion = Annotated[float, Field(gt=0, lt=1)]
 Density = Annotated[float, Field(gt=0, le=1)]
 Correlation = Annotated[float, Field(ge=0, le=1 - 1e-6)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 FolderName = Annotated[str, AfterValidator(_plain_folder_name)]
 Argument = Annotated[Any, AfterValidator(surviving)]
-Wrapper = Annotated[str, AfterValidator(_wrapper_text)]
+ClassName = Annotated[str, AfterValidator(_class_text)]
+ClassNames = Annotated[tuple[ClassName, ...], BeforeValidator(_as_tuple)]
+
+GROUPS = {
+    "task": ("env", "env_arguments", "wrappers", "reward"),
+    "network": (
+        *("architecture", "hidden_proportion", "budget", "hidden_size", "densities", "uniform_density", "init"),
+        *("activation", "parent"),
+    ),
+    "learning": (),
+    "demonstrations": (
+        *("demos", "demo_episodes", "demo_epochs", "demo_learning_rate", "demos_only", "demo_weight", "demo_decay"),
+        "critic_rollouts",
+    ),
+    "run": (
+        *("seed", "device", "log_dir", "run_name", "eval_every", "eval_episodes", "final_episodes"),
+        *("checkpoint_every", "keep", "progress", "callbacks"),
+    ),
+}
+"""What settings are about, in the order of the help. Those that stand nowhere are about learning."""
 
 OUTSIDE = ("versions", "env_module")
 """Entries of a run's config.yaml that are no settings: package versions, and the module that registered `env`."""
@@ -62,7 +102,8 @@ def _setting(default: Any, help_text: str, **marks: Any) -> Any:
 
     :param marks: `flag`: the option, if it is not the name; `metavar`: of a table or list, whose option is repeatable;
         `preset_only`: there is no option, but presets, files and Python set it; `changeable`: when a run is resumed;
-        `later`: newer than studies that are to go on, whose records name it only where it is set
+        `later`: newer than studies that are to go on, whose records name it only where it is set; `auto`: the option
+        takes `auto` beside numbers
     """
     return Field(default, description=help_text, json_schema_extra=marks)
 
@@ -79,7 +120,7 @@ class TrainingConfiguration(Settings):
     env_arguments: Mapping[str, Argument] = _setting(
         {}, "argument of the environment; repeatable", flag="--env-arg", metavar="NAME=VALUE"
     )
-    wrappers: Annotated[tuple[Wrapper, ...], BeforeValidator(_as_tuple)] = _setting(
+    wrappers: ClassNames = _setting(
         (),
         "wrapper around the environment, of gymnasium.wrappers, popgym.wrappers or a module of yours; repeatable, the "
         "innermost first; none leaves out the preset's",
@@ -88,12 +129,15 @@ class TrainingConfiguration(Settings):
         later=True,
     )
     architecture: Architecture = _setting(
-        "varied", "kind of network: " + "; ".join(f"{entry.name}: {entry.summary}" for entry in ARCHITECTURES.values())
+        "varied",
+        "kind of network: "
+        + "; ".join(f"{entry.name}: {entry.summary}" for entry in ARCHITECTURES.values())
+        + "; auto: the parent chooses",
     )
-    hidden_proportion: Proportion | None = _setting(
-        None, "share of the weights that lie in the hidden-to-hidden block, between 0 and 1 (default 0.5)"
+    hidden_proportion: ProportionOrAuto | None = _setting(
+        None, "share of the weights that lie in the hidden-to-hidden block, between 0 and 1 (default 0.5)", auto=True
     )
-    budget: Count = _setting(50_000, "trainable weights of each of the two networks")
+    budget: CountOrAuto = _setting(50_000, "trainable weights of each of the two networks", auto=True)
     hidden_size: Count | None = _setting(None, "hidden units of the actor (default: the smallest that fits)")
     densities: Mapping[Block, Density] = _setting(
         {},
@@ -151,8 +195,16 @@ class TrainingConfiguration(Settings):
     checkpoint_every: Count = _setting(
         50_000, "environment steps between checkpoints, from which --resume goes on", changeable=True
     )
-    keep: Count = _setting(3, "checkpoints that are kept (default 3)", changeable=True)
+    keep: Count = _setting(3, "checkpoints that are kept", changeable=True)
     progress: bool = _setting(True, "no progress bar", flag="--no-progress", changeable=True)
+    callbacks: ClassNames = _setting(
+        (),
+        "callback of Stable-Baselines3, in a module of yours or theirs, to run beside the training; repeatable",
+        flag="--callback",
+        metavar="MODULE:CLASS[:NAME=VALUE,...]",
+        changeable=True,
+        later=True,
+    )
     learning_rate: Positive = _setting(3e-4, "step size of Adam")
     learning_rate_schedule: Literal["constant", "linear"] = _setting(
         "constant", "constant, or linear: falls to zero over the training"
@@ -197,6 +249,12 @@ class TrainingConfiguration(Settings):
         True, "normalize observations by their running mean and variance", preset_only=True
     )
     normalize_reward: bool = _setting(True, "scale rewards by the running deviation of the return", preset_only=True)
+    parent: str | None = _setting(
+        None, "folder of the parent that auto asks, as sweep.py learn writes (default: the project's own)", later=True
+    )
+    recommended_by: str | None = _setting(
+        None, "version of the parent that chose the network, where one did", preset_only=True, later=True
+    )
     vectorization: Literal["threads", "serial", "processes", "batched"] = _setting(
         "serial", "how environments are stepped: threads, serial, processes or batched", preset_only=True
     )
@@ -365,7 +423,7 @@ def wrappers_of_file(value: object) -> tuple[str, ...]:
     try:
         if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
             raise Refusal("a list of texts is needed")
-        return tuple(_wrapper_text(text) for text in value)
+        return tuple(_class_text(text) for text in value)
     except Refusal as error:
         raise Refusal(f"the entry 'wrappers' is {in_short(value)}: {error.message}") from None
 

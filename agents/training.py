@@ -15,6 +15,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from agents.building import networks_of, policy_recipe, specification_of
+from agents.callbacks import CALLBACKS, ChosenCallbacks, make_callbacks
 from agents.configuration import TrainingConfiguration, to_yaml
 from agents.demonstrations.phase import DemonstrationCallback, DemonstrationSplit, demonstrations_of
 from agents.evaluation import FINAL_SEED, Evaluation, evaluate
@@ -32,6 +33,7 @@ from agents.ppo.imitation import FitPoint
 from agents.ppo.rebalancing import Rebalancing
 from agents.ppo.rebalancing_callback import RebalancingCallback
 from agents.ppo.sequence_ppo import SequencePPO, check_batch_size
+from agents.recommendation.recommend import resolved
 from agents.resumption.callback import CheckpointCallback
 from agents.resumption.callback_states import by_state_key
 from agents.resumption.checkpoint import checkpoint_to_resume
@@ -104,12 +106,14 @@ def plan_training(
 ) -> ActorCriticSpecification:
     """Check everything that can be checked before a training starts, and return the networks it would train.
 
+    :param configuration: in which nothing is left to the parent; see `agents.recommendation.recommend.resolved`
     :param spaces: of the environment, where they are known already
     :raises Refusal: one line that names the option at fault and what would fit
     """
     check_device(configuration.device)
     check_batch_size(configuration.batch_size, configuration.n_steps, configuration.n_envs)
     parse_initialization(configuration.init)
+    CALLBACKS.find_all(configuration.callbacks)
     return specification_of(
         configuration,
         *spaces or environment_spaces(configuration.env, configuration.training_arguments, configuration.wrappers),
@@ -123,15 +127,19 @@ def train(
 
     SIGINT (Ctrl-C) and SIGTERM stop it with a checkpoint; a second one ends the process at once.
 
-    :param callbacks: Stable-Baselines3 callbacks to run beside the product's own; those with `get_state` and
-        `set_state` are part of checkpoints, each under a key of its own, its `state_key` or the name of its class. When
-        a run is resumed, one that the checkpoint lacks starts fresh, and a state that no callback takes is dropped
+    :param callbacks: Stable-Baselines3 callbacks to run beside the product's own and those of the configuration; those
+        with `get_state` and `set_state` are part of checkpoints, each under a key of its own, its `state_key` or the
+        name of its class. When a run is resumed, one that the checkpoint lacks starts fresh, and a state that no
+        callback takes is dropped
     :param resume: folder of the run to go on with; see `agents.resumption.options.configuration_to_resume`
     :raises Refusal: if something in the configuration does not fit; nothing is written then
-    :raises TrainingStopped: if it cannot go on: a number is not finite, an environment raised, the disk is full
+    :raises TrainingStopped: if it cannot go on: a number is not finite, an environment or a callback raised, the disk
+        is full
     :raises Interrupted: for the two signals
     """
+    configuration = resolved(configuration)
     specification = plan_training(configuration)
+    callbacks = [*callbacks, ChosenCallbacks(make_callbacks(configuration.callbacks))]
     by_state_key([*OWN_CALLBACKS, *callbacks])
     with ExitStack() as cleanup:
         training = _Training(configuration, specification, callbacks, resume, cleanup)
@@ -225,6 +233,8 @@ class _Training:
         """Train up to the configured number of steps."""
         steps = max(0, self.configuration.last_step - self.algorithm.num_timesteps)
         self.algorithm.learn(steps, callback=self.callbacks, reset_num_timesteps=self.is_new)
+        if self.algorithm.num_timesteps < self.configuration.last_step:
+            say(f"note: a callback ended the training after {self.algorithm.num_timesteps:,} steps")
         if unused := self.algorithm.rollouts_without_update:
             rollouts = self.algorithm.num_timesteps // (self.algorithm.n_envs * self.algorithm.n_steps)
             say(f"note: nothing was learned from {unused:,} of {rollouts:,} rollouts")

@@ -55,7 +55,7 @@ class CurvePoint:
             tree.whole("cut") if "cut" in tree else 0,  # not in the checkpoints of earlier versions
         )
         # Neither is there in the checkpoints of earlier versions.
-        shares = tree.table("hidden_proportions") if "hidden_proportions" in tree else ()
+        shares = tree.table("hidden_proportions") if "hidden_proportions" in tree else StateTree({})
         return cls(tree.whole("steps"), evaluation, {name: shares.number(name) for name in shares})
 
 
@@ -151,9 +151,9 @@ class EvaluationCallback(PeriodicCallback):
             self.best = point
             self._best_policy = SavedPolicy.of(self.model.policy, current_normalization(self.training_env))
             self.folder.write_policy("best", self._best_policy)
-        self.logger.record("eval/mean_return", evaluation.mean_return)
-        self.logger.record("eval/std_return", evaluation.std_return)
-        self.logger.record("eval/mean_length", float(evaluation.lengths.mean()))
+        self.logger.record("eval/mean_reward", evaluation.mean_return)
+        self.logger.record("eval/std_reward", evaluation.std_return)
+        self.logger.record("eval/mean_ep_length", float(evaluation.lengths.mean()))
         if evaluation.success_rate is not None:
             self.logger.record("eval/success_rate", evaluation.success_rate)
         if evaluation.cut:

@@ -82,12 +82,16 @@ class SequencePPO(RecurrentPPO):
         self.minibatch_generator = np.random.default_rng(self.seed)
         self.iterations_before = 0
         self.rollouts_without_update = 0
+        self.stop_after_update = False
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
         """Collect a rollout, as sb3-contrib does; a policy that cannot act says why.
 
+        :return: False if the training is to end, in the middle of the rollout or, by `stop_after_update`, before it
         :raises NotFinite: if the policy's outputs are not finite
         """
+        if self.stop_after_update:
+            return False
         try:
             return super().collect_rollouts(*args, **kwargs)
         except (RuntimeError, ValueError) as error:

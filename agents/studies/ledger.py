@@ -46,7 +46,7 @@ _RANK = {TrialState.COMPLETE: 0, TrialState.PRUNED: 1, TrialState.RUNNING: 2, Tr
 class CellState:
     """How a cell stands.
 
-    :ivar status: missing, waiting, running, complete, pruned, infeasible (what tpe proposed fits no network) or failed
+    :ivar status: missing, waiting, running, complete, pruned, infeasible (what was proposed fits no network) or failed
     :ivar trial: the trial that stands for it; the last one if all failed, None if there is none
     :ivar attempts: number of its trials
     :ivar trouble: why it failed
