@@ -61,6 +61,10 @@ SHORTER = {
     },
     "hammer.md": {"hammer.mp4": "hammer.mp4 --env-arg max_episode_steps=3"},
     "random-anomaly.md": {"source=mnist": f"source={DIGITS}"},
+    "rebalancing.md": {
+        "100_000, callback": "256, callback",
+        "policy_kwargs=sizes)": "policy_kwargs=sizes, n_steps=64)",
+    },
     "stock-recurrent-ppo.md": {"model.learn(100_000)": "model.learn(256)", "n_steps=256": "n_steps=64"},
     "python.md": {"100_000)": "256, n_steps=64, eval_episodes=2)", "episodes=100": "episodes=2"},
     "studies.md": {
