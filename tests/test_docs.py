@@ -51,6 +51,7 @@ SHORT = {
         "--total-timesteps 32 --n-envs 2 --n-steps 16 --batch-size 16 --n-epochs 1 --eval-every 1000 --eval-episodes 2 "
         "--final-episodes 2 --no-progress"
     ),
+    "train.py --env Adroit": "--env-arg max_episode_steps=20",
     "train.py --resume": "--total-timesteps 64 --no-progress",
     "evaluate.py": "--episodes 2",
 }
@@ -71,7 +72,7 @@ SHORTER = {
         "total_timesteps: 100000": "total_timesteps: 32, n_envs: 2, n_steps: 16, n_epochs: 1, eval_episodes: 2",
         "seeds: [0, 1, 2]": "seeds: [0]",
         "workers: 2": "workers: 1",
-        "trials: 10": "trials: 2",
+        "trials: 10": "trials: 1",
         "budget: [500, 1500], architecture: [dense, uniform, lstm, gru]": "budget: [500], architecture: [dense]",
         "--trial 4": "--trial 1",
     },
@@ -128,8 +129,10 @@ def run(line: str, patch: pytest.MonkeyPatch) -> None:
     if "--video" in options and "Adroit" in line and not _can_render():
         return
     if not {"--help", "--list-envs"} & {*options}:
-        resumes = script == "train.py" and "--resume" in options
-        options += shlex.split(SHORT.get(f"{script} --resume" if resumes else script, ""))
+        starts = [start for start in SHORT if line.startswith(f"python {start}")]
+        options += shlex.split(
+            SHORT[starts[-1]] if "--resume" in options else " ".join(SHORT[start] for start in starts)
+        )
     assert call(script, *options, patch=patch) == 0, line
 
 
