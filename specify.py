@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Show the network that would be trained: python specify.py --env AdroitHandHammer-v1 --budget 50000.
 
 With --recommend the networks that would do best, before any training.
@@ -28,6 +29,9 @@ NETWORK_OPTIONS = (
     "hidden_size",
     "densities",
     "uniform_density",
+    "rebalance",
+    "rebalance_networks",
+    "rebalance_scope",
     "parent",
 )
 RECOMMENDING_OPTIONS = ("total_timesteps", "demos", "demos_only")
@@ -49,6 +53,7 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
     arguments = parser.parse_args()
+    from agents.building import network_settings, room_note
     from agents.recommendation.ranking import format_ranking
     from agents.recommendation.recommend import Recommendation, is_open, recommend, with_network
     from envs.lookup import environment_spaces
@@ -80,15 +85,9 @@ def main() -> None:
                 raise Refusal(
                     "the network's sizes are missing or given twice: `env`, or `n_inputs` with `n_outputs`, is needed"
                 )
-            specification = specify_architecture(
-                configuration.architecture,
-                *sizes,
-                configuration.budget,
-                hidden_proportion=configuration.hidden_proportion,
-                hidden_size=configuration.hidden_size,
-                densities=configuration.densities or None,
-                uniform_density=configuration.uniform_density,
-            )
+            n_inputs, n_outputs = sizes
+            settings = network_settings(configuration)
+            specification = specify_architecture(n_inputs=n_inputs, n_outputs=n_outputs, **settings)
     if arguments.recommend and recommendation is not None:
         print(json.dumps(recommendation.to_dict(), indent=2) if arguments.json else format_ranking(recommendation))
     elif arguments.json:
@@ -96,7 +95,7 @@ def main() -> None:
     else:
         if recommendation is not None:
             print(f"recommended: {recommendation.sentence}\n")
-        show_network(specification, env)
+        show_network(specification, env, room_note(configuration, specification))
 
 
 if __name__ == "__main__":

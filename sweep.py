@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Run, share, report, repeat and learn from studies of many trainings: python sweep.py run STUDY.yaml."""
 
 import sys
@@ -51,6 +52,12 @@ def main() -> None:
         if name in ("run", "worker"):
             command.add_argument("--retry-failed", action="store_true", help="run cells that failed before again")
         if name == "run":
+            command.add_argument(
+                "--known",
+                type=Path,
+                metavar="FOLDER",
+                help="report of an earlier run of the study: what it holds is not trained again",
+            )
             command.add_argument(
                 "--workers", type=whole_number, metavar="N", help="worker processes (default: the study's)"
             )

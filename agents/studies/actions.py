@@ -12,6 +12,7 @@ from agents.resumption.signals import SignalWatch
 from agents.studies import STUDIES_DIR
 from agents.studies.command import train_command
 from agents.studies.definition import StudyDefinition, read_study
+from agents.studies.known_results import known_results
 from agents.studies.ledger import CellState, cell_states
 from agents.studies.planning import check_demonstrations, plan_study
 from agents.studies.results import Result, read_results, results_of
@@ -45,6 +46,9 @@ def _run(arguments: argparse.Namespace, definition: StudyDefinition, folder: Pat
         raise Refusal(f"`workers` {workers} does not fit: a whole number of at least 1 is needed")
     with storage_errors(address):
         access = _open(definition, folder, address)
+        if arguments.known is not None:
+            for note in access.adopt(known_results(arguments.known)):
+                print(OneLine(note), file=sys.stderr)
         first = access.plan.cells[0]
         configuration = access.plan.configuration(first, first.parameters)
         found = remarks(

@@ -190,10 +190,14 @@ def recorded(configuration: TrainingConfiguration) -> dict[str, Any]:
         name: value
         for name, value in configuration
         if name in ("env", "seed")
-        or not (name in OWN_FIELDS or (not value and marks_of(name).get("later") and name not in preset))
+        or not (name in OWN_FIELDS or (_is_unset(name, value) and marks_of(name).get("later") and name not in preset))
     }
     kept["env_arguments"] = written_arguments(configuration.env_arguments)
     return json.loads(json.dumps(kept, default=dict))
+
+
+def _is_unset(name: str, value: Any) -> bool:
+    return bool(value == TrainingConfiguration.model_fields[name].default)
 
 
 def configuration_of(kept: Mapping[str, Any], **options: Any) -> TrainingConfiguration:
