@@ -250,7 +250,7 @@ def standard_output_for_machines() -> Iterator[None]:
         yield
 
 
-def add_training_options(parser: argparse.ArgumentParser, only: Collection[str] | None = None) -> None:
+def add_training_options(parser: OneLineParser, only: Collection[str] | None = None) -> None:
     """Add `--config` and the options of a training; one that is not given stays absent, so that the preset decides.
 
     :param only: names of the fields to add (default: all that are options)

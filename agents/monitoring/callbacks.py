@@ -55,7 +55,7 @@ class CurvePoint:
             tree.whole("cut") if "cut" in tree else 0,  # not in the checkpoints of earlier versions
         )
         # Neither is there in the checkpoints of earlier versions.
-        shares = tree.table("hidden_proportions") if "hidden_proportions" in tree else ()
+        shares = tree.table("hidden_proportions") if "hidden_proportions" in tree else StateTree({})
         return cls(tree.whole("steps"), evaluation, {name: shares.number(name) for name in shares})
 
 
