@@ -126,7 +126,10 @@ def _found(text: str) -> Wrapping:
     if not (isinstance(kind, type) and issubclass(kind, gymnasium.Wrapper)):
         raise Refusal(f"`wrappers` {text} does not fit: {name} is no gymnasium.Wrapper, which is needed")
     # A comma may stand in a value: the next argument begins where a name follows.
-    arguments = parse_arguments(re.split(r",(?=[^\W\d]\w*=)", written) if written else (), "wrappers")
+    try:
+        arguments = parse_arguments(re.split(r",(?=[^\W\d]\w*=)", written) if written else (), "wrappers")
+    except Refusal as error:
+        raise Refusal(f"{error.message}, in {text}") from None
     signature = inspect.signature(kind)
     try:
         signature.bind(None, **arguments)

@@ -19,4 +19,10 @@ class CountedKitchenEnv(KitchenEnv):
         """Simulate 0.08 s; see Gymnasium-Robotics."""
         observation, reward, terminated, truncated, info = super().step(action)
         done = len(info["episode_task_completions"])
-        return observation, reward, terminated, truncated, {**info, "tasks_done": done, "is_success": done == len(self.goal)}
+        return (
+            observation,
+            reward,
+            terminated,
+            truncated,
+            {**info, "tasks_done": done, "is_success": done == len(self.goal)},
+        )
