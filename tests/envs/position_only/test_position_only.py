@@ -111,7 +111,7 @@ def test_goes_on_bit_by_bit(env: str) -> None:
 UNFIT: list[tuple[dict[str, Any], str]] = [
     ({"env": 3}, "no id of an environment"),
     ({"env": "Nothing-v0"}, "unknown to Gymnasium"),
-    ({"env": "os:CartPole-v1"}, "imports a module"),
+    ({"env": "os:CartPole-v1"}, "os:PositionOnly-v0 with env=CartPole-v1 is needed"),
     ({"env": "FrozenLake-v1"}, "keep="),
     ({"env": "FetchReach-v4"}, "keep="),
     ({"env": "RandomAnomaly-v0"}, "splits"),
