@@ -129,3 +129,10 @@ def test_what_does_not_fit_is_refused_in_one_line(arguments: dict[str, Any], rea
         make_environment(ENV, arguments)
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_environment_of_a_users_module_is_shown() -> None:
+    assert check_environment(f"picky:{ENV}") == ENV
+    environment = make_environment(ENV, {"env": "Picky-v0", "sees": "nested", "keep": (0, 4)})
+    assert environment.observation_space.shape == (2,)
+    environment.close()
