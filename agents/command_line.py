@@ -44,6 +44,8 @@ _OTHER_OPTIONS = {
             "n_outputs",
             "out",
             "output",
+            "range",
+            "score",
             "stochastic",
             "storage",
             "studies_dir",
