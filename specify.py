@@ -2,6 +2,7 @@
 
 import json
 from contextlib import nullcontext
+from pathlib import Path
 
 from agents.command_line import (
     OneLineParser,
@@ -12,7 +13,7 @@ from agents.command_line import (
     training_options,
     whole_number,
 )
-from agents.configuration import configure
+from agents.configuration import TrainingConfiguration, configure
 from policies.refusal import Refusal
 
 NETWORK_OPTIONS = (
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument(
         "--outputs", type=whole_number, metavar="N", help="action size or number of choices, in place of --env"
     )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page whose sliders change the network")
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
     arguments = parser.parse_args()
     from envs.lookup import environment_spaces
@@ -68,10 +70,36 @@ def main() -> None:
                 densities=configuration.densities or None,
                 uniform_density=configuration.uniform_density,
             )
+            if arguments.html is not None:
+                write_explorer(arguments.html, configuration, sizes)
     if arguments.json:
         print(json.dumps(specification.to_dict(), indent=2))
     else:
         show_network(specification, env)
+        if arguments.html is not None:
+            print(f"written: {arguments.html}")
+
+
+def write_explorer(file: Path, configuration: TrainingConfiguration, sizes: tuple[int, int]) -> None:
+    """Write the page of the network explorer, which is about budget and hidden proportion alone.
+
+    :raises Refusal: if something else decides the network, or the file cannot be written
+    """
+    from agents.explorer.page import network_page
+    from policies.network.specification import DEFAULT_HIDDEN_PROPORTION
+
+    for name, usual in (("architecture", "varied"), ("hidden_size", None), ("densities", {})):
+        if getattr(configuration, name) != usual:
+            raise Refusal(
+                f"`html` does not fit this `{name}`: its page finds networks of `architecture` varied "
+                "from `budget` and `hidden_proportion` alone"
+            )
+    proportion = configuration.hidden_proportion or DEFAULT_HIDDEN_PROPORTION
+    page = network_page(*sizes, configuration.budget, proportion, configuration.env or None)
+    try:
+        file.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise Refusal(f"`html` {file} cannot be written: {error.strerror}") from None
 
 
 if __name__ == "__main__":

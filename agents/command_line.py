@@ -39,6 +39,7 @@ _OTHER_OPTIONS = {
         *(
             "config",
             "episodes",
+            "html",
             "import",
             "n_inputs",
             "n_outputs",

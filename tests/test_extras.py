@@ -37,6 +37,7 @@ def call(script: str, *options: str, without: tuple[str, ...], cwd: Path) -> "su
         ("export", "an export", ("export.py", str(CARTPOLE))),
         ("export", "policy.onnx", ("evaluate.py", "policy.onnx")),
         ("studies", "a study", ("sweep.py", "run", "study.yaml")),
+        ("studies", "a comparison", ("evaluate.py", "compare", str(CARTPOLE))),
         ("video", "--video", ("evaluate.py", str(CARTPOLE), "--video", "film.gif")),
     ],
 )

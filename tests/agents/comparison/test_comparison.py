@@ -216,10 +216,10 @@ def test_page_needs_nothing_else(written: Path) -> None:
 @needs_chromium
 def test_page_in_a_narrow_window(written: Path, tmp_path: Path) -> None:
     probe = (
-        '<pre id="probe"></pre><script>window.addEventListener("load", () => setTimeout(() => {'
+        '<pre id="probe"></pre><script>window.addEventListener("load", () => setInterval(() => {'
         'const lines = [...document.querySelectorAll(".scatterlayer .trace")].length;'
         'const wide = document.documentElement.scrollWidth - window.innerWidth;'
-        'document.getElementById("probe").textContent = `${lines} traces, ${wide} too wide`; }, 500));</script>'
+        'document.getElementById("probe").textContent = `${lines} traces, ${wide} too wide`; }, 50));</script>'
     )  # fmt: skip
     page = tmp_path / "probed.html"
     page.write_text((written / "comparison.html").read_text().replace("</body>", probe + "</body>"))
