@@ -88,7 +88,11 @@ def evaluate_one() -> None:
         description="Evaluate a trained policy over fresh episodes; watch it, record it. "
         "evaluate.py compare RUN... compares finished runs.",
     )
-    parser.add_argument("policy", metavar="RUN_OR_ONNX", help="run folder, or .onnx file that export.py wrote")
+    parser.add_argument(
+        "policy",
+        metavar="RUN_OR_ONNX",
+        help="run folder, .onnx file that export.py wrote, or hf://USER/NAME: one on the Hugging Face Hub",
+    )
     parser.add_argument("--which", choices=("best", "final"), help="policy of a run folder (default best)")
     parser.add_argument("--env", metavar="TEXT", help="environment of the same shapes, in place of the policy's own")
     parser.add_argument(
@@ -118,6 +122,14 @@ def evaluate_one() -> None:
     parser.add_argument("--video-episodes", type=whole_number, metavar="N", help="episodes of the video (default 1)")
     parser.add_argument("--watch", action="store_true", help="show the episodes in a window, one after the other")
     arguments = parser.parse_args()
+    if arguments.video_episodes is not None and arguments.video is None:
+        raise Refusal("`video_episodes` does nothing by itself: `video` FILE is needed with it")
+    source = arguments.policy
+    if source.startswith("hf://"):
+        require("hub", source)
+        from agents.hub.repository import fetch
+
+        source = fetch(source)
     from agents.evaluation import FRESH_SEED
     from agents.trained.policy import load_trained_policy
     from agents.trained.recording import record
@@ -126,12 +138,10 @@ def evaluate_one() -> None:
     from envs.lookup import check_environment
     from envs.wrapping import import_wrappers
 
-    if arguments.video_episodes is not None and arguments.video is None:
-        raise Refusal("`video_episodes` does nothing by itself: `video` FILE is needed with it")
     # Environments may print; of --json nothing but JSON is standard output.
     with standard_output_for_machines() if arguments.json else nullcontext():
         policy = load_trained_policy(
-            arguments.policy,
+            source,
             which=arguments.which,
             env=arguments.env and check_environment(arguments.env),
             env_arguments=parse_arguments(arguments.env_arg),

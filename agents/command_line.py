@@ -37,6 +37,7 @@ _OTHER_OPTIONS = {
     name: "--" + name.removeprefix("n_").replace("_", "-")
     for name in (
         *(
+            "card",
             "config",
             "episodes",
             "html",
@@ -45,6 +46,7 @@ _OTHER_OPTIONS = {
             "n_outputs",
             "out",
             "output",
+            "push_to_hub",
             "range",
             "score",
             "stochastic",
