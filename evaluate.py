@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Evaluate, watch and record a trained policy: python evaluate.py logs/AdroitHandHammer-v1/RUN --episodes 100.
 
 python evaluate.py compare RUN... compares finished runs.
@@ -136,7 +137,7 @@ def evaluate_one() -> None:
     from agents.trained.report import evaluate_policy
     from envs.arguments import parse_arguments
     from envs.lookup import check_environment
-    from envs.wrapping import import_wrappers
+    from envs.wrapping import WRAPPERS
 
     # Environments may print; of --json nothing but JSON is standard output.
     with standard_output_for_machines() if arguments.json else nullcontext():
@@ -145,7 +146,7 @@ def evaluate_one() -> None:
             which=arguments.which,
             env=arguments.env and check_environment(arguments.env),
             env_arguments=parse_arguments(arguments.env_arg),
-            wrappers=None if arguments.wrapper is None else import_wrappers(arguments.wrapper),
+            wrappers=None if arguments.wrapper is None else WRAPPERS.import_all(arguments.wrapper),
         )
         first_seed = FRESH_SEED if arguments.seed is None else arguments.seed
         common = {"first_seed": first_seed, "deterministic": not arguments.stochastic}

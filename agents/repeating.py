@@ -8,8 +8,9 @@ from agents.literals import literal, parse_literal
 from envs.lookup import module_of
 from policies.refusal import Refusal
 
-UNREPEATED = ("env", "log_dir", "run_name", "progress")
-"""Fields that are not among the options of a command that repeats a training: it has a run folder of its own."""
+UNREPEATED = ("env", "log_dir", "run_name", "progress", "recommended_by")
+"""Fields that are not among the options of a command that repeats a training: it has a run folder of its own, and the
+numbers that were recommended are given."""
 
 
 def repeating_options(configuration: TrainingConfiguration, modules: Sequence[str] = ()) -> list[str]:
@@ -20,8 +21,9 @@ def repeating_options(configuration: TrainingConfiguration, modules: Sequence[st
     """
     defaults = configure(configuration.env, demos=configuration.demos)  # which bring defaults of their own
     module = module_of(configuration.env)
-    # Those of wrappers are named with these.
-    others = [name for name in modules if not any(text.startswith(f"{name}:") for text in configuration.wrappers)]
+    # Those of wrappers and callbacks are named with these.
+    texts = (*configuration.wrappers, *configuration.callbacks)
+    others = [name for name in modules if not any(text.startswith(f"{name}:") for text in texts)]
     words = ["--env", ":".join([*([module] if module else others[-1:]), configuration.env])]
     for name, value in configuration:
         given = name == "seed" or (name == "demos" and value is not None) or value != getattr(defaults, name)

@@ -17,7 +17,7 @@ from envs.vectorized.state_tree import StateTree
 from policies.network.specification import DEFAULT_HIDDEN_PROPORTION
 from policies.refusal import Refusal
 
-UNCOMPARED = ("env", "seed", "log_dir", "run_name")
+UNCOMPARED = ("env", "seed", "log_dir", "run_name", "parent", "recommended_by")
 """Fields in which runs of one configuration may differ, beside those that change nothing of what is learned."""
 
 

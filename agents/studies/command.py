@@ -15,7 +15,7 @@ def train_command(study: optuna.Study, number: int, modules: Sequence[str] = ())
 
     Options that are the environment's defaults are left out.
 
-    :param modules: that register environments; the last one that has no wrapper is named with the environment
+    :param modules: that register environments; the last one without wrapper and callback is named with the environment
     :raises Refusal: if there is no such trial, or nothing was proposed for it yet
     """
     trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
@@ -24,7 +24,7 @@ def train_command(study: optuna.Study, number: int, modules: Sequence[str] = ())
         raise Refusal(f"`trial` {number} does not exist: there are {known}")
     recorded = trials[number].user_attrs.get("configuration")
     if recorded is None:
-        raise Refusal(f"`trial` {number} has not begun: tpe proposes its parameters then")
+        raise Refusal(f"`trial` {number} has not begun: its parameters are proposed then")
     return ["python", "train.py", *options_of(recorded, modules)]
 
 
