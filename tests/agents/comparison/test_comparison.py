@@ -125,6 +125,22 @@ def test_scores_of_several_environments_are_normalized(logs: Path) -> None:
     assert free.ranges == {"CartPole-v1": (60.0, 150.0), "Pendulum-v1": (-1400.0, -600.0)}
 
 
+def test_environments_are_told_apart_by_their_arguments(tmp_path: Path) -> None:
+    for seed, steps in enumerate((50, 90)):
+        finish(
+            tmp_path,
+            "CartPole-v1",
+            seed,
+            float(steps),
+            env_arguments={"max_episode_steps": steps, "sutton_barto_reward": True},
+        )
+    (one,) = compare([tmp_path]).found
+    assert {env: scores.tolist() for env, scores in one.scores.items()} == {
+        "CartPole-v1 max_episode_steps=50": [50.0],
+        "CartPole-v1 max_episode_steps=90": [90.0],
+    }
+
+
 def test_curves_are_aligned(tmp_path: Path) -> None:
     finish(tmp_path, "CartPole-v1", 0, 5.0, [(1024, 0.0), (2048, 10.0), (4096, 30.0)])
     finish(tmp_path, "CartPole-v1", 1, 5.0, [(2048, 20.0), (3072, 40.0), (4096, 40.0)])
