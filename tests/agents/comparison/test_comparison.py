@@ -134,11 +134,16 @@ def test_environments_are_told_apart_by_their_arguments(tmp_path: Path) -> None:
             float(steps),
             env_arguments={"max_episode_steps": steps, "sutton_barto_reward": True},
         )
-    (one,) = compare([tmp_path]).found
+    names = [f"CartPole-v1 max_episode_steps={steps}" for steps in (50, 90)]
+    with pytest.raises(ValueError, match="range 'CartPole-v1 max_episode_steps=50=LOW:HIGH' is needed"):
+        compare([tmp_path])
+    (one,) = compare([tmp_path], ranges=dict.fromkeys(names, (0.0, 100.0))).found
     assert {env: scores.tolist() for env, scores in one.scores.items()} == {
-        "CartPole-v1 max_episode_steps=50": [50.0],
-        "CartPole-v1 max_episode_steps=90": [90.0],
+        names[0]: [50.0],
+        names[1]: [90.0],
     }
+    assert one.overall is not None
+    assert one.overall.value == pytest.approx(0.7)
 
 
 def test_curves_are_aligned(tmp_path: Path) -> None:
