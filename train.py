@@ -39,6 +39,8 @@ def main() -> None:
     if arguments.list_envs is not None:
         show_environments(arguments.list_envs)
         return
+    from agents.building import room_note
+    from agents.recommendation.recommend import is_open, recommend, with_network
     from agents.resumption.options import configuration_to_resume
     from agents.training import plan_training, train
     from envs.task import task_of
@@ -53,8 +55,13 @@ def main() -> None:
             folder, configuration = None, configure(**options)
         else:
             parser.error("--env is missing: an environment id, or --resume RUN, is needed")
+        recommendation = recommend(configuration) if is_open(configuration) else None
+        if recommendation is not None:
+            configuration = with_network(configuration, recommendation)
         specification = plan_training(configuration)
-    show_network(specification, configuration.env)
+    if recommendation is not None:
+        print(f"recommended: {recommendation.sentence}")
+    show_network(specification, configuration.env, room_note(configuration, specification))
     show_remarks(configuration)
     result = train(configuration, resume=folder)
     learned = "imitation alone" if configuration.demos_only else f"{result.steps:,} steps"

@@ -17,7 +17,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, NoReturn
 
-from agents.configuration import GROUPS, PRESET_ONLY, TrainingConfiguration, option_name
+from agents.configuration import AUTO, GROUPS, PRESET_ONLY, TrainingConfiguration, option_name
 from agents.errors import EvaluationStopped, Interrupted, TrainingStopped
 from agents.options_file import Options, read_options
 from agents.settings import field_schemas, in_words
@@ -50,7 +50,7 @@ _OTHER_OPTIONS = {
             "storage",
             "studies_dir",
         ),
-        *("trial", "video", "video_episodes", "watch", "which", "workers"),
+        *("trial", "video", "video_episodes", "video_of", "watch", "which", "workers"),
     )
 }
 """What is typed for the arguments of the commands that are no fields of a training."""
@@ -82,6 +82,16 @@ _KINDS: dict[str, tuple[Callable[[str], Any], str]] = {
     "string": (str, "TEXT"),
 }
 """JSON schema's type of a field -> what the option's text is read as, and what the help calls it."""
+
+
+def _or_auto(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return how to read what may be left to the parent."""
+
+    def read(text: str) -> Any:
+        return AUTO if text == AUTO else kind(text)
+
+    read.__name__ = kind.__name__
+    return read
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -261,6 +271,8 @@ def add_training_options(parser: OneLineParser, only: Collection[str] | None = N
             options |= {"action": "append", "metavar": field["metavar"]}
         else:
             kind, metavar = _KINDS[field["type"]]
+            if field.get("auto"):
+                kind, metavar = _or_auto(kind), f"{metavar}|{AUTO}"
             choices = field.get("enum")
             options |= {"type": kind, "choices": choices, "metavar": "|".join(choices) if choices else metavar}
         action = groups[group_of.get(name, "learning")].add_argument(option_name(name), **options)
@@ -305,11 +317,11 @@ def training_options(arguments: argparse.Namespace) -> Options:
     return Options(options) if arguments.config is None else read_options(arguments.config, options)
 
 
-def show_network(specification: ActorCriticSpecification, env: str | None) -> None:
-    """Print the table of a network, and a warning if it is out of proportion and no preset asked for it."""
+def show_network(specification: ActorCriticSpecification, env: str | None, note: str | None = None) -> None:
+    """Print the table of a network and a note, and a warning if it is out of proportion and no preset asked for it."""
     from envs.task import task_of
 
-    print(format_table(specification), flush=True)
+    print("\n\n".join([format_table(specification), *([note] if note else [])]), flush=True)
     warning = oversize_warning(specification)
     if warning and not (env and task_of(env).preset):
         print(warning, file=sys.stderr)

@@ -57,7 +57,7 @@ def read_options(path: Path, given: Mapping[str, Any]) -> Options:
     :raises Refusal: one line that names file, line and key
     """
     file = read_yaml(path)
-    own = _checked(file, file.content, "", beside=("presets", *OUTSIDE))
+    own = _checked(file, file.content, "", beside=("presets", "recommended_by", *OUTSIDE))
     if "env" in own and "env" not in given:
         from envs.lookup import check_recorded_environment
 

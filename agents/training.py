@@ -14,7 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from agents.building import policy_recipe, specification_of
+from agents.building import networks_of, policy_recipe, specification_of
 from agents.callbacks import CALLBACKS, ChosenCallbacks, make_callbacks
 from agents.configuration import TrainingConfiguration, to_yaml
 from agents.demonstrations.phase import DemonstrationCallback, DemonstrationSplit, demonstrations_of
@@ -30,7 +30,10 @@ from agents.monitoring.callbacks import (
 from agents.monitoring.episode_pictures import EpisodePicturesCallback, pictures_for
 from agents.monitoring.network import NetworkCallback
 from agents.ppo.imitation import FitPoint
+from agents.ppo.rebalancing import Rebalancing
+from agents.ppo.rebalancing_callback import RebalancingCallback
 from agents.ppo.sequence_ppo import SequencePPO, check_batch_size
+from agents.recommendation.recommend import resolved
 from agents.resumption.callback import CheckpointCallback
 from agents.resumption.callback_states import by_state_key
 from agents.resumption.checkpoint import checkpoint_to_resume
@@ -41,6 +44,7 @@ from agents.resumption.stopping import explained_stops
 from agents.runs.folder import RunFolder
 from agents.runs.lock import run_lock
 from agents.runs.normalization import FixedStatistics, PartialStatistics, kept_entries
+from agents.runs.patterns import write_patterns
 from envs.lookup import ActionSpace, environment_spaces
 from envs.task import PROGRESS_REWARD, task_of, with_split
 from envs.vectorized.finite import FiniteVecEnv
@@ -54,7 +58,11 @@ from policies.streams import say
 EVALUATION_ENVIRONMENTS = 64
 """Most environments that an evaluation steps together."""
 
+PICTURES = 12
+"""of patterns over a training in which weights move, or as many as evaluations"""
+
 OWN_CALLBACKS = (
+    RebalancingCallback,
     NetworkCallback,
     DemonstrationCallback,
     EpisodeFiguresCallback,
@@ -99,6 +107,7 @@ def plan_training(
 ) -> ActorCriticSpecification:
     """Check everything that can be checked before a training starts, and return the networks it would train.
 
+    :param configuration: in which nothing is left to the parent; see `agents.recommendation.recommend.resolved`
     :param spaces: of the environment, where they are known already
     :raises Refusal: one line that names the option at fault and what would fit
     """
@@ -129,6 +138,7 @@ def train(
         is full
     :raises Interrupted: for the two signals
     """
+    configuration = resolved(configuration)
     specification = plan_training(configuration)
     callbacks = [*callbacks, ChosenCallbacks(make_callbacks(configuration.callbacks))]
     by_state_key([*OWN_CALLBACKS, *callbacks])
@@ -169,14 +179,27 @@ class _Training:
 
         every = configuration.eval_every
         self.evaluations = EvaluationCallback(
-            held_out, every=every, episodes=configuration.eval_episodes, folder=self.folder, figures=self.figures
+            held_out,
+            every=every,
+            episodes=configuration.eval_episodes,
+            folder=self.folder,
+            figures=self.figures,
+            moving=configuration.moving_networks,
         )
+        self.specification = specification
+        fit_rebalancing, rebalancing = rebalancings(configuration)
         self.fits: list[DemonstrationCallback] = []
         if demonstrations is not None:
-            hidden_size, check = specification.actor.n_hidden, self.signals.check
-            self.fits = [DemonstrationCallback(demonstrations, configuration, hidden_size, self.evaluations, check)]
+            fit = configuration, specification.actor.n_hidden, self.evaluations, self.signals.check, fit_rebalancing
+            self.fits = [DemonstrationCallback(demonstrations, *fit)]
+        moves: list[BaseCallback] = []
+        pictures_every = None
+        if rebalancing is not None:
+            often = configuration.rebalance_every
+            moves = [RebalancingCallback(rebalancing, every=often, after_move=self.record_move)]
+            pictures_every = max(every, configuration.total_timesteps // PICTURES)
         others = [
-            NetworkCallback(every=every // 5),
+            NetworkCallback(every=every // 5, pictures_every=pictures_every),
             *self.fits,
             EpisodeFiguresCallback(self.figures),
             self.evaluations,
@@ -184,11 +207,10 @@ class _Training:
             *callbacks,
         ]
         self.checkpoints = CheckpointCallback(
-            self.folder, every=configuration.checkpoint_every, keep=configuration.keep, others=others
+            self.folder, every=configuration.checkpoint_every, keep=configuration.keep, others=[*moves, *others]
         )
         cleanup.enter_context(explained_stops(self.folder, self.checkpoints))
         cleanup.enter_context(torch_threads(configuration.device))
-        self.folder.write_json("network.json", specification.to_dict())
         self.algorithm = build_algorithm(configuration, specification, self.environments)
         self.algorithm.set_logger(logger)
         self.is_new = checkpoint is None
@@ -197,12 +219,16 @@ class _Training:
         else:
             changed = changed_options(self.folder.read_configuration(), configuration)
             self.checkpoints.restore(self.algorithm, checkpoint, changed)
+            if not configuration.moving_networks and self.networks() != specification:
+                raise Refusal("the checkpoint does not fit this run: its networks are others")
             self.folder.write_configuration(configuration)
+        self.write_networks()
         if configuration.progress:
             others.append(cleanup.enter_context(progress_bar()))
         interruption = InterruptionCallback(self.signals.check)
         final = FinalPolicyCallback(self.folder)
-        self.callbacks = [self.checkpoints.before_others, final, interruption, *others, self.checkpoints]
+        # A move belongs to the update before it: what a checkpoint holds is after the move.
+        self.callbacks = [*moves, self.checkpoints.before_others, final, interruption, *others, self.checkpoints]
 
     def learn(self) -> None:
         """Train up to the configured number of steps."""
@@ -214,8 +240,23 @@ class _Training:
             rollouts = self.algorithm.num_timesteps // (self.algorithm.n_envs * self.algorithm.n_steps)
             say(f"note: nothing was learned from {unused:,} of {rollouts:,} rollouts")
 
+    def networks(self) -> ActorCriticSpecification:
+        """Return the networks as they are."""
+        return networks_of(self.algorithm.policy, self.specification)
+
+    def write_networks(self) -> None:
+        """Write network.json."""
+        self.folder.write_networks(self.networks(), self.specification)
+
+    def record_move(self) -> None:
+        """Write down where the weights are now."""
+        self.write_networks()
+        policy, names = self.algorithm.policy, self.configuration.moving_networks
+        write_patterns(self.folder.path, self.algorithm.num_timesteps, {name: getattr(policy, name) for name in names})
+
     def finish(self) -> TrainingResult:
         """Evaluate the final policy over fresh episodes, and write what came of the training."""
+        self.write_networks()
         policy, normalization = self.algorithm.policy, current_normalization(self.environments)
         episodes = self.configuration.final_episodes or self.configuration.eval_episodes
         final = evaluate(
@@ -245,6 +286,33 @@ class _Training:
         environments = held_out_environments(self.configuration, split, episodes)
         self.cleanup.callback(environments.close)
         return InterruptibleVecEnv(environments, self.signals.check)
+
+
+def rebalancings(configuration: TrainingConfiguration) -> tuple[Rebalancing | None, Rebalancing | None]:
+    """Return what moves weights while demonstrations are fitted, and what does during reinforcement learning.
+
+    An actor that has been fitted keeps its pattern: what moves would have to learn again what it can do already.
+    """
+    moving = set(configuration.moving_networks)
+    fitted = moving & ({"actor"} if configuration.demos else set())
+
+    def of(networks: set[str], phase: int) -> Rebalancing | None:
+        return (
+            None
+            if not networks
+            else Rebalancing(
+                configuration.rebalance,
+                networks=tuple(sorted(networks)),
+                scope=configuration.rebalance_scope,
+                fraction=configuration.rebalance_fraction,
+                until=configuration.rebalance_until,
+                initial=configuration.rebalance_init,
+                pinned=frozenset(configuration.densities),
+                seed=[configuration.seed, phase],
+            )
+        )
+
+    return of(fitted, 0), of(moving - fitted, 1)
 
 
 def training_environments(

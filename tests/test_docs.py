@@ -66,8 +66,16 @@ SHORTER = {
     },
     "hammer.md": {"hammer.mp4": "hammer.mp4 --env-arg max_episode_steps=3"},
     "random-anomaly.md": {"source=mnist": f"source={DIGITS}"},
+    "rebalancing.md": {
+        "100_000, callback": "256, callback",
+        "policy_kwargs=sizes)": "policy_kwargs=sizes, n_steps=64)",
+    },
     "stock-recurrent-ppo.md": {"model.learn(100_000)": "model.learn(256)", "n_steps=256": "n_steps=64"},
     "python.md": {"100_000)": "256, n_steps=64, eval_episodes=2)", "episodes=100": "episodes=2"},
+    "parent.md": {
+        "total_timesteps: 100000": "total_timesteps: 32, n_envs: 2, n_steps: 16, n_epochs: 1, eval_episodes: 2",
+        "trials: 20": "trials: 2",
+    },
     "studies.md": {
         "total_timesteps: 100000": "total_timesteps: 32, n_envs: 2, n_steps: 16, n_epochs: 1, eval_episodes: 2",
         "seeds: [0, 1, 2]": "seeds: [0]",

@@ -27,7 +27,7 @@ def train_command(study: optuna.Study, number: int, modules: Sequence[str] = ())
         raise Refusal(f"`trial` {number} does not exist: there are {known}")
     recorded = trials[number].user_attrs.get("configuration")
     if recorded is None:
-        raise Refusal(f"`trial` {number} has not begun: tpe proposes its parameters then")
+        raise Refusal(f"`trial` {number} has not begun: its parameters are proposed then")
     return ["python", "train.py", *options_of(recorded, modules)]
 
 
@@ -45,8 +45,8 @@ def options_of(recorded: Mapping[str, Any], modules: Sequence[str] = ()) -> list
     words = ["--env", ":".join([*([module] if module else others[-1:]), configuration.env])]
     for name, value in configuration:
         given = name == "seed" or (name == "demos" and value is not None) or value != getattr(defaults, name)
-        if not given or (name in OWN_FIELDS and name != "seed"):
-            continue
+        if not given or (name in OWN_FIELDS and name != "seed") or name == "recommended_by":
+            continue  # the numbers that were recommended are given
         if name in PRESET_ONLY:
             raise Refusal(f"the preset's {name} was {value!r} then, which no option sets")
         words += _option(name, value)

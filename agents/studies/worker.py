@@ -225,7 +225,9 @@ class Worker:
         plan, group = self.access.plan, self.access.plan.group(cell)
         number = int(cell.configuration_id.rpartition("-")[2])
         seed = int(draw_generator(plan.definition, group.name, number).integers(2**31))
-        parameters = SAMPLERS[group.sampler].propose(group.drawn, self.access.study, trial, seed)
+        parameters = SAMPLERS[group.sampler].propose(
+            group.drawn, self.access.study, trial, seed, number, lambda point: plan.configuration(cell, point)
+        )
         try:
             configuration = plan.configuration(cell, parameters)
             self.access.planner.networks(configuration)
