@@ -38,19 +38,24 @@ _OTHER_OPTIONS = {
     name: "--" + name.removeprefix("n_").replace("_", "-")
     for name in (
         *(
+            "card",
             "config",
             "episodes",
+            "html",
             "import",
             "list_envs",
             "n_inputs",
             "n_outputs",
             "out",
             "output",
+            "push_to_hub",
+            "range",
+            "score",
             "stochastic",
             "storage",
             "studies_dir",
         ),
-        *("trial", "video", "video_episodes", "watch", "which", "workers"),
+        *("trial", "video", "video_episodes", "video_of", "watch", "which", "workers"),
     )
 }
 """What is typed for the arguments of the commands that are no fields of a training."""
