@@ -18,10 +18,11 @@ from stable_baselines3.common.distributions import (
 )
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
-from torch.distributions import Bernoulli, Categorical, Normal
+from torch.distributions import Bernoulli, Categorical
 from torch.nn import Parameter
 from torch.nn.functional import pad
 
+from policies.gaussian import StateIndependentGaussian
 from policies.network.architectures import ActorCriticSpecification
 from policies.recurrent.growth import Growth
 from policies.refusal import Refusal
@@ -81,6 +82,8 @@ class SequencePolicy(RecurrentActorCriticPolicy):
             raise Refusal(f"`noise_correlation` {noise_correlation} does not fit: a number from 0 to below 1 is needed")
         super().__init__(observation_space, action_space, lr_schedule, **options)
         gaussian = isinstance(self.action_dist, DiagGaussianDistribution)
+        if gaussian:
+            self.action_dist = StateIndependentGaussian(self.action_dist.action_dim)
         self.noise_correlation = float(noise_correlation) if gaussian else 0.0
         self.noise_size = self.action_dist.action_dim if gaussian and noise_correlation else 0
         self.choice_type: torch.dtype | None = None
@@ -282,9 +285,10 @@ class SequencePolicy(RecurrentActorCriticPolicy):
     def distribution(self, parameters: Tensor) -> Distribution:
         """Return the action distribution for (rows, n_y) means or logits."""
         # Filled in directly, without torch's validation, which costs more than what it checks.
-        if isinstance(self.action_dist, DiagGaussianDistribution):
-            std = torch.exp(self.log_std) * math.sqrt(1 - self.noise_correlation**2)
-            self.action_dist.distribution = Normal(parameters, std.expand_as(parameters), validate_args=False)
+        if isinstance(self.action_dist, StateIndependentGaussian):
+            self.action_dist.proba_distribution(
+                parameters, self.log_std + 0.5 * math.log1p(-(self.noise_correlation**2))
+            )
         elif isinstance(self.action_dist, MultiCategoricalDistribution):
             parts = parameters.split(choices_of(self.action_space), dim=-1)
             self.action_dist.distribution = [Categorical(logits=part, validate_args=False) for part in parts]
