@@ -18,6 +18,8 @@ from policies.recurrent.sparse import lane_groups
 from policies.recurrent.torch_scan import TorchScan
 
 ACTIVATIONS = ("relu", "tanh")
+_INPUT_BLOCKS, _RECURRENT_BLOCKS = (("hx",), ("yx",)), (("hh", "hy"), ("yh", "yy"))
+_ORDER = tuple(block for layout in (_INPUT_BLOCKS, _RECURRENT_BLOCKS) for row in layout for block in row)
 
 
 class LayerStates(NamedTuple):
@@ -90,7 +92,7 @@ class SparseRecurrentLayer(nn.Module):
     def matrices(self) -> tuple[BlockMatrix, BlockMatrix]:
         """Return the patterns of the input matrix U (n x n_x) and the recurrent matrix R (n x n)."""
         if self._matrices is None:
-            self._matrices = self.matrix([["hx"], ["yx"]]), self.matrix([["hh", "hy"], ["yh", "yy"]])
+            self._matrices = self.matrix(_INPUT_BLOCKS), self.matrix(_RECURRENT_BLOCKS)
         return self._matrices
 
     def matrix(self, layout: Sequence[Sequence[str]]) -> BlockMatrix:
@@ -105,10 +107,9 @@ class SparseRecurrentLayer(nn.Module):
 
     def tensors(self) -> list[Tensor]:
         """Return the bias, the weights of U's blocks and the weights of R's blocks, as the scans take them."""
-        weights = cast(
-            dict[str, Tensor], self.weights._parameters
-        )  # ParameterDict's own look-up would slow every step.
-        return [self.bias, *(weights[block] for matrix in self.matrices() for block in matrix.blocks)]
+        # The look-ups of Module and ParameterDict would slow every step.
+        weights = cast(dict[str, Tensor], cast(nn.Module, self._modules["weights"])._parameters)
+        return [cast(Tensor, self._parameters["bias"]), *map(weights.__getitem__, _ORDER)]
 
     def recurrence(self, n_steps: int, batch_size: int) -> Recurrence:
         """Return what a scan is to compute."""
@@ -239,11 +240,11 @@ class _Stepper:
             (U, R), (for_U, for_R) = recurrence.concatenate(self._tensors[1:]), recurrence.backends
             self._products[B] = _product(recurrence.U, U, for_U, B), _product(recurrence.R, R, for_R, B)
         everywhere = np.zeros(B, np.bool_)
-        starts = everywhere if episode_starts is None else episode_starts.numpy().astype(np.bool_)
-        out = np.empty((B, layer.state_size), inputs.detach().numpy().dtype)
-        out[:] = self._tensors[0].numpy()
+        starts = everywhere if episode_starts is None else episode_starts.numpy() != 0
         (multiply_inputs, *input_matrix), (multiply_state, *recurrent_matrix) = self._products[B]
-        x, z = (np.ascontiguousarray(tensor.detach().numpy()) for tensor in (inputs, state))
+        x, z = np.ascontiguousarray(inputs.detach().numpy()), np.ascontiguousarray(state.detach().numpy())
+        out = np.empty((B, layer.state_size), x.dtype)
+        out[:] = self._tensors[0].numpy()
         multiply_inputs(out, x, *input_matrix, everywhere, 0, True)
         multiply_state(out, z, *recurrent_matrix, starts, layer.n_hidden, layer.activation == "relu")
         return torch.from_numpy(out)
@@ -264,7 +265,7 @@ def _product(matrix: BlockMatrix, tensor: Tensor, backend: str, batch_size: int)
 def _check(
     layer: SparseRecurrentLayer, inputs: Tensor, state: Tensor, starts: Tensor | None, leading: tuple[str, ...]
 ) -> None:
-    n_x, n, dtype = layer.specification.n_inputs, layer.state_size, layer.bias.dtype
+    n_x, n, dtype = layer.specification.n_inputs, layer.state_size, cast(Tensor, layer._parameters["bias"]).dtype
     shape = inputs.shape
     if len(shape) != len(leading) + 1 or shape[-1] != n_x or 0 in shape:
         raise ValueError(
