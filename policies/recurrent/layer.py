@@ -25,7 +25,7 @@ _ORDER = tuple(block for layout in (_INPUT_BLOCKS, _RECURRENT_BLOCKS) for row in
 class LayerStates(NamedTuple):
     """What a layer computed over whole sequences.
 
-    :param states: z = [h; y] after each step, (T, B, n_h + n_y)
+    :param states: z = [h; y] after each step, (T, B, n_h + n_y); empty if outputs alone were asked for
     :param outputs: y, a copy of the last n_y entries of the states, (T, B, n_y); gradients that come through it alone
         need not be spread over all units
     """
@@ -125,9 +125,11 @@ class SparseRecurrentLayer(nn.Module):
         states = TorchScan.apply(recurrence, starts, inputs, state, bias, *recurrence.concatenate(weights))
         return LayerStates(states, self.outputs(states).clone())
 
-    def forward(self, inputs: Tensor, state: Tensor, episode_starts: Tensor | None = None) -> LayerStates:
+    def forward(
+        self, inputs: Tensor, state: Tensor, episode_starts: Tensor | None = None, *, outputs_only: bool = False
+    ) -> LayerStates:
         """Run over whole sequences; see `forward_together`."""
-        return forward_together([self], inputs, [state], episode_starts)[0]
+        return forward_together([self], inputs, [state], episode_starts, outputs_only=outputs_only)[0]
 
     def step(self, inputs: Tensor, state: Tensor, episode_starts: Tensor | None = None) -> Tensor:
         """Make a single step without gradients; faster in evaluation mode (`eval()`), see `train`.
@@ -152,6 +154,7 @@ def forward_together(
     states: Sequence[Tensor],
     episode_starts: Tensor | None = None,
     *,
+    outputs_only: bool = False,
     n_threads: int | None = None,
 ) -> list[LayerStates]:
     """Run several layers over the same sequences, on the CPU at the same time.
@@ -160,6 +163,7 @@ def forward_together(
     :param inputs: (T, B, n_x), of the weights' dtype
     :param states: one state (B, n_h + n_y) per layer, before the first step
     :param episode_starts: (T, B), nonzero where the state is zeroed before the step
+    :param outputs_only: leave the states away, which spares memory and time
     :param n_threads: threads to use on the CPU, all available cores by default; results do not depend on it
     :return: per layer its states (T, B, n_h + n_y) and outputs (T, B, n_y) after each step
     :raises ValueError: for other shapes or dtypes
@@ -173,8 +177,12 @@ def forward_together(
         starts = torch.zeros(inputs.shape[:2], dtype=torch.bool)
     tensors = [tensor for layer, state in zip(layers, states, strict=True) for tensor in (state, *layer.tensors())]
     recurrences = [layer.recurrence(*inputs.shape[:2]) for layer in layers]
-    results = CompiledScan.apply(recurrences, inputs, starts, n_threads, *tensors)
-    return [LayerStates(*pair) for pair in zip(results[::2], results[1::2], strict=True)]
+    results = CompiledScan.apply(recurrences, inputs, starts, not outputs_only, n_threads, *tensors)
+    nothing = inputs.new_empty(0)
+    return [
+        LayerStates(nothing if states is None else states, outputs)
+        for states, outputs in zip(results[::2], results[1::2], strict=True)
+    ]
 
 
 def choose_backends(
