@@ -6,7 +6,7 @@ endif
 INSTALLED := .venv/.installed
 BIN := .venv/bin
 
-.PHONY: train test quick check format install clean
+.PHONY: train test quick check docs format install clean
 
 train: $(INSTALLED)  ## Train the default agent on the hammer task.
 	$(BIN)/python train.py --env AdroitHandHammer-v1 --hidden-proportion 0.5
@@ -22,6 +22,9 @@ check: $(INSTALLED)  ## Formatting, lint, types and the directions of imports.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --no-cache
+
+docs: $(INSTALLED)  ## The site of the pages in docs/, at build/site/index.html.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Evaluate, watch and record a trained policy: python evaluate.py logs/AdroitHandHammer-v1/RUN --episodes 100."""
 
 import json
@@ -48,7 +49,7 @@ def main() -> None:
     from agents.trained.report import evaluate_policy
     from envs.arguments import parse_arguments
     from envs.lookup import check_environment
-    from envs.wrapping import import_wrappers
+    from envs.wrapping import WRAPPERS
 
     if arguments.video_episodes is not None and arguments.video is None:
         raise Refusal("`video_episodes` does nothing by itself: `video` FILE is needed with it")
@@ -59,7 +60,7 @@ def main() -> None:
             which=arguments.which,
             env=arguments.env and check_environment(arguments.env),
             env_arguments=parse_arguments(arguments.env_arg),
-            wrappers=None if arguments.wrapper is None else import_wrappers(arguments.wrapper),
+            wrappers=None if arguments.wrapper is None else WRAPPERS.import_all(arguments.wrapper),
         )
         first_seed = FRESH_SEED if arguments.seed is None else arguments.seed
         common = {"first_seed": first_seed, "deterministic": not arguments.stochastic}

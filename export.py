@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Export a trained policy as one file: python export.py logs/AdroitHandHammer-v1/first --output policy.onnx."""
 
 import sys
@@ -27,10 +28,10 @@ def main() -> None:
     require("export", "an export")
     from agents.export.export import OBSERVATIONS, TOLERANCE, UnfaithfulExport, export_policy
     from envs.lookup import check_environment
-    from envs.wrapping import import_wrappers
+    from envs.wrapping import WRAPPERS
 
     env = None if arguments.env is None else check_environment(arguments.env)
-    wrappers = None if arguments.wrapper is None else import_wrappers(arguments.wrapper)
+    wrappers = None if arguments.wrapper is None else WRAPPERS.import_all(arguments.wrapper)
     try:
         export = export_policy(arguments.run, arguments.output, arguments.which, env, wrappers)
     except UnfaithfulExport as error:

@@ -1,4 +1,8 @@
-"""Show the network that would be trained: python specify.py --env AdroitHandHammer-v1 --budget 50000."""
+# PYTHON_ARGCOMPLETE_OK
+"""Show the network that would be trained: python specify.py --env AdroitHandHammer-v1 --budget 50000.
+
+With --recommend the networks that would do best, before any training.
+"""
 
 import json
 from contextlib import nullcontext
@@ -12,7 +16,7 @@ from agents.command_line import (
     training_options,
     whole_number,
 )
-from agents.configuration import configure
+from agents.configuration import AUTO, configure
 from policies.refusal import Refusal
 
 NETWORK_OPTIONS = (
@@ -25,7 +29,13 @@ NETWORK_OPTIONS = (
     "hidden_size",
     "densities",
     "uniform_density",
+    "rebalance",
+    "rebalance_networks",
+    "rebalance_scope",
+    "parent",
 )
+RECOMMENDING_OPTIONS = ("total_timesteps", "demos", "demos_only")
+"""What the parent knows of a training beside its network."""
 
 
 def main() -> None:
@@ -33,13 +43,19 @@ def main() -> None:
     parser = OneLineParser(
         prog="specify.py", description="Show the network that would be trained, before any training."
     )
-    add_training_options(parser, only=NETWORK_OPTIONS)
+    add_training_options(parser, only=(*NETWORK_OPTIONS, *RECOMMENDING_OPTIONS))
     parser.add_argument("--inputs", type=whole_number, metavar="N", help="observation size, in place of --env")
     parser.add_argument(
         "--outputs", type=whole_number, metavar="N", help="action size or number of choices, in place of --env"
     )
+    parser.add_argument(
+        "--recommend", action="store_true", help="rank the networks that would fit, by the score the parent predicts"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
     arguments = parser.parse_args()
+    from agents.building import network_settings, room_note
+    from agents.recommendation.ranking import format_ranking
+    from agents.recommendation.recommend import Recommendation, is_open, recommend, with_network
     from envs.lookup import environment_spaces
     from policies.network.architectures import specify_architecture
     from policies.sequence_policy import network_sizes
@@ -49,8 +65,18 @@ def main() -> None:
         options = training_options(arguments)
         env = options.pop("env", None)
         sizes = (arguments.inputs, arguments.outputs)
+        recommendation: Recommendation | None = None
         with options.located():
+            if arguments.recommend and not {"architecture", "hidden_proportion"} & options.keys():
+                options["architecture"] = AUTO
             configuration = configure(env or "", **options)
+            if arguments.recommend or is_open(configuration):
+                if env is None or sizes != (None, None):
+                    raise Refusal(
+                        "what is recommended depends on the task: `env` is needed, without `n_inputs` and `n_outputs`"
+                    )
+                recommendation = recommend(configuration)
+                configuration = with_network(configuration, recommendation)
             if env is not None and sizes == (None, None):
                 sizes = network_sizes(
                     *environment_spaces(env, configuration.training_arguments, configuration.wrappers)
@@ -59,19 +85,17 @@ def main() -> None:
                 raise Refusal(
                     "the network's sizes are missing or given twice: `env`, or `n_inputs` with `n_outputs`, is needed"
                 )
-            specification = specify_architecture(
-                configuration.architecture,
-                *sizes,
-                configuration.budget,
-                hidden_proportion=configuration.hidden_proportion,
-                hidden_size=configuration.hidden_size,
-                densities=configuration.densities or None,
-                uniform_density=configuration.uniform_density,
-            )
-    if arguments.json:
+            n_inputs, n_outputs = sizes
+            settings = network_settings(configuration)
+            specification = specify_architecture(n_inputs=n_inputs, n_outputs=n_outputs, **settings)
+    if arguments.recommend and recommendation is not None:
+        print(json.dumps(recommendation.to_dict(), indent=2) if arguments.json else format_ranking(recommendation))
+    elif arguments.json:
         print(json.dumps(specification.to_dict(), indent=2))
     else:
-        show_network(specification, env)
+        if recommendation is not None:
+            print(f"recommended: {recommendation.sentence}\n")
+        show_network(specification, env, room_note(configuration, specification))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Run, share, report and repeat studies of many trainings: python sweep.py run STUDY.yaml."""
+# PYTHON_ARGCOMPLETE_OK
+"""Run, share, report, repeat and learn from studies of many trainings: python sweep.py run STUDY.yaml."""
 
 import sys
 from pathlib import Path
@@ -13,16 +14,25 @@ def main() -> None:
     parser = OneLineParser(
         prog="sweep.py", description="Studies: many trainings, planned up front and reported together."
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="run|worker|report|show")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="run|worker|report|show|learn")
     descriptions = {
         "run": "run a study with several workers on this machine, or go on with it",
         "worker": "join a study as one worker, on this or another machine",
         "report": "write results.csv, figures and report.html",
         "show": "print the command line of one trial",
+        "learn": "add studies to the table of the parent, which then recommends networks, and fit it anew",
     }
     for name, description in descriptions.items():
         command = commands.add_parser(name, help=description, description=description)
-        command.add_argument("study", type=Path, metavar="STUDY.yaml", help="the study file")
+        if name == "learn":
+            command.add_argument(
+                "studies", type=Path, nargs="+", metavar="STUDY", help="a study file, or the folder of a report"
+            )
+            command.add_argument(
+                "--parent", type=Path, metavar="FOLDER", help="the parent to write (default: parent in --studies-dir)"
+            )
+        else:
+            command.add_argument("study", type=Path, metavar="STUDY.yaml", help="the study file")
         command.add_argument(
             "--storage",
             metavar="ADDRESS",
@@ -42,6 +52,12 @@ def main() -> None:
         if name in ("run", "worker"):
             command.add_argument("--retry-failed", action="store_true", help="run cells that failed before again")
         if name == "run":
+            command.add_argument(
+                "--known",
+                type=Path,
+                metavar="FOLDER",
+                help="report of an earlier run of the study: what it holds is not trained again",
+            )
             command.add_argument(
                 "--workers", type=whole_number, metavar="N", help="worker processes (default: the study's)"
             )

@@ -13,6 +13,7 @@ from envs.lookup import ActionSpace, environment_spaces
 from policies.network.architectures import ARCHITECTURES, ActorCriticSpecification, specify_architecture
 from policies.refusal import Refusal
 from policies.sequence_policy import SequencePolicy, network_sizes
+from policies.varied_sparsity_policy import VariedSparsityPolicy
 
 
 def specification_of(
@@ -23,7 +24,24 @@ def specification_of(
     :raises Refusal: if the spaces are not supported or the specification cannot be met
     """
     n_inputs, n_outputs = network_sizes(observation_space, action_space)
-    return specify_architecture(n_inputs=n_inputs, n_outputs=n_outputs, **_network(configuration))
+    return specify_architecture(n_inputs=n_inputs, n_outputs=n_outputs, **network_settings(configuration))
+
+
+def room_note(configuration: TrainingConfiguration, specification: ActorCriticSpecification) -> str | None:
+    """Say in one line which hidden sizes leave room for weights to move; None if all would be the same without."""
+    settings, actor = network_settings(configuration), specification.actor
+    if not settings["room"]:
+        return None
+    without = specify_architecture(n_inputs=actor.n_inputs, n_outputs=actor.n_outputs, **settings | {"room": None})
+    sizes = [
+        f"{network.n_hidden:,} hidden units of the {name} where {smallest.n_hidden:,} would do"
+        for name, network, smallest in (
+            ("actor", actor, without.actor),
+            ("critic", specification.critic, without.critic),
+        )
+        if network.n_hidden != smallest.n_hidden
+    ]
+    return f"room for weights to move between blocks: {' and '.join(sizes)}" if sizes else None
 
 
 def policy_recipe(
@@ -37,7 +55,7 @@ def policy_recipe(
         "optimizer_kwargs": {"eps": 1e-5, "fused": True},
     }
     settings = {
-        **_network(configuration),
+        **network_settings(configuration),
         "activation": configuration.activation,
         "initialization": configuration.init,
         "network_seed": configuration.seed,
@@ -46,8 +64,10 @@ def policy_recipe(
     return policy_class, policy_class.options_of(specification, settings) | common
 
 
-def _network(configuration: TrainingConfiguration) -> dict[str, Any]:
+def network_settings(configuration: TrainingConfiguration) -> dict[str, Any]:
     """Return what a configuration says of its networks, as `specify_architecture` calls it."""
+    across = configuration.rebalance_scope == "network"
+    sized = "hidden_size" in ARCHITECTURES[configuration.architecture].options
     return {
         "architecture": configuration.architecture,
         "budget": configuration.budget,
@@ -55,7 +75,13 @@ def _network(configuration: TrainingConfiguration) -> dict[str, Any]:
         "hidden_size": configuration.hidden_size,
         "densities": configuration.densities or None,
         "uniform_density": configuration.uniform_density,
+        "room": configuration.moving_networks if across and sized else None,
     }
+
+
+def networks_of(policy: SequencePolicy, specification: ActorCriticSpecification) -> ActorCriticSpecification:
+    """Return the networks of a policy as they are, of which weights may have moved since they were specified."""
+    return policy.specification if isinstance(policy, VariedSparsityPolicy) else specification
 
 
 def load_agent(
@@ -74,12 +100,14 @@ def load_agent(
         configuration.env, configuration.env_arguments, configuration.wrappers
     )
     specification = specification_of(configuration, observation_space, action_space)
-    if specification != folder.read_network():
+    if specification != folder.read_first_network():
         raise Refusal(f"{folder.path} is damaged: config.yaml and network.json describe different networks")
     policy_class, options = policy_recipe(configuration, specification)
     policy = policy_class(observation_space, action_space, lambda _: configuration.learning_rate, **options)
     n_inputs = int(np.prod(observation_space.shape))
     normalization = folder.load_policy(which, policy, n_inputs)
+    if not configuration.moving_networks and networks_of(policy, specification) != specification:
+        raise Refusal(f"{folder.path} is damaged: config.yaml and {which}/policy.safetensors hold different networks")
     if configuration.normalize_observation and normalization is None:
         raise Refusal(f"{folder.path} holds no {which}/normalization.json, which its policy needs")
     policy.set_training_mode(False)

@@ -7,6 +7,7 @@ learning are imported by the functions that use them.
 import argparse
 import gc
 import os
+import shutil
 import sys
 import tempfile
 import traceback
@@ -16,10 +17,10 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, NoReturn
 
-from agents.configuration import PRESET_ONLY, TrainingConfiguration, option_name
+from agents.configuration import AUTO, GROUPS, PRESET_ONLY, TrainingConfiguration, option_name
 from agents.errors import EvaluationStopped, Interrupted, TrainingStopped
 from agents.options_file import Options, read_options
-from agents.settings import field_schemas
+from agents.settings import field_schemas, in_words
 from policies.network.architectures import ActorCriticSpecification, format_table, oversize_warning
 from policies.refusal import OneLine, Refusal
 from policies.streams import lasting_streams
@@ -40,6 +41,7 @@ _OTHER_OPTIONS = {
             "config",
             "episodes",
             "import",
+            "list_envs",
             "n_inputs",
             "n_outputs",
             "out",
@@ -82,15 +84,65 @@ _KINDS: dict[str, tuple[Callable[[str], Any], str]] = {
 """JSON schema's type of a field -> what the option's text is read as, and what the help calls it."""
 
 
+def _or_auto(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return how to read what may be left to the parent."""
+
+    def read(text: str) -> Any:
+        return AUTO if text == AUTO else kind(text)
+
+    read.__name__ = kind.__name__
+    return read
+
+
 class OneLineParser(argparse.ArgumentParser):
     """An argument parser whose errors are a single line on stderr, and which takes no abbreviated options."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
 
+    has_presets = False
+    """it has the options of a training, so that with `--env ID` its help shows the preset of ID"""
+
     def error(self, message: str) -> NoReturn:
         """Print the message and exit with code 2."""
         fail(message)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the command line, or complete it where a shell asks for that."""
+        if "_ARGCOMPLETE" in os.environ:
+            import argcomplete
+
+            argcomplete.autocomplete(self)
+        return super().parse_args(args, namespace)
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help, with the preset of the environment if one is given anywhere on the command line."""
+        if self.has_presets:
+            finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+            finder.add_argument("--env")
+            with suppress(argparse.ArgumentError):
+                env = finder.parse_known_args()[0].env
+                if env is not None:
+                    self._add_preset(env)
+        super().print_help(file)
+
+    def _add_preset(self, env: str) -> None:
+        from envs.lookup import check_environment
+        from envs.task import task_of
+
+        env = check_environment(env)
+        preset = task_of(env).preset
+        with_demos = preset.get("with_demos", {})
+        for action in self._actions:
+            values = [in_words(preset[action.dest])] if action.dest in preset else []
+            values += [f"{in_words(with_demos[action.dest])} with --demos"] if action.dest in with_demos else []
+            if values:
+                text = ", ".join(values).replace("%", "%%")
+                action.help = f"{action.help} [{env}: {text}]"
+        others = [f"{name}: {preset[name]}" for name in PRESET_ONLY if name in preset]
+        self.epilog = f"Without an option: {', '.join(others)}." if others else None
+        if not preset:
+            self.epilog = f"There is no preset for {env}."
 
 
 def fail(message: str, exit_code: int = BAD_INPUT) -> NoReturn:
@@ -198,38 +250,56 @@ def standard_output_for_machines() -> Iterator[None]:
         yield
 
 
-def add_training_options(parser: argparse.ArgumentParser, only: Collection[str] | None = None) -> None:
+def add_training_options(parser: OneLineParser, only: Collection[str] | None = None) -> None:
     """Add `--config` and the options of a training; one that is not given stays absent, so that the preset decides.
 
     :param only: names of the fields to add (default: all that are options)
     """
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of options; those given here win")
-    for name, field in field_schemas(TrainingConfiguration).items():
-        if name in PRESET_ONLY or (only is not None and name not in only):
-            continue
-        options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": field["description"]}
+    schemas = field_schemas(TrainingConfiguration)
+    shown = [name for name in schemas if name not in PRESET_ONLY and (only is None or name in only)]
+    group_of = {name: group for group, names in GROUPS.items() for name in names}
+    groups = {name: parser.add_argument_group(name) for name in GROUPS}
+    for name in shown:
+        field = schemas[name]
+        text = field["description"].replace("%", "%%")
+        if field["type"] in ("integer", "number", "string") and field.get("default") is not None:
+            text += f" (default {field['default']})"
+        options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": text}
         if field["type"] == "boolean":
             options["action"] = "store_false" if field["default"] else "store_true"
         elif field["type"] in ("object", "array"):
             options |= {"action": "append", "metavar": field["metavar"]}
         else:
             kind, metavar = _KINDS[field["type"]]
+            if field.get("auto"):
+                kind, metavar = _or_auto(kind), f"{metavar}|{AUTO}"
             choices = field.get("enum")
             options |= {"type": kind, "choices": choices, "metavar": "|".join(choices) if choices else metavar}
-        parser.add_argument(option_name(name), **options)
+        action = groups[group_of.get(name, "learning")].add_argument(option_name(name), **options)
+        if name == "env":
+            action.completer = _complete_environment  # type: ignore[attr-defined]
+    groups["run"].add_argument("--config", type=Path, metavar="FILE", help="YAML file of options; those given here win")
+    parser.has_presets = True
+
+
+def _complete_environment(prefix: str, **_: Any) -> list[str]:
+    from envs.lookup import registered_ids
+
+    return [env for env in registered_ids() if env.startswith(prefix)]
 
 
 def training_options(arguments: argparse.Namespace) -> Options:
     """Return the fields given on the command line, the repeated NAME=VALUE options as tables, over those of `--config`.
 
     An environment given as module:id is registered by importing the module, and called by its id from then on. The
-    modules of wrappers are imported.
+    modules of wrappers and callbacks are imported.
 
-    :raises Refusal: if the environment or a wrapper is unknown, a repeated option is malformed or the file does not fit
+    :raises Refusal: if the environment, a wrapper or a callback is unknown, a repeated option is malformed or the file
+        does not fit
     """
     from envs.arguments import parse_arguments
     from envs.lookup import check_environment
-    from envs.wrapping import import_wrappers
+    from envs.wrapping import WRAPPERS
 
     options = {name: value for name, value in vars(arguments).items() if name in TrainingConfiguration.model_fields}
     if "env" in options:
@@ -237,20 +307,39 @@ def training_options(arguments: argparse.Namespace) -> Options:
     if "env_arguments" in options:
         options["env_arguments"] = parse_arguments(options["env_arguments"])
     if "wrappers" in options:
-        options["wrappers"] = import_wrappers(options["wrappers"])
+        options["wrappers"] = WRAPPERS.import_all(options["wrappers"])
+    if "callbacks" in options:
+        from agents.callbacks import CALLBACKS
+
+        options["callbacks"] = CALLBACKS.import_all(options["callbacks"])
     if "densities" in options:
         options["densities"] = _parse_densities(options["densities"])
     return Options(options) if arguments.config is None else read_options(arguments.config, options)
 
 
-def show_network(specification: ActorCriticSpecification, env: str | None) -> None:
-    """Print the table of a network, and a warning if it is out of proportion and no preset asked for it."""
+def show_network(specification: ActorCriticSpecification, env: str | None, note: str | None = None) -> None:
+    """Print the table of a network and a note, and a warning if it is out of proportion and no preset asked for it."""
     from envs.task import task_of
 
-    print(format_table(specification), flush=True)
+    print("\n\n".join([format_table(specification), *([note] if note else [])]), flush=True)
     warning = oversize_warning(specification)
     if warning and not (env and task_of(env).preset):
         print(warning, file=sys.stderr)
+
+
+def show_environments(pattern: str) -> None:
+    """Print a line for each environment whose id holds a pattern: id, inputs, outputs, and what its preset sets.
+
+    :raises Refusal: if there is none
+    """
+    from agents.environment_list import listed_environments
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+    print(f"{'environment':<40} {'inputs':>7} {'outputs':>7}  preset")
+    for listed in listed_environments(pattern):
+        sizes = "{:>7,} {:>7,}".format(*listed.sizes) if listed.sizes else f"{'-':>7} {'-':>7}"
+        line = f"{listed.env:<40} {sizes}  {listed.preset if listed.sizes else listed.trouble}".rstrip()
+        print(line if len(line) <= width else line[: width - 1] + "…", flush=True)
 
 
 def show_remarks(configuration: TrainingConfiguration) -> None:

@@ -10,7 +10,15 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from agents.literals import read_arguments, surviving, written_arguments
 from agents.settings import Settings, field_schemas, first_misfit, in_short
@@ -25,9 +33,10 @@ def _plain_folder_name(name: str) -> str:
     return name
 
 
-def _wrapper_text(text: str) -> str:
-    if not re.fullmatch(r"[\w.]+:\w+(:.+)?", text) or not text.isprintable():
-        raise Refusal("module:Class or module:Class:NAME=VALUE,… is needed")
+def _class_text(text: str) -> str:
+    from envs.chosen_classes import ClassText  # and with it Gymnasium, which `--help` need not wait for
+
+    ClassText.of(text)
     return text
 
 
@@ -35,23 +44,54 @@ def _as_tuple(values: Any) -> Any:
     return tuple(values) if isinstance(values, list) else values
 
 
+AUTO: Literal["auto"] = "auto"
+"""In place of what `agents.recommendation` is to choose."""
+
+
+def _or_auto(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    return AUTO if value == AUTO else check(value)
+
+
+Count = Annotated[int, Field(ge=1)]
+Proportion = Annotated[float, Field(gt=0, lt=1)]
 if TYPE_CHECKING:
     Architecture = str
     Block = str
+    ProportionOrAuto = float | Literal["auto"]
+    CountOrAuto = int | Literal["auto"]
 else:
-    Architecture = Literal[tuple(ARCHITECTURES)]
+    Architecture = Literal[(*ARCHITECTURES, AUTO)]
     Block = Literal[tuple(BLOCKS)]
-Count = Annotated[int, Field(ge=1)]
+    ProportionOrAuto = Annotated[Proportion, WrapValidator(_or_auto)]
+    CountOrAuto = Annotated[Count, WrapValidator(_or_auto)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Proportion = Annotated[float, Field(gt=0, lt=1)]
 Density = Annotated[float, Field(gt=0, le=1)]
 Correlation = Annotated[float, Field(ge=0, le=1 - 1e-6)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 FolderName = Annotated[str, AfterValidator(_plain_folder_name)]
 Argument = Annotated[Any, AfterValidator(surviving)]
-Wrapper = Annotated[str, AfterValidator(_wrapper_text)]
+ClassName = Annotated[str, AfterValidator(_class_text)]
+ClassNames = Annotated[tuple[ClassName, ...], BeforeValidator(_as_tuple)]
+
+GROUPS = {
+    "task": ("env", "env_arguments", "wrappers", "reward"),
+    "network": (
+        *("architecture", "hidden_proportion", "budget", "hidden_size", "densities", "uniform_density", "init"),
+        *("activation", "parent"),
+    ),
+    "learning": (),
+    "demonstrations": (
+        *("demos", "demo_episodes", "demo_epochs", "demo_learning_rate", "demos_only", "demo_weight", "demo_decay"),
+        "critic_rollouts",
+    ),
+    "run": (
+        *("seed", "device", "log_dir", "run_name", "eval_every", "eval_episodes", "final_episodes"),
+        *("checkpoint_every", "keep", "progress", "callbacks"),
+    ),
+}
+"""What settings are about, in the order of the help. Those that stand nowhere are about learning."""
 
 OUTSIDE = ("versions", "env_module")
 """Entries of a run's config.yaml that are no settings: package versions, and the module that registered `env`."""
@@ -62,7 +102,8 @@ def _setting(default: Any, help_text: str, **marks: Any) -> Any:
 
     :param marks: `flag`: the option, if it is not the name; `metavar`: of a table or list, whose option is repeatable;
         `preset_only`: there is no option, but presets, files and Python set it; `changeable`: when a run is resumed;
-        `later`: newer than studies that are to go on, whose records name it only where it is set
+        `later`: newer than studies that are to go on, whose records name it only where it is set; `auto`: the option
+        takes `auto` beside numbers
     """
     return Field(default, description=help_text, json_schema_extra=marks)
 
@@ -79,7 +120,7 @@ class TrainingConfiguration(Settings):
     env_arguments: Mapping[str, Argument] = _setting(
         {}, "argument of the environment; repeatable", flag="--env-arg", metavar="NAME=VALUE"
     )
-    wrappers: Annotated[tuple[Wrapper, ...], BeforeValidator(_as_tuple)] = _setting(
+    wrappers: ClassNames = _setting(
         (),
         "wrapper around the environment, of gymnasium.wrappers, popgym.wrappers or a module of yours; repeatable, the "
         "innermost first; none leaves out the preset's",
@@ -88,12 +129,15 @@ class TrainingConfiguration(Settings):
         later=True,
     )
     architecture: Architecture = _setting(
-        "varied", "kind of network: " + "; ".join(f"{entry.name}: {entry.summary}" for entry in ARCHITECTURES.values())
+        "varied",
+        "kind of network: "
+        + "; ".join(f"{entry.name}: {entry.summary}" for entry in ARCHITECTURES.values())
+        + "; auto: the parent chooses",
     )
-    hidden_proportion: Proportion | None = _setting(
-        None, "share of the weights that lie in the hidden-to-hidden block, between 0 and 1 (default 0.5)"
+    hidden_proportion: ProportionOrAuto | None = _setting(
+        None, "share of the weights that lie in the hidden-to-hidden block, between 0 and 1 (default 0.5)", auto=True
     )
-    budget: Count = _setting(50_000, "trainable weights of each of the two networks")
+    budget: CountOrAuto = _setting(50_000, "trainable weights of each of the two networks", auto=True)
     hidden_size: Count | None = _setting(None, "hidden units of the actor (default: the smallest that fits)")
     densities: Mapping[Block, Density] = _setting(
         {},
@@ -102,6 +146,31 @@ class TrainingConfiguration(Settings):
         metavar="BLOCK=VALUE",
     )
     uniform_density: Density | None = _setting(None, "density of every block under uniform (default 0.2)")
+    rebalance: Literal["none", "momentum", "magnitude", "random"] = _setting(
+        "none",
+        "weights of a network of six blocks that move while it learns: none; momentum (small ones go to where the "
+        "gradient is large, in blocks of steady momentum); magnitude (small ones go anywhere in blocks of large ones); "
+        "random (any go anywhere)",
+        later=True,
+    )
+    rebalance_networks: Literal["actor", "critic", "both"] = _setting(
+        "both", "networks whose weights move: actor, critic or both", later=True
+    )
+    rebalance_scope: Literal["network", "block"] = _setting(
+        "network",
+        "network: weights move between blocks, and the hidden proportion with them; block: within blocks",
+        later=True,
+    )
+    rebalance_every: Count = _setting(
+        10, "updates between moves: what is learned from a rollout, or from a minibatch of demonstrations", later=True
+    )
+    rebalance_fraction: Density = _setting(
+        0.3, "share of the weights that move at the beginning; falls as a half cosine to zero", later=True
+    )
+    rebalance_until: Density = _setting(0.75, "share of the training after which nothing moves", later=True)
+    rebalance_init: Literal["zero", "scaled"] = _setting(
+        "zero", "values of weights that moved: zero, or scaled: normal, as large as the block's others", later=True
+    )
     init: str = _setting("scaled", "initial weights of a network of six blocks: scaled, scaled:GAIN or normal:STD")
     activation: Literal["relu", "tanh"] = _setting("relu", "activation of the hidden units of a network of six blocks")
     reward: str = _setting(
@@ -126,8 +195,16 @@ class TrainingConfiguration(Settings):
     checkpoint_every: Count = _setting(
         50_000, "environment steps between checkpoints, from which --resume goes on", changeable=True
     )
-    keep: Count = _setting(3, "checkpoints that are kept (default 3)", changeable=True)
+    keep: Count = _setting(3, "checkpoints that are kept", changeable=True)
     progress: bool = _setting(True, "no progress bar", flag="--no-progress", changeable=True)
+    callbacks: ClassNames = _setting(
+        (),
+        "callback of Stable-Baselines3, in a module of yours or theirs, to run beside the training; repeatable",
+        flag="--callback",
+        metavar="MODULE:CLASS[:NAME=VALUE,...]",
+        changeable=True,
+        later=True,
+    )
     learning_rate: Positive = _setting(3e-4, "step size of Adam")
     learning_rate_schedule: Literal["constant", "linear"] = _setting(
         "constant", "constant, or linear: falls to zero over the training"
@@ -172,6 +249,12 @@ class TrainingConfiguration(Settings):
         True, "normalize observations by their running mean and variance", preset_only=True
     )
     normalize_reward: bool = _setting(True, "scale rewards by the running deviation of the return", preset_only=True)
+    parent: str | None = _setting(
+        None, "folder of the parent that auto asks, as sweep.py learn writes (default: the project's own)", later=True
+    )
+    recommended_by: str | None = _setting(
+        None, "version of the parent that chose the network, where one did", preset_only=True, later=True
+    )
     vectorization: Literal["threads", "serial", "processes", "batched"] = _setting(
         "serial", "how environments are stepped: threads, serial, processes or batched", preset_only=True
     )
@@ -182,6 +265,32 @@ class TrainingConfiguration(Settings):
             if self.demos is None and getattr(self, name):
                 raise Refusal(f"`{name}` needs `demos`, the demonstrations to fit")
         return self
+
+    @model_validator(mode="after")
+    def _weights_can_move(self) -> Self:
+        if self.rebalance == "none":
+            for name, field in type(self).model_fields.items():
+                if name.startswith("rebalance_") and getattr(self, name) != field.default:
+                    raise Refusal(f"`{name}` {getattr(self, name)} needs `rebalance`, the rule by which weights move")
+        elif not ARCHITECTURES[self.architecture].has_room:
+            fitting = " or ".join(name for name, entry in ARCHITECTURES.items() if entry.has_room)
+            raise Refusal(
+                f"`rebalance` {self.rebalance} does not fit `architecture` {self.architecture}, in which a weight has "
+                f"no other place to go to: {fitting} is needed"
+            )
+        elif self.rebalance_scope == "network" and set(self.densities) == set(BLOCKS):
+            raise Refusal(
+                "`rebalance_scope` network does not fit `densities` that pin all six blocks: block is needed, or leave "
+                "the densities of two blocks free"
+            )
+        return self
+
+    @property
+    def moving_networks(self) -> tuple[str, ...]:
+        """Networks whose weights move: "actor", "critic", both or none."""
+        if self.rebalance == "none":
+            return ()
+        return ("actor", "critic") if self.rebalance_networks == "both" else (self.rebalance_networks,)
 
     @property
     def last_step(self) -> int:
@@ -314,7 +423,7 @@ def wrappers_of_file(value: object) -> tuple[str, ...]:
     try:
         if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
             raise Refusal("a list of texts is needed")
-        return tuple(_wrapper_text(text) for text in value)
+        return tuple(_class_text(text) for text in value)
     except Refusal as error:
         raise Refusal(f"the entry 'wrappers' is {in_short(value)}: {error.message}") from None
 

@@ -1,12 +1,19 @@
 """What ends a training or an evaluation before its time. What does not fit is refused by `policies.refusal.Refusal`."""
 
+import errno
+
 from policies.refusal import OneLine
+
+DISK_ERRORS = frozenset(
+    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO", "ESTALE") if hasattr(errno, name)
+)
+"""Numbers of the system's errors that say that a disk cannot be written."""
 
 
 class TrainingStopped(OneLine, RuntimeError):
     """A training ended before its time through nothing the user typed; the line says what, where, how to go on.
 
-    Its cause, if any, is what an environment of the user's raised.
+    Its cause, if any, is what an environment or a callback of the user's raised.
     """
 
 

@@ -7,13 +7,13 @@
 
 The command line wins over the file's options, these over its preset for the environment, and this over ours. Tables
 (env_arguments, densities) add up. Nothing in a file chooses code to run: `env` names a registered environment, and a
-module that registers one is named on the command line, `--env my.module:MyEnv-v0`, as are wrappers of one's own.
+module that registers one is named on the command line, `--env my.module:MyEnv-v0`, as are wrappers and callbacks.
 """
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -21,6 +21,9 @@ from agents.configuration import OUTSIDE, TrainingConfiguration, check_module_na
 from agents.settings import first_misfit, in_short
 from agents.yaml_file import YamlFile, read_yaml, under
 from policies.refusal import Refusal
+
+if TYPE_CHECKING:
+    from envs.chosen_classes import ClassChoice
 
 
 class Options(dict[str, Any]):
@@ -54,7 +57,7 @@ def read_options(path: Path, given: Mapping[str, Any]) -> Options:
     :raises Refusal: one line that names file, line and key
     """
     file = read_yaml(path)
-    own = _checked(file, file.content, "", beside=("presets", *OUTSIDE))
+    own = _checked(file, file.content, "", beside=("presets", "recommended_by", *OUTSIDE))
     if "env" in own and "env" not in given:
         from envs.lookup import check_recorded_environment
 
@@ -64,19 +67,26 @@ def read_options(path: Path, given: Mapping[str, Any]) -> Options:
             own["env"] = check_recorded_environment(own["env"], module)
         except Refusal as error:
             raise file.refuse("env", str(error) if module is None else error.message) from None
-    if "wrappers" in own and "wrappers" not in given:
-        from envs.wrapping import wrappings_of
-
-        try:
-            wrappings_of(own["wrappers"])
-        except Refusal as error:
-            raise file.refuse("wrappers", error.message) from None
+    for choice in _class_choices():
+        field = choice.field
+        if field in own and field not in given:
+            try:
+                choice.find_all(own[field])
+            except Refusal as error:
+                raise file.refuse(field, error.message) from None
     options = merged(own, given)
     preset, origins = _preset(file, options.get("env", ""))
     keys = flat(origins, {**preset, **options}) | {name: name for name in own}
     return Options(
         merged(flat(preset, options), options), file, {name: key for name, key in keys.items() if name not in given}
     )
+
+
+def _class_choices() -> "Iterator[ClassChoice]":
+    from agents.callbacks import CALLBACKS
+    from envs.wrapping import WRAPPERS
+
+    yield from (WRAPPERS, CALLBACKS)
 
 
 def _preset(file: YamlFile, env: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -77,6 +77,11 @@ def in_short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def in_words(value: object) -> str:
+    """Write a value of a preset for a reader: several texts with spaces between them."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def _needed(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return f"one of {', '.join(schema['enum'])}"

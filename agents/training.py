@@ -14,7 +14,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from agents.building import policy_recipe, specification_of
+from agents.building import networks_of, policy_recipe, specification_of
+from agents.callbacks import CALLBACKS, ChosenCallbacks, make_callbacks
 from agents.configuration import TrainingConfiguration, to_yaml
 from agents.demonstrations.phase import DemonstrationCallback, DemonstrationSplit, demonstrations_of
 from agents.evaluation import FINAL_SEED, Evaluation, evaluate
@@ -29,7 +30,10 @@ from agents.monitoring.callbacks import (
 from agents.monitoring.episode_pictures import EpisodePicturesCallback, pictures_for
 from agents.monitoring.network import NetworkCallback
 from agents.ppo.imitation import FitPoint
+from agents.ppo.rebalancing import Rebalancing
+from agents.ppo.rebalancing_callback import RebalancingCallback
 from agents.ppo.sequence_ppo import SequencePPO, check_batch_size
+from agents.recommendation.recommend import resolved
 from agents.resumption.callback import CheckpointCallback
 from agents.resumption.callback_states import by_state_key
 from agents.resumption.checkpoint import checkpoint_to_resume
@@ -53,7 +57,11 @@ from policies.streams import say
 EVALUATION_ENVIRONMENTS = 64
 """Most environments that an evaluation steps together."""
 
+PICTURES = 12
+"""of patterns over a training in which weights move, or as many as evaluations"""
+
 OWN_CALLBACKS = (
+    RebalancingCallback,
     NetworkCallback,
     DemonstrationCallback,
     EpisodeFiguresCallback,
@@ -98,12 +106,14 @@ def plan_training(
 ) -> ActorCriticSpecification:
     """Check everything that can be checked before a training starts, and return the networks it would train.
 
+    :param configuration: in which nothing is left to the parent; see `agents.recommendation.recommend.resolved`
     :param spaces: of the environment, where they are known already
     :raises Refusal: one line that names the option at fault and what would fit
     """
     check_device(configuration.device)
     check_batch_size(configuration.batch_size, configuration.n_steps, configuration.n_envs)
     parse_initialization(configuration.init)
+    CALLBACKS.find_all(configuration.callbacks)
     return specification_of(
         configuration,
         *spaces or environment_spaces(configuration.env, configuration.training_arguments, configuration.wrappers),
@@ -117,15 +127,19 @@ def train(
 
     SIGINT (Ctrl-C) and SIGTERM stop it with a checkpoint; a second one ends the process at once.
 
-    :param callbacks: Stable-Baselines3 callbacks to run beside the product's own; those with `get_state` and
-        `set_state` are part of checkpoints, each under a key of its own, its `state_key` or the name of its class. When
-        a run is resumed, one that the checkpoint lacks starts fresh, and a state that no callback takes is dropped
+    :param callbacks: Stable-Baselines3 callbacks to run beside the product's own and those of the configuration; those
+        with `get_state` and `set_state` are part of checkpoints, each under a key of its own, its `state_key` or the
+        name of its class. When a run is resumed, one that the checkpoint lacks starts fresh, and a state that no
+        callback takes is dropped
     :param resume: folder of the run to go on with; see `agents.resumption.options.configuration_to_resume`
     :raises Refusal: if something in the configuration does not fit; nothing is written then
-    :raises TrainingStopped: if it cannot go on: a number is not finite, an environment raised, the disk is full
+    :raises TrainingStopped: if it cannot go on: a number is not finite, an environment or a callback raised, the disk
+        is full
     :raises Interrupted: for the two signals
     """
+    configuration = resolved(configuration)
     specification = plan_training(configuration)
+    callbacks = [*callbacks, ChosenCallbacks(make_callbacks(configuration.callbacks))]
     by_state_key([*OWN_CALLBACKS, *callbacks])
     with ExitStack() as cleanup:
         training = _Training(configuration, specification, callbacks, resume, cleanup)
@@ -164,14 +178,27 @@ class _Training:
 
         every = configuration.eval_every
         self.evaluations = EvaluationCallback(
-            held_out, every=every, episodes=configuration.eval_episodes, folder=self.folder, figures=self.figures
+            held_out,
+            every=every,
+            episodes=configuration.eval_episodes,
+            folder=self.folder,
+            figures=self.figures,
+            moving=configuration.moving_networks,
         )
+        self.specification = specification
+        fit_rebalancing, rebalancing = rebalancings(configuration)
         self.fits: list[DemonstrationCallback] = []
         if demonstrations is not None:
-            hidden_size, check = specification.actor.n_hidden, self.signals.check
-            self.fits = [DemonstrationCallback(demonstrations, configuration, hidden_size, self.evaluations, check)]
+            fit = configuration, specification.actor.n_hidden, self.evaluations, self.signals.check, fit_rebalancing
+            self.fits = [DemonstrationCallback(demonstrations, *fit)]
+        moves: list[BaseCallback] = []
+        pictures_every = None
+        if rebalancing is not None:
+            often = configuration.rebalance_every
+            moves = [RebalancingCallback(rebalancing, every=often, after_move=self.write_networks)]
+            pictures_every = max(every, configuration.total_timesteps // PICTURES)
         others = [
-            NetworkCallback(every=every // 5),
+            NetworkCallback(every=every // 5, pictures_every=pictures_every),
             *self.fits,
             EpisodeFiguresCallback(self.figures),
             self.evaluations,
@@ -179,11 +206,10 @@ class _Training:
             *callbacks,
         ]
         self.checkpoints = CheckpointCallback(
-            self.folder, every=configuration.checkpoint_every, keep=configuration.keep, others=others
+            self.folder, every=configuration.checkpoint_every, keep=configuration.keep, others=[*moves, *others]
         )
         cleanup.enter_context(explained_stops(self.folder, self.checkpoints))
         cleanup.enter_context(torch_threads(configuration.device))
-        self.folder.write_json("network.json", specification.to_dict())
         self.algorithm = build_algorithm(configuration, specification, self.environments)
         self.algorithm.set_logger(logger)
         self.is_new = checkpoint is None
@@ -192,23 +218,38 @@ class _Training:
         else:
             changed = changed_options(self.folder.read_configuration(), configuration)
             self.checkpoints.restore(self.algorithm, checkpoint, changed)
+            if not configuration.moving_networks and self.networks() != specification:
+                raise Refusal("the checkpoint does not fit this run: its networks are others")
             self.folder.write_configuration(configuration)
+        self.write_networks()
         if configuration.progress:
             others.append(cleanup.enter_context(progress_bar()))
         interruption = InterruptionCallback(self.signals.check)
         final = FinalPolicyCallback(self.folder)
-        self.callbacks = [self.checkpoints.before_others, final, interruption, *others, self.checkpoints]
+        # A move belongs to the update before it: what a checkpoint holds is after the move.
+        self.callbacks = [*moves, self.checkpoints.before_others, final, interruption, *others, self.checkpoints]
 
     def learn(self) -> None:
         """Train up to the configured number of steps."""
         steps = max(0, self.configuration.last_step - self.algorithm.num_timesteps)
         self.algorithm.learn(steps, callback=self.callbacks, reset_num_timesteps=self.is_new)
+        if self.algorithm.num_timesteps < self.configuration.last_step:
+            say(f"note: a callback ended the training after {self.algorithm.num_timesteps:,} steps")
         if unused := self.algorithm.rollouts_without_update:
             rollouts = self.algorithm.num_timesteps // (self.algorithm.n_envs * self.algorithm.n_steps)
             say(f"note: nothing was learned from {unused:,} of {rollouts:,} rollouts")
 
+    def networks(self) -> ActorCriticSpecification:
+        """Return the networks as they are."""
+        return networks_of(self.algorithm.policy, self.specification)
+
+    def write_networks(self) -> None:
+        """Write network.json."""
+        self.folder.write_networks(self.networks(), self.specification)
+
     def finish(self) -> TrainingResult:
         """Evaluate the final policy over fresh episodes, and write what came of the training."""
+        self.write_networks()
         policy, normalization = self.algorithm.policy, current_normalization(self.environments)
         episodes = self.configuration.final_episodes or self.configuration.eval_episodes
         final = evaluate(
@@ -238,6 +279,33 @@ class _Training:
         environments = held_out_environments(self.configuration, split, episodes)
         self.cleanup.callback(environments.close)
         return InterruptibleVecEnv(environments, self.signals.check)
+
+
+def rebalancings(configuration: TrainingConfiguration) -> tuple[Rebalancing | None, Rebalancing | None]:
+    """Return what moves weights while demonstrations are fitted, and what does during reinforcement learning.
+
+    An actor that has been fitted keeps its pattern: what moves would have to learn again what it can do already.
+    """
+    moving = set(configuration.moving_networks)
+    fitted = moving & ({"actor"} if configuration.demos else set())
+
+    def of(networks: set[str], phase: int) -> Rebalancing | None:
+        return (
+            None
+            if not networks
+            else Rebalancing(
+                configuration.rebalance,
+                networks=tuple(sorted(networks)),
+                scope=configuration.rebalance_scope,
+                fraction=configuration.rebalance_fraction,
+                until=configuration.rebalance_until,
+                initial=configuration.rebalance_init,
+                pinned=frozenset(configuration.densities),
+                seed=[configuration.seed, phase],
+            )
+        )
+
+    return of(fitted, 0), of(moving - fitted, 1)
 
 
 def training_environments(

@@ -74,6 +74,23 @@ def place(runs: Runs) -> tuple[object, ...]:
     return *trained, data_set(runs), runs[0].architecture != "varied", given["hidden_proportion"] or 0.0
 
 
+def success_after(run: Result, steps: int) -> float:
+    """Return the success rate of the first evaluation after so many steps."""
+    return next(float(point["success_rate"]) for point in run.evaluations if point["steps"] >= steps)
+
+
+def steps_to(run: Result, rate: float) -> float:
+    """Return after how many steps an evaluation first succeeds so often; infinity if none does."""
+    return next((float(point["steps"]) for point in run.evaluations if point["success_rate"] >= rate), math.inf)
+
+
+def reached(runs: Runs, rate: float) -> str:
+    """Return after how many steps the median run first succeeds so often, and how many of the runs do."""
+    steps = [steps_to(run, rate) for run in runs]
+    middle = float(np.median(steps))
+    return f"{f'{middle:,.0f}' if math.isfinite(middle) else 'never'} ({sum(map(math.isfinite, steps))} of {len(runs)})"
+
+
 def mean(runs: Runs, figure: str) -> float:
     """Return the mean of a figure of the final evaluation over runs."""
     return float(np.mean([run.final[figure] for run in runs]))
@@ -106,6 +123,9 @@ COLUMNS: Mapping[str, Callable[[Runs], str]] = {
     "test accuracy": lambda runs: f"{mean(runs, 'success_rate'):.3f}",
     "95 % interval": lambda runs: " to ".join(map(number, interval(runs))),
     "success": lambda runs: f"{mean(runs, 'success_rate'):.1%}",
+    "least success": lambda runs: f"{min(run.final['success_rate'] for run in runs):.0%}",
+    "median success at 1 M": lambda runs: f"{np.median([success_after(run, 10**6) for run in runs]):.0%}",
+    "90 % after": lambda runs: reached(runs, 0.9),
     "lifted": lambda runs: f"{mean(runs, 'mean_lifted'):.0%}",
     "seconds": lambda runs: f"{np.median([run.seconds or math.nan for run in runs]):.0f}",
 }
@@ -128,7 +148,9 @@ HAMMER: Tables = {
         lambda runs: demonstrations(runs) == ALL,
     ),
 }
-NOTHING: Tables = {"": (("learning", "runs", "success", "95 % interval", "mean return", "lifted", "seconds"), bool)}
+COURSE = ("network", "runs", "median success at 1 M", "90 % after")
+OUTCOME = ("success", "95 % interval", "least success", "mean return", "lifted", "seconds")
+NOTHING: Tables = {"": ((*COURSE, *OUTCOME), bool)}
 """title -> columns, which configurations"""
 
 
@@ -145,18 +167,18 @@ def hammer_charts(configurations: Sequence[Runs]) -> list[Chart]:
 
 
 def nothing_charts(configurations: Sequence[Runs]) -> list[Chart]:
-    """Show the courses of the longest trainings from nothing."""
+    """Show the courses of the default network's trainings from nothing."""
     charts = []
-    longest = configurations[-1]
-    ends = (0.0, float(longest[0].hyperparameters["total_timesteps"]))
+    (default,) = (runs for runs in configurations if runs[0].architecture == "varied")
+    ends = (0.0, float(default[0].hyperparameters["total_timesteps"]))
     for figure, label, levels in COURSES:
         lines = [
             Series(f"{name}: {value:g}", "black", ends, (value, value), line=True) for name, value in levels.items()
         ]
-        for run, colour in zip(longest, itertools.cycle(COLOURS), strict=False):
+        for run, colour in zip(default, itertools.cycle(COLOURS), strict=False):
             x, y = zip(*((point["steps"], point[figure]) for point in run.evaluations), strict=True)
             lines.append(Series(f"seed {run.seed}", colour, x, y, line=True))
-        panel = (f"from nothing, {network(longest)}", tuple(lines))
+        panel = (f"from nothing, {network(default)}", tuple(lines))
         charts.append(Chart("", "", "environment steps", label, (panel,)))
     return charts
 

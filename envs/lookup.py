@@ -11,6 +11,7 @@ import inspect
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any, TypeAlias, TypeGuard
 
 import gymnasium
@@ -27,7 +28,7 @@ from envs.popgym import register_popgym
 from envs.refusal import Refusal
 from envs.rendering import missing_library
 from envs.task import Task, task_of
-from envs.wrapping import Wrapping, wrap, wrappings_of
+from envs.wrapping import WRAPPERS, Wrapping, wrap
 
 ActionSpace: TypeAlias = spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary
 
@@ -47,13 +48,7 @@ def check_environment(env_id: str, *, allow_module: bool = True) -> str:
         raise Refusal(f"`env` {env_id!r} imports a module, which only the command line may: a registered id is needed")
     if separator:
         import_named(module, f"`env` {env_id!r}")
-    try:
-        importlib.import_module("envs.adroit.robotics")
-    except Exception as error:
-        # With MUJOCO_GL set, MuJoCo loads the OpenGL library at once, whether anything will be rendered or not.
-        if "MUJOCO_GL" not in os.environ:
-            raise
-        raise Refusal(missing_library(os.environ["MUJOCO_GL"], error)) from error
+    _register_robotics()
     if name.startswith("popgym-"):
         register_popgym(name)
     if name in gymnasium.registry:
@@ -65,6 +60,27 @@ def check_environment(env_id: str, *, allow_module: bool = True) -> str:
         f"did you mean {' or '.join(close)}?" if close else "an id such as AdroitHandHammer-v1 or CartPole-v1 is needed"
     )
     raise Refusal(f"`env` {env_id!r} is unknown to Gymnasium: {fitting}")
+
+
+def registered_ids() -> list[str]:
+    """Return the ids that Gymnasium knows, those of installed extras included.
+
+    :raises Refusal: if a library is missing
+    """
+    _register_robotics()
+    if find_spec("popgym") is not None:
+        register_popgym("")
+    return [*gymnasium.registry]
+
+
+def _register_robotics() -> None:
+    try:
+        importlib.import_module("envs.adroit.robotics")
+    except Exception as error:
+        # With MUJOCO_GL set, MuJoCo loads the OpenGL library at once, whether anything will be rendered or not.
+        if "MUJOCO_GL" not in os.environ:
+            raise
+        raise Refusal(missing_library(os.environ["MUJOCO_GL"], error)) from error
 
 
 def check_recorded_environment(env_id: str, module: str | None = None) -> str:
@@ -112,7 +128,7 @@ def make_environment(
     :raises Refusal: if the id is unknown, the environment refuses the arguments, or a wrapper does not fit
     """
     spec = gymnasium.spec(check_environment(env_id, allow_module=False))
-    return make_from_spec(spec, task_of(env_id), arguments, wrappings_of(wrappers))
+    return make_from_spec(spec, task_of(env_id), arguments, WRAPPERS.find_all(wrappers))
 
 
 def make_from_spec(

@@ -1,25 +1,16 @@
-"""Wrappers around an environment, as texts: `module:Class`, or `module:Class:NAME=VALUE,…` with arguments.
+"""Wrappers around an environment, chosen by texts: see `envs.chosen_classes`.
 
-Gymnasium's and POPGym's may stand in any file. A module of a user's own is code to run: the command line has to name
-it, whenever it is used.
+A file may name those of Gymnasium and of POPGym.
 """
 
-import difflib
-import importlib
-import inspect
-import re
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium
 
-from envs.arguments import parse_arguments
+from envs.chosen_classes import ChosenClass, ClassChoice, ClassText
 from envs.contract import close, describe
-from envs.modules import import_named, is_named
-from envs.popgym import require_popgym
 from envs.refusal import Refusal
 
 THEIRS = ("gymnasium.wrappers", "popgym.wrappers")
@@ -27,51 +18,21 @@ THEIRS = ("gymnasium.wrappers", "popgym.wrappers")
 WRITING = ("RecordVideo",)
 """They write files where their arguments say."""
 
-NONE = "none"
-"""Given alone it stands for no wrappers, where the preset has some."""
+Wrapping: TypeAlias = ChosenClass[gymnasium.Wrapper]
 
 
-@dataclass(frozen=True)
-class Wrapping:
-    """A wrapper that was found, with what it is made with beside the environment."""
-
-    text: str
-    kind: type[gymnasium.Wrapper]
-    arguments: Mapping[str, Any]
+def _is_open(text: ClassText) -> bool:
+    return text.module in THEIRS and text.name not in WRITING
 
 
-def import_wrappers(texts: Sequence[str]) -> tuple[str, ...]:
-    """Import the modules of the wrappers that the command line names, and return their texts; see `NONE`.
-
-    :raises Refusal: if one cannot be found
-    """
-    if [*texts] == [NONE]:
-        return ()
-    for text in texts:
-        module, _, _ = _parts(text)
-        if not _is_open(text):
-            import_named(module, f"`wrappers` {text}")
-    for text in texts:
-        _found(text)
-    return tuple(texts)
-
-
-def wrappings_of(texts: Sequence[str], instead: str | None = None) -> tuple[Wrapping, ...]:
-    """Find wrappers, which a file may name.
-
-    :param texts: the innermost first
-    :param instead: what to pass where the wrappers themselves cannot be given
-    :raises Refusal: if there is no such wrapper, its arguments do not fit, or it is of a module that the command line
-        has not named; that says what to pass
-    """
-    for text in texts:
-        module, _, _ = _parts(text)
-        if not (_is_open(text) or is_named(module)):
-            words = instead or " ".join(f"`wrappers` {shlex.quote(other)}" for other in texts)
-            raise Refusal(
-                f"`wrappers` {text} runs code of {module}, which only the command line may: {words} is needed"
-            )
-    return tuple(_found(text) for text in texts)
+WRAPPERS = ClassChoice(
+    "wrappers",
+    gymnasium.Wrapper,
+    "gymnasium.wrappers:RescaleAction:min_action=-1.0,max_action=1.0",
+    given=1,
+    is_open=_is_open,
+)
+"""The innermost first."""
 
 
 def wrap(environment: gymnasium.Env, wrappings: Sequence[Wrapping]) -> gymnasium.Env:
@@ -90,49 +51,3 @@ def wrap(environment: gymnasium.Env, wrappings: Sequence[Wrapping]) -> gymnasium
             raise Refusal(f"`wrappers` {wrapping.text} cannot be made around this environment: {found}") from error
         environment = wrapped
     return environment
-
-
-def _parts(text: str) -> tuple[str, str, str]:
-    """Return module, class and arguments."""
-    match = re.fullmatch(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*)(?::(.+))?", text, re.DOTALL)
-    if match is None:
-        raise Refusal(
-            f"`wrappers` {text!r} does not fit: module:Class or module:Class:NAME=VALUE,… "
-            "such as gymnasium.wrappers:RescaleAction:min_action=-1.0,max_action=1.0 is needed"
-        )
-    return match[1], match[2], match[3] or ""
-
-
-def _is_open(text: str) -> bool:
-    """Tell whether a file may name this wrapper."""
-    module, name, _ = _parts(text)
-    return module in THEIRS and name not in WRITING
-
-
-def _found(text: str) -> Wrapping:
-    """Find the class, whose module may be imported, and see whether its arguments fit."""
-    module, name, written = _parts(text)
-    if module.startswith("popgym."):
-        require_popgym(f"`wrappers` {text}")
-    place = importlib.import_module(module)
-    try:
-        kind = getattr(place, name)  # some of Gymnasium's are imported now, and need what may be missing
-    except AttributeError:
-        close_names = difflib.get_close_matches(name, dir(place), n=3)
-        fitting = f": did you mean {' or '.join(close_names)}?" if close_names else ""
-        raise Refusal(f"`wrappers` {text} does not fit: {module} has no {name}{fitting}") from None
-    except Exception as error:
-        raise Refusal(f"`wrappers` {text} cannot be made: {' '.join(str(error).split())}") from error
-    if not (isinstance(kind, type) and issubclass(kind, gymnasium.Wrapper)):
-        raise Refusal(f"`wrappers` {text} does not fit: {name} is no gymnasium.Wrapper, which is needed")
-    # A comma may stand in a value: the next argument begins where a name follows.
-    arguments = parse_arguments(re.split(r",(?=[^\W\d]\w*=)", written) if written else (), "wrappers")
-    signature = inspect.signature(kind)
-    try:
-        signature.bind(None, **arguments)
-    except TypeError as error:
-        _, *takes = signature.parameters
-        raise Refusal(
-            f"`wrappers` {text} does not fit: {error}; it takes {', '.join(takes) or 'no arguments'}"
-        ) from None
-    return Wrapping(text, kind, arguments)

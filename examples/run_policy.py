@@ -8,6 +8,7 @@ The second argument is for an environment that a module has to register first.
 
 import ast
 import json
+import os
 import sys
 from typing import Any
 
@@ -39,6 +40,7 @@ def flat(space: gymnasium.Space, observation: Any) -> np.ndarray:
     return row / np.float32(255) if pixels and (space.high == 255).all() else row
 
 
+sys.path.append(os.getcwd())  # a module of yours may lie here
 session = onnxruntime.InferenceSession(sys.argv[1])
 metadata = session.get_modelmeta().custom_metadata_map
 env_id = sys.argv[2] if len(sys.argv) > 2 else json.loads(metadata["env"])

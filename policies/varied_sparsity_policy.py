@@ -94,7 +94,6 @@ class VariedSparsityPolicy(SequencePolicy):
         del self._modules["lstm_actor"], self._modules["lstm_critic"]
         if network_seed is None:
             network_seed = int(torch.randint(2**31 - 1, ()).item())
-        self.specification = specification
         self.actor = SparseRecurrentLayer(actor, seed=network_seed, **layers)
         self.critic = SparseRecurrentLayer(critic, seed=network_seed + 1, **layers)
         for layer in (self.actor, self.critic):
@@ -102,6 +101,12 @@ class VariedSparsityPolicy(SequencePolicy):
         self.state_width = max(self.actor.state_size, self.critic.state_size)
         self.set_state_width(self.state_width)
         self.optimizer = optimizer_class(self.parameters(), **({"lr": lr_schedule(1)} | self.optimizer_kwargs))
+
+    @property
+    def specification(self) -> ActorCriticSpecification:
+        """The networks as they are: weights may have moved between blocks since they were made."""
+        architecture = self.network_options["architecture"]
+        return ActorCriticSpecification(architecture, self.actor.specification, self.critic.specification)
 
     @classmethod
     def options_of(cls, specification: ActorCriticSpecification, settings: Mapping[str, Any]) -> dict[str, Any]:

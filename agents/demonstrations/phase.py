@@ -12,6 +12,7 @@ from agents.configuration import TrainingConfiguration
 from agents.extras import require
 from agents.monitoring.callbacks import EvaluationCallback, current_normalization
 from agents.ppo.imitation import Demonstrations, FitPoint, ImitationLoss, default_learning_rate, fit
+from agents.ppo.rebalancing import Rebalancing
 from agents.ppo.sequence_ppo import ImitationTerm, SequencePPO
 from envs.lookup import environment_spaces
 from envs.vectorized.state_tree import StateTree
@@ -54,6 +55,7 @@ class DemonstrationCallback(BaseCallback):
     :param hidden_size: of the actor
     :param evaluation_callback: evaluates on the way
     :param check: called after every update, to stop the fit where that is asked for
+    :param rebalancing: moves weights of the actor meanwhile
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class DemonstrationCallback(BaseCallback):
         hidden_size: int,
         evaluation_callback: EvaluationCallback,
         check: Callable[[], None],
+        rebalancing: Rebalancing | None = None,
     ) -> None:
         super().__init__()
         self.demonstrations = demonstrations
@@ -70,6 +73,7 @@ class DemonstrationCallback(BaseCallback):
         self.hidden_size = hidden_size
         self.evaluation_callback = evaluation_callback
         self.check = check
+        self.rebalancing = rebalancing
         self.curve: list[FitPoint] = []
         """losses after every epoch"""
         self._log_std: np.ndarray | None = None
@@ -119,6 +123,8 @@ class DemonstrationCallback(BaseCallback):
                 after_update=self.check,
                 after_epoch=self._after_epoch,
                 progress=configuration.progress,
+                rebalancing=self.rebalancing,
+                rebalance_every=configuration.rebalance_every,
             )
             self._log_std = fitted.log_std.detach().cpu().numpy().copy()
         with torch.no_grad():
@@ -131,6 +137,8 @@ class DemonstrationCallback(BaseCallback):
         self.curve.append(point)
         self.logger.record("demos/training_loss", point.training_loss)
         self.logger.record("demos/held_out_loss", point.held_out_loss)
+        if self.rebalancing is not None:
+            self.logger.record("demos/hidden_proportion", self.model.policy.actor.specification.hidden_proportion)
         evaluation = None
         if point.epoch * EVALUATIONS // epochs > (point.epoch - 1) * EVALUATIONS // epochs:
             evaluation = self.evaluation_callback.evaluate()

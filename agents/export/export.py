@@ -13,7 +13,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.building import load_agent, specification_of
+from agents.building import load_agent, networks_of, specification_of
 from agents.configuration import TrainingConfiguration
 from agents.export.graph import policy_model
 from agents.export.onnx_policy import PolicyMetadata, load_onnx
@@ -100,7 +100,9 @@ def export_policy(
     metadata = PolicyMetadata(
         env=configuration.env,
         env_arguments=configuration.env_arguments,
-        specification=specification_of(configuration, policy.observation_space, policy.action_space),
+        specification=networks_of(
+            policy, specification_of(configuration, policy.observation_space, policy.action_space)
+        ),
         versions={name: version(name) for name in PACKAGES},
         evaluation=folder.read_figures(which),
         env_module=module,

@@ -1,9 +1,9 @@
 """What happens beside the learning: evaluations, episode figures, a progress bar."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,14 +25,18 @@ class CurvePoint:
 
     steps: int
     evaluation: Evaluation
+    hidden_proportions: Mapping[str, float] = field(default_factory=dict)
+    """of the networks whose weights move, by name"""
 
     def summary(self) -> dict[str, Any]:
         """Return the figures as plain numbers, for result files."""
-        return {"steps": self.steps} | self.evaluation.summary()
+        moving = {f"hidden_proportion_{name}": share for name, share in self.hidden_proportions.items()}
+        return {"steps": self.steps} | self.evaluation.summary() | moving
 
     def get_state(self) -> dict[str, Any]:
         """Return the fields as arrays and plain values."""
-        return {"steps": self.steps, **vars(self.evaluation), "figures": dict(self.evaluation.figures)}
+        evaluation = {**vars(self.evaluation), "figures": dict(self.evaluation.figures)}
+        return {"steps": self.steps, **evaluation, "hidden_proportions": dict(self.hidden_proportions)}
 
     @classmethod
     def of_state(cls, state: dict[str, Any]) -> "CurvePoint":
@@ -50,7 +54,9 @@ class CurvePoint:
             {name: figures.array(name, returns.shape, np.float64) for name in figures},
             tree.whole("cut") if "cut" in tree else 0,  # not in the checkpoints of earlier versions
         )
-        return cls(tree.whole("steps"), evaluation)
+        # Neither is there in the checkpoints of earlier versions.
+        shares = tree.table("hidden_proportions") if "hidden_proportions" in tree else StateTree({})
+        return cls(tree.whole("steps"), evaluation, {name: shares.number(name) for name in shares})
 
 
 def current_normalization(environments: VecEnv) -> ObservationNormalization | None:
@@ -68,16 +74,25 @@ class EvaluationCallback(PeriodicCallback):
     :param episodes: episodes of an evaluation, the same seeds each time
     :param folder: where best/ is written
     :param figures: see `agents.evaluation.evaluate`; logged as eval/<name>
+    :param moving: the networks whose weights move, "actor" or "critic"; the curve says their hidden proportions
     """
 
     def __init__(
-        self, environments: VecEnv, *, every: int, episodes: int, folder: RunFolder, figures: Sequence[str] = ()
+        self,
+        environments: VecEnv,
+        *,
+        every: int,
+        episodes: int,
+        folder: RunFolder,
+        figures: Sequence[str] = (),
+        moving: Sequence[str] = (),
     ) -> None:
         super().__init__(every)
         self.environments = environments
         self.episodes = episodes
         self.folder = folder
         self.figures = figures
+        self.moving = moving
         self.curve: list[CurvePoint] = []
         self.best: CurvePoint | None = None
         self._best_policy: SavedPolicy | None = None
@@ -128,16 +143,17 @@ class EvaluationCallback(PeriodicCallback):
 
     def keep(self, evaluation: Evaluation) -> None:
         """Take an evaluation of the policy into the curve and the log, and keep the policy if it is the best so far."""
-        point = CurvePoint(self.num_timesteps, evaluation)
+        shares = {name: getattr(self.model.policy, name).specification.hidden_proportion for name in self.moving}
+        point = CurvePoint(self.num_timesteps, evaluation, shares)
         self.curve.append(point)
         # A return that is not a number is no best one, and any number is better.
         if self.best is None or _rank(evaluation) > _rank(self.best.evaluation):
             self.best = point
             self._best_policy = SavedPolicy.of(self.model.policy, current_normalization(self.training_env))
             self.folder.write_policy("best", self._best_policy)
-        self.logger.record("eval/mean_return", evaluation.mean_return)
-        self.logger.record("eval/std_return", evaluation.std_return)
-        self.logger.record("eval/mean_length", float(evaluation.lengths.mean()))
+        self.logger.record("eval/mean_reward", evaluation.mean_return)
+        self.logger.record("eval/std_reward", evaluation.std_return)
+        self.logger.record("eval/mean_ep_length", float(evaluation.lengths.mean()))
         if evaluation.success_rate is not None:
             self.logger.record("eval/success_rate", evaluation.success_rate)
         if evaluation.cut:

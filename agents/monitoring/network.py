@@ -94,11 +94,13 @@ class NetworkCallback(BaseCallback):
     """Logs what a sparse actor looks like and how alive it is; does nothing for networks of another kind.
 
     :param every: environment steps between the figures that take time, spectral radius and silent units
+    :param pictures_every: environment steps between pictures of the patterns; None where these do not change
     """
 
-    def __init__(self, every: int) -> None:
+    def __init__(self, every: int, pictures_every: int | None = None) -> None:
         super().__init__()
         self.every = every
+        self.pictures_every = pictures_every
         self._due = 0
         self._shown = False
         self._figures = Dispensable("figures of the network")
@@ -119,18 +121,26 @@ class NetworkCallback(BaseCallback):
         self.logger.record("network/hidden_proportion", specification.hidden_proportion)
         for block in BLOCKS:
             self.logger.record(f"network/weights/{block}", specification.weights[block])
+        self._record_patterns()
+        self.logger.dump(self.num_timesteps)
+
+    def _record_patterns(self) -> None:
         with self._figures.attempt():
             for name in ("actor", "critic"):
-                picture = Image(figure_pixels(pattern_picture(getattr(policy, name), name)), "HWC")
+                picture = Image(figure_pixels(pattern_picture(getattr(self.model.policy, name), name)), "HWC")
                 self.logger.record(f"network/pattern/{name}", picture, exclude=("csv", "stdout"))
-        self.logger.dump(self.num_timesteps)
 
     def _on_step(self) -> bool:
         return True
 
     def _on_rollout_end(self) -> None:
         actor = self.model.policy.actor
-        if self._figures.given_up or not isinstance(actor, SparseRecurrentLayer) or self.num_timesteps < self._due:
+        if self._figures.given_up or not isinstance(actor, SparseRecurrentLayer):
+            return
+        rollout = self.model.n_steps * self.model.n_envs
+        if self.pictures_every is not None and self.num_timesteps % self.pictures_every < rollout:
+            self._record_patterns()
+        if self.num_timesteps < self._due:
             return
         with self._figures.attempt():
             self.logger.record("network/silent_units", silent_units(actor, self.locals["rollout_buffer"]))

@@ -7,6 +7,7 @@ Adroit tasks; the decaying term during reinforcement learning is DAPG's (Rajeswa
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch.special import log_ndtr
 from tqdm import tqdm
 
 from agents.ppo.finite import check_gradient
+from agents.ppo.rebalancing import Rebalancing
 from agents.runs.normalization import ObservationNormalization
 from policies.sequence_policy import SequencePolicy
 
@@ -24,6 +26,8 @@ UPDATES = 300
 """What a fit takes unless told how many epochs: enough for 5 episodes of the hammer task as for 450."""
 UPDATES_PER_EPOCH, LARGEST_BATCH = 15, 32
 """A minibatch holds a fifteenth of the episodes, but no more than this many."""
+_MEASURED = 4
+"""Of a minibatch the fourth part is enough to see where weights are to be grown."""
 LEARNING_RATE, WIDE = 1e-3, 500
 """Step size unless told, and the hidden units from which on it is less."""
 
@@ -178,6 +182,8 @@ def fit(
     after_update: Callable[[], None],
     after_epoch: Callable[[FitPoint, int], None],
     progress: bool,
+    rebalancing: Rebalancing | None = None,
+    rebalance_every: int = 10,
 ) -> None:
     """Fit a policy's actor to demonstrations; the critic and the exploration noise are left alone.
 
@@ -188,6 +194,8 @@ def fit(
     :param after_update: called after each update
     :param after_epoch: called after each epoch with its losses and the number of all epochs
     :param progress: show a progress bar
+    :param rebalancing: moves weights of the actor meanwhile
+    :param rebalance_every: updates between moves
     :raises NotFinite: before a loss or gradient that is not finite is learned from
     """
     batch_size = min(LARGEST_BATCH, max(1, len(fitted) // UPDATES_PER_EPOCH))
@@ -204,7 +212,7 @@ def fit(
             policy.set_training_mode(True)
             order = generator.permutation(len(fitted))
             losses = []
-            for start in starts:
+            for update, start in enumerate(starts, (epoch - 1) * len(starts) + 1):
                 loss = fitted(policy, order[start : start + batch_size])
                 optimizer.zero_grad()
                 loss.backward()
@@ -215,6 +223,9 @@ def fit(
                 optimizer.step()
                 schedule.step()
                 losses.append(loss.detach())
+                if rebalancing is not None and update % rebalance_every == 0:
+                    few = order[start : start + max(1, batch_size // _MEASURED)]
+                    rebalancing.step(policy, optimizer, update / updates, partial(fitted, policy, few))
                 bar.update()
                 after_update()
             policy.set_training_mode(False)

@@ -82,12 +82,16 @@ class SequencePPO(RecurrentPPO):
         self.minibatch_generator = np.random.default_rng(self.seed)
         self.iterations_before = 0
         self.rollouts_without_update = 0
+        self.stop_after_update = False
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
         """Collect a rollout, as sb3-contrib does; a policy that cannot act says why.
 
+        :return: False if the training is to end, in the middle of the rollout or, by `stop_after_update`, before it
         :raises NotFinite: if the policy's outputs are not finite
         """
+        if self.stop_after_update:
+            return False
         try:
             return super().collect_rollouts(*args, **kwargs)
         except (RuntimeError, ValueError) as error:
@@ -146,7 +150,7 @@ class SequencePPO(RecurrentPPO):
             if not keep_on:
                 break
         if updated:
-            self._limit_growth()
+            self.limit_growth(self.rollout_buffer.stretches())
         else:
             self.rollouts_without_update += 1
             self.logger.record("train/rollouts_without_update", self.rollouts_without_update)
@@ -166,9 +170,12 @@ class SequencePPO(RecurrentPPO):
         if clip_range_vf is not None:
             self.logger.record("train/clip_range_vf", clip_range_vf)
 
-    def _limit_growth(self) -> None:
-        """Keep the networks from amplifying roundings along what they have just seen."""
-        for name, growth in self.policy.limit_growth(self.rollout_buffer.stretches()).items():
+    def limit_growth(self, stretches: torch.Tensor) -> None:
+        """Keep the networks from amplifying roundings along what they have just seen.
+
+        :param stretches: of observations, as `SequenceRolloutBuffer.stretches` returns them
+        """
+        for name, growth in self.policy.limit_growth(stretches).items():
             self.logger.record(f"network/growth/{name}", growth.before)
             self.logger.record(f"network/recurrence_scale/{name}", growth.scale)
 

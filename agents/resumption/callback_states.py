@@ -4,10 +4,10 @@ A callback that has `get_state` and `set_state` has a state. Its key is its `sta
 the callback, or else the name of its class.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 from envs.vectorized.state_tree import StateTree
 from policies.refusal import Refusal
@@ -24,11 +24,11 @@ def state_key(callback: AnyCallback) -> str:
 def by_state_key(callbacks: Iterable[AnyCallback]) -> dict[str, Any]:
     """Return those callbacks that have a state, by their keys.
 
-    :param callbacks: or classes, whose keys are to stay free for callbacks of theirs
+    :param callbacks: those in lists included; or classes, whose keys are to stay free for callbacks of theirs
     :raises Refusal: if two have the same key
     """
     found: dict[str, Any] = {}
-    for callback in callbacks:
+    for callback in _each(callbacks):
         if hasattr(callback, "get_state") and hasattr(callback, "set_state"):
             key = state_key(callback)
             if key in found:
@@ -54,6 +54,14 @@ def set_callback_states(callbacks: Mapping[str, BaseCallback], states: StateTree
     for key in states:
         if key not in callbacks:
             say(f"note: no callback takes the checkpoint's state of {key!r}, it is dropped")
+
+
+def _each(callbacks: Iterable[AnyCallback]) -> Iterator[AnyCallback]:
+    for callback in callbacks:
+        if isinstance(callback, CallbackList):
+            yield from _each(callback.callbacks)
+        else:
+            yield callback
 
 
 def _class_of(callback: AnyCallback) -> type[BaseCallback]:

@@ -7,6 +7,7 @@ from typing import Any
 from agents.configuration import TrainingConfiguration, configure, marks_of
 from agents.literals import literal
 from agents.runs.folder import RunFolder
+from envs.chosen_classes import NONE
 from envs.lookup import check_recorded_environment
 from policies.refusal import Refusal
 
@@ -57,6 +58,8 @@ def changed_options(before: TrainingConfiguration, after: TrainingConfiguration)
     changed = {name: value for name, value in after if value != getattr(before, name)}
     if "env_arguments" in changed:
         changed["env_arguments"] = f"{LIMIT}={after.env_arguments.get(LIMIT)}"
+    if "callbacks" in changed:
+        changed["callbacks"] = " ".join(after.callbacks) or NONE
     return changed
 
 

@@ -16,6 +16,7 @@ from agents.ppo.sequence_ppo import SequencePPO
 from agents.runs.folder import package_versions
 from envs.vectorized.state import set_vec_env_state, vec_env_state
 from envs.vectorized.state_tree import StateTree, generator_state, set_generator_state
+from policies.network.blocks import BLOCKS
 from policies.recurrent.layer import SparseRecurrentLayer
 from policies.refusal import Refusal
 from policies.streams import say
@@ -105,7 +106,8 @@ def _tensor(tree: StateTree, name: str, like: torch.Tensor) -> torch.Tensor:
 
 
 def _policy_state(algorithm: SequencePPO) -> State:
-    # The patterns, which are buffers, take more room than the weights and never change: they are not copied.
+    # The patterns, which are buffers, take more room than the weights: they are not copied. Nothing is written into
+    # them, for a pattern that changes is a new tensor.
     learned = dict(algorithm.policy.named_parameters())
     return {
         name: _array(tensor) if name in learned else tensor.cpu().numpy()
@@ -114,6 +116,10 @@ def _policy_state(algorithm: SequencePPO) -> State:
 
 
 def _set_policy_state(algorithm: SequencePPO, tree: StateTree) -> None:
+    for name, layer in algorithm.policy.named_modules():
+        if isinstance(layer, SparseRecurrentLayer):
+            positions = {block: tree.array(f"{name}.positions_{block}", (None,), np.int64) for block in BLOCKS}
+            layer.take_counts({block: len(array) for block, array in positions.items()})
     present = algorithm.policy.state_dict()
     for name in tree:
         if name not in present:

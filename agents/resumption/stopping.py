@@ -1,11 +1,11 @@
 """What a training that has to stop leaves behind, and what it says."""
 
-import errno
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from agents.errors import Interrupted, TrainingStopped
+from agents.callbacks import CallbackFailure
+from agents.errors import DISK_ERRORS, Interrupted, TrainingStopped
 from agents.ppo.mismatch import Mismatch
 from agents.resumption.callback import CheckpointCallback
 from agents.resumption.checkpoint import checkpoint_files
@@ -13,19 +13,15 @@ from agents.runs.folder import RunFolder
 from envs.contract import EnvironmentFailure
 from envs.vectorized.finite import NotFinite
 
-DISK_ERRORS = frozenset(
-    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO", "ESTALE") if hasattr(errno, name)
-)
-
 
 @contextmanager
 def explained_stops(folder: RunFolder, checkpoints: CheckpointCallback) -> Iterator[None]:
     """Keep what a training that is broken off has learned, and say in one line why it stopped and how to go on.
 
     :raises Interrupted: for a signal; the state at the end of the last update is written as a checkpoint
-    :raises TrainingStopped: for an environment that raised (the same is written), for a number that is not finite or
-        probabilities that are noise (nothing is written: the last checkpoint is the last good one), and for a disk that
-        cannot be written (the same is written where there is room for it)
+    :raises TrainingStopped: for an environment or a callback that raised (the same is written), for a number that is
+        not finite or probabilities that are noise (nothing is written: the last checkpoint is the last good one), and
+        for a disk that cannot be written (the same is written where there is room for it)
 
     Any other exception keeps its traceback, after the same is written.
     """
@@ -35,7 +31,7 @@ def explained_stops(folder: RunFolder, checkpoints: CheckpointCallback) -> Itera
         except Interrupted as interruption:
             checkpoints.write()
             raise Interrupted(interruption.signal_number, f"interrupted; {how_to_go_on(folder)}") from None
-        except EnvironmentFailure as failure:
+        except (EnvironmentFailure, CallbackFailure) as failure:
             checkpoints.write()
             raise TrainingStopped(f"{failure}; {how_to_go_on(folder)}") from failure.__cause__
         except (NotFinite, Mismatch) as error:

@@ -41,6 +41,9 @@ RECORDED_PACKAGES = (
     "mujoco",
 )
 
+_FIRST = "first"
+"""Entry of network.json with the networks before weights moved, if they did."""
+
 
 @cache
 def package_versions() -> dict[str, str]:
@@ -176,15 +179,31 @@ class RunFolder:
             )
         return configuration
 
+    def write_networks(self, now: ActorCriticSpecification, first: ActorCriticSpecification) -> None:
+        """Write network.json: the networks as they are, and as they were first if weights have moved since."""
+        moved = {} if now == first else {_FIRST: first.to_dict()}
+        self.write_json("network.json", now.to_dict() | moved)
+
     def read_network(self) -> ActorCriticSpecification:
-        """Read network.json.
+        """Read from network.json the networks as they are.
 
         :raises Refusal: if it is missing or damaged
         """
+        return self._read_networks()[0]
+
+    def read_first_network(self) -> ActorCriticSpecification:
+        """Read from network.json the networks as they were before any weight moved.
+
+        :raises Refusal: if it is missing or damaged
+        """
+        return self._read_networks()[1]
+
+    def _read_networks(self) -> tuple[ActorCriticSpecification, ActorCriticSpecification]:
         file = self.path / "network.json"
-        table = read_table(file)
+        table = dict(read_table(file))
+        first = table.pop(_FIRST, table)
         try:
-            return ActorCriticSpecification.from_dict(table)
+            return ActorCriticSpecification.from_dict(table), ActorCriticSpecification.from_dict(first)
         except Refusal as error:
             raise Refusal(f"{file} is damaged: {error.message}") from None
 

@@ -12,8 +12,10 @@ from agents.resumption.signals import SignalWatch
 from agents.studies import STUDIES_DIR
 from agents.studies.command import train_command
 from agents.studies.definition import StudyDefinition, read_study
+from agents.studies.known_results import known_results
 from agents.studies.ledger import CellState, cell_states
 from agents.studies.planning import check_demonstrations, plan_study
+from agents.studies.results import Result, read_results, results_of
 from agents.studies.running import run_study
 from agents.studies.storage import Address, storage_errors
 from agents.studies.worker import StudyAccess, Worker, embedded_address
@@ -28,6 +30,9 @@ def act(arguments: argparse.Namespace) -> None:
     :param arguments: as its parser returns them
     """
     import_modules(arguments.modules)
+    if arguments.command == "learn":
+        _learn(arguments)
+        return
     definition = read_study(arguments.study)
     folder: Path = arguments.studies_dir / definition.name
     address = embedded_address(folder) if arguments.storage is None else Address.parse(arguments.storage)
@@ -41,6 +46,9 @@ def _run(arguments: argparse.Namespace, definition: StudyDefinition, folder: Pat
         raise Refusal(f"`workers` {workers} does not fit: a whole number of at least 1 is needed")
     with storage_errors(address):
         access = _open(definition, folder, address)
+        if arguments.known is not None:
+            for note in access.adopt(known_results(arguments.known)):
+                print(OneLine(note), file=sys.stderr)
         first = access.plan.cells[0]
         configuration = access.plan.configuration(first, first.parameters)
         found = remarks(
@@ -109,6 +117,41 @@ def _show(arguments: argparse.Namespace, definition: StudyDefinition, folder: Pa
     for state in states:
         if state.trouble and state.trial is not None and state.trial.number == arguments.trial:
             print(f"{state.cell.id} failed: {state.trouble}", file=sys.stderr)
+
+
+def _learn(arguments: argparse.Namespace) -> None:
+    # Presets and environments take a second, which the others need not wait.
+    from agents.recommendation.parent import FILE
+    from agents.studies.learning import learn_studies, table_of
+
+    folder: Path = arguments.parent or arguments.studies_dir / "parent"
+    studies = {}
+    for path in arguments.studies:
+        name, results = _results(path, arguments)
+        if name in studies:
+            raise Refusal(f"{path}: a study {name!r} is given twice, once is needed")
+        studies[name] = results
+    before = table_of(folder)
+    for line in learn_studies(studies, folder, before, {record.task: record.facts for record in before}):
+        print(line)
+    print(f"parent: {folder / FILE}; `--parent {folder}` lets auto ask it")
+
+
+def _results(path: Path, arguments: argparse.Namespace) -> tuple[str, list[Result]]:
+    """Return the name and the results of a study: of the folder of a report, or of the database of a study file."""
+    if path.is_dir():
+        if not (path / "results.csv").is_file():
+            raise Refusal(f"{path} holds no results.csv: the folder of a report, or a study file, is needed")
+        try:
+            return path.resolve().name, read_results(path)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise Refusal(f"{path / 'results.csv'} is none that sweep.py report wrote: {error}") from None
+    definition = read_study(path)
+    folder = arguments.studies_dir / definition.name
+    address = embedded_address(folder) if arguments.storage is None else Address.parse(arguments.storage)
+    with storage_errors(address):
+        access = StudyAccess(plan_study(definition), folder, address, create=False)
+        return definition.name, results_of(cell_states(access.plan, access.study.get_trials(deepcopy=False)))
 
 
 def _open(definition: StudyDefinition, folder: Path, address: Address) -> StudyAccess:

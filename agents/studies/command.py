@@ -18,7 +18,7 @@ def train_command(study: optuna.Study, number: int, modules: Sequence[str] = ())
 
     Options that are the environment's defaults are left out.
 
-    :param modules: that register environments; the last one that has no wrapper is named with the environment
+    :param modules: that register environments; the last one without wrapper and callback is named with the environment
     :raises Refusal: if there is no such trial, or nothing was proposed for it yet
     """
     trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
@@ -27,7 +27,7 @@ def train_command(study: optuna.Study, number: int, modules: Sequence[str] = ())
         raise Refusal(f"`trial` {number} does not exist: there are {known}")
     recorded = trials[number].user_attrs.get("configuration")
     if recorded is None:
-        raise Refusal(f"`trial` {number} has not begun: tpe proposes its parameters then")
+        raise Refusal(f"`trial` {number} has not begun: its parameters are proposed then")
     return ["python", "train.py", *options_of(recorded, modules)]
 
 
@@ -39,13 +39,14 @@ def options_of(recorded: Mapping[str, Any], modules: Sequence[str] = ()) -> list
     configuration = configuration_of(recorded)
     defaults = configure(configuration.env, demos=configuration.demos)  # which bring defaults of their own
     module = module_of(configuration.env)
-    # Those of wrappers are named with these.
-    others = [name for name in modules if not any(text.startswith(f"{name}:") for text in configuration.wrappers)]
+    # Those of wrappers and callbacks are named with these.
+    texts = (*configuration.wrappers, *configuration.callbacks)
+    others = [name for name in modules if not any(text.startswith(f"{name}:") for text in texts)]
     words = ["--env", ":".join([*([module] if module else others[-1:]), configuration.env])]
     for name, value in configuration:
         given = name == "seed" or (name == "demos" and value is not None) or value != getattr(defaults, name)
-        if not given or (name in OWN_FIELDS and name != "seed"):
-            continue
+        if not given or (name in OWN_FIELDS and name != "seed") or name == "recommended_by":
+            continue  # the numbers that were recommended are given
         if name in PRESET_ONLY:
             raise Refusal(f"the preset's {name} was {value!r} then, which no option sets")
         words += _option(name, value)

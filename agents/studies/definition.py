@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from agents.callbacks import CALLBACKS
 from agents.configuration import (
     PRESET_ONLY,
     Seed,
@@ -46,7 +47,7 @@ from agents.studies.samplers import SAMPLERS, Distribution, Parameter
 from agents.yaml_file import Scalar, YamlFile, read_yaml, under
 from envs.lookup import check_environment
 from envs.task import task_of
-from envs.wrapping import wrappings_of
+from envs.wrapping import WRAPPERS
 from policies.network.specification import BLOCKS
 from policies.refusal import Refusal
 
@@ -279,10 +280,11 @@ class _Reader:
         except Refusal as error:
             keys = [under(key, field) for field in error.fields if field in own]
             raise self.source.refuse([*keys, key][0], str(error)) from None
-        try:
-            wrappings_of(configuration.wrappers, "`import` MODULE")
-        except Refusal as error:
-            raise self.source.refuse(under(key, "wrappers"), error.message) from None
+        for choice, texts in ((WRAPPERS, configuration.wrappers), (CALLBACKS, configuration.callbacks)):
+            try:
+                choice.find_all(texts, "`import` MODULE")
+            except Refusal as error:
+                raise self.source.refuse(under(key, choice.field), error.message) from None
         return options
 
     def _parameter(self, place: str, written: str, full_name: str, value: Any, options: Mapping[str, Any]) -> Parameter:

@@ -46,7 +46,7 @@ _RANK = {TrialState.COMPLETE: 0, TrialState.PRUNED: 1, TrialState.RUNNING: 2, Tr
 class CellState:
     """How a cell stands.
 
-    :ivar status: missing, waiting, running, complete, pruned, infeasible (what tpe proposed fits no network) or failed
+    :ivar status: missing, waiting, running, complete, pruned, infeasible (what was proposed fits no network) or failed
     :ivar trial: the trial that stands for it; the last one if all failed, None if there is none
     :ivar attempts: number of its trials
     :ivar trouble: why it failed
@@ -190,10 +190,14 @@ def recorded(configuration: TrainingConfiguration) -> dict[str, Any]:
         name: value
         for name, value in configuration
         if name in ("env", "seed")
-        or not (name in OWN_FIELDS or (not value and marks_of(name).get("later") and name not in preset))
+        or not (name in OWN_FIELDS or (_is_unset(name, value) and marks_of(name).get("later") and name not in preset))
     }
     kept["env_arguments"] = written_arguments(configuration.env_arguments)
     return json.loads(json.dumps(kept, default=dict))
+
+
+def _is_unset(name: str, value: Any) -> bool:
+    return bool(value == TrainingConfiguration.model_fields[name].default)
 
 
 def configuration_of(kept: Mapping[str, Any], **options: Any) -> TrainingConfiguration:

@@ -16,6 +16,7 @@ from gymnasium import spaces
 
 from agents.configuration import TrainingConfiguration, configure
 from agents.demonstrations.phase import demonstrations_of
+from agents.recommendation.recommend import resolved
 from agents.studies.definition import Group, StudyDefinition, with_parameters
 from agents.studies.samplers import SAMPLERS
 from agents.training import plan_training
@@ -36,7 +37,7 @@ class Cell:
     group: str
     seed: int
     parameters: Mapping[str, Scalar]
-    """what the group sets, by name (`budget`, `densities.hh`); empty under tpe, which proposes when the cell runs"""
+    """what the group sets, by name (`budget`, `densities.hh`); empty where the sampler proposes when the cell runs"""
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,13 @@ class Plan:
         return next(group for group in self.definition.groups if group.name == cell.group)
 
     def configuration(self, cell: Cell, parameters: Mapping[str, Scalar]) -> TrainingConfiguration:
-        """Return the configuration that trains a cell with these parameters.
+        """Return the configuration that trains a cell with these parameters; what they leave to the parent is chosen.
 
         :raises Refusal: if the parameters do not fit each other
         """
         definition = self.definition
         options = with_parameters(self.group(cell).options, parameters)
-        return configure(definition.env, **options, seed=cell.seed, progress=False)
+        return resolved(configure(definition.env, **options, seed=cell.seed, progress=False))
 
 
 class NetworkPlanner:

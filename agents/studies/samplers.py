@@ -4,13 +4,27 @@ A new sampler is one class and an entry of `SAMPLERS`.
 """
 
 import math
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import optuna
+from optuna.exceptions import ExperimentalWarning
 
+from agents.configuration import TrainingConfiguration
+from agents.recommendation.recommend import suitabilities
 from agents.yaml_file import Scalar
+from policies.refusal import Refusal
+
+Configure = Callable[[Mapping[str, Scalar]], TrainingConfiguration]
+"""From parameters to the configuration that trains them; raises a `Refusal` if they do not fit."""
+STARTS = 5
+"""Trials that the parent chooses before TPE goes on."""
+POOL = 128
+"""Points among which it chooses."""
+APART = 0.1
+"""Least distance of two of them in at least one parameter, of its range."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,13 @@ class Distribution:
             return trial.suggest_int(name, int(self.low), int(self.high))
         return trial.suggest_float(name, self.low, self.high, log=self.kind == "log_uniform")
 
+    def place(self, value: Scalar) -> float:
+        """Return where a number lies between low and high, from 0 to 1."""
+        assert isinstance(value, int | float)
+        if self.kind == "log_uniform":
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
     def extremes(self) -> tuple[Scalar, ...]:
         """Return values that stand for all: the bounds, or every value of a choice."""
         if self.kind == "choice":
@@ -78,9 +99,19 @@ class Sampler:
         return {}
 
     def propose(
-        self, drawn: Mapping[str, Distribution], study: optuna.Study, trial: optuna.Trial, seed: int
+        self,
+        drawn: Mapping[str, Distribution],
+        study: optuna.Study,
+        trial: optuna.Trial,
+        seed: int,
+        number: int,
+        configure: Configure,
     ) -> dict[str, Scalar]:
-        """Return values for a trial that starts."""
+        """Return values for a trial that starts.
+
+        :param seed: of this trial
+        :param number: its place in the group, from 0
+        """
         raise NotImplementedError
 
 
@@ -113,12 +144,83 @@ class TreeParzen(Sampler):
         )
 
     def propose(
-        self, drawn: Mapping[str, Distribution], study: optuna.Study, trial: optuna.Trial, seed: int
+        self,
+        drawn: Mapping[str, Distribution],
+        study: optuna.Study,
+        trial: optuna.Trial,
+        seed: int,
+        number: int,
+        configure: Configure,
     ) -> dict[str, Scalar]:
         """Learn from the study's trials; those that run count as bad, so that no two workers try the same."""
         study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
         return {name: distribution.suggest(trial, name) for name, distribution in drawn.items()}
 
 
-SAMPLERS: dict[str, Sampler] = {"grid": Sampler(), "random": Random(), "tpe": TreeParzen()}
+class ParentFirst(TreeParzen):
+    """Begins with what the parent ranks first, and goes on as TPE, which learns from these trials too."""
+
+    def complaint(self, parameter: Parameter) -> str | None:
+        """Accept what TPE does."""
+        said = super().complaint(parameter)
+        return None if said is None else said.replace("tpe", "parent")
+
+    def propose(
+        self,
+        drawn: Mapping[str, Distribution],
+        study: optuna.Study,
+        trial: optuna.Trial,
+        seed: int,
+        number: int,
+        configure: Configure,
+    ) -> dict[str, Scalar]:
+        """Take the parent's choice of this number, if there is one."""
+        starts = starting_points(drawn, configure) if number < STARTS else []
+        if number >= len(starts):
+            return super().propose(drawn, study, trial, seed, number, configure)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.sampler = optuna.samplers.PartialFixedSampler(starts[number], optuna.samplers.RandomSampler(seed=0))
+        return {name: distribution.suggest(trial, name) for name, distribution in drawn.items()}
+
+
+def starting_points(drawn: Mapping[str, Distribution], configure: Configure) -> list[dict[str, Scalar]]:
+    """Return up to `STARTS` points, the one first that the parent ranks first; no two of them are close.
+
+    The same at every call: they are chosen from points that are drawn from the distributions with a fixed seed.
+    """
+    generator = np.random.default_rng(0)
+    pool = [{name: drawn[name].draw(generator) for name in sorted(drawn)} for _ in range(POOL)]
+    fitting = []
+    for point in pool:
+        try:
+            fitting.append((point, configure(point)))
+        except Refusal:
+            continue
+    scores = suitabilities([configuration for _, configuration in fitting])
+    points: list[dict[str, Scalar]] = []
+    for place in sorted(range(len(fitting)), key=lambda place: -scores[place]):
+        point = fitting[place][0]
+        if math.isfinite(scores[place]) and all(_are_apart(drawn, point, other) for other in points):
+            points.append(point)
+        if len(points) == STARTS:
+            break
+    return points
+
+
+def _are_apart(drawn: Mapping[str, Distribution], one: Mapping[str, Scalar], other: Mapping[str, Scalar]) -> bool:
+    return any(
+        one[name] != other[name]
+        if distribution.kind == "choice"
+        else abs(distribution.place(one[name]) - distribution.place(other[name])) >= APART
+        for name, distribution in drawn.items()
+    )
+
+
+SAMPLERS: dict[str, Sampler] = {
+    "grid": Sampler(),
+    "random": Random(),
+    "tpe": TreeParzen(),
+    "parent": ParentFirst(),
+}
 """What `sampler` in a study file may be."""

@@ -15,7 +15,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import chdir, suppress
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,14 @@ from optuna.trial import TrialState
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 from agents.configuration import TrainingConfiguration
-from agents.errors import Interrupted
+from agents.errors import DISK_ERRORS, Interrupted
 from agents.evaluation import Evaluation
 from agents.monitoring.callbacks import CurvePoint, EvaluationCallback
-from agents.resumption.stopping import DISK_ERRORS
 from agents.runs.files import check_path
+from agents.studies.known_results import adopt
 from agents.studies.ledger import LEFT, CellState, configuration_of, enqueue_missing, fail_dead, open_study, recorded
 from agents.studies.planning import Cell, NetworkPlanner, Plan, draw_generator
+from agents.studies.results import Result
 from agents.studies.samplers import SAMPLERS
 from agents.studies.storage import STORAGE_ERRORS, Address, StudyLock, patiently
 from agents.training import TrainingResult, train
@@ -87,6 +88,11 @@ class StudyAccess:
         with self.lock:
             fail_dead(self.study, gone)
             return enqueue_missing(self.study, self.plan, retry_failed=retry_failed)
+
+    def adopt(self, results: Sequence[Result]) -> list[str]:
+        """Count known results as trained, as `agents.studies.known_results.adopt` does, and return its notes."""
+        with self.lock:
+            return adopt(self.study, self.plan, results)
 
     def left_by(self, token: str, how: str) -> list[str]:
         """Return the cells that a worker which has ended did not hand back, and keep how it ended.
@@ -219,7 +225,9 @@ class Worker:
         plan, group = self.access.plan, self.access.plan.group(cell)
         number = int(cell.configuration_id.rpartition("-")[2])
         seed = int(draw_generator(plan.definition, group.name, number).integers(2**31))
-        parameters = SAMPLERS[group.sampler].propose(group.drawn, self.access.study, trial, seed)
+        parameters = SAMPLERS[group.sampler].propose(
+            group.drawn, self.access.study, trial, seed, number, lambda point: plan.configuration(cell, point)
+        )
         try:
             configuration = plan.configuration(cell, parameters)
             self.access.planner.networks(configuration)

@@ -17,7 +17,7 @@ from envs.task import task_of, with_split
 from envs.vectorized.batch import CheckedBatch
 from envs.vectorized.processes import ProcessVecEnv
 from envs.vectorized.threads import ThreadVecEnv
-from envs.wrapping import wrappings_of
+from envs.wrapping import WRAPPERS
 
 VECTORIZATIONS = ("threads", "serial", "processes", "batched")
 
@@ -56,7 +56,7 @@ def make_vec_env(
     arguments = with_split(env_id, arguments or {}, "train" if training else "validation")
     if vectorization == "batched" and wrappers:
         vectorization = "serial"
-    make_one = functools.partial(make_from_spec, spec, task_of(env_id), arguments, wrappings_of(wrappers))
+    make_one = functools.partial(make_from_spec, spec, task_of(env_id), arguments, WRAPPERS.find_all(wrappers))
     if vectorization == "batched":
         environments = _make_batched(spec, arguments, n_envs)
     elif vectorization == "processes":

@@ -1,6 +1,6 @@
 """The architectures: for each, an actor and a critic of equal budget, and where everything about it lies."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any, cast
@@ -32,6 +32,8 @@ class Architecture:
     """the function that finds both, from n_inputs, n_outputs, budget and those of the options that are given"""
     options: tuple[str, ...] = ()
     """options of `specify_architecture` beside the budget"""
+    has_room: bool = False
+    """blocks may have positions without a weight, so that weights can move"""
     is_baseline: bool = False
     """reports say how probably the others score above it"""
     note: str = ""
@@ -57,7 +59,8 @@ _ALL = (
         policy="policies.varied_sparsity_policy:VariedSparsityPolicy",
         specification="policies.network.specification:NetworkSpecification",
         specify="policies.network.specification:specify_varied",
-        options=("hidden_proportion", "hidden_size", "densities"),
+        options=("hidden_proportion", "hidden_size", "densities", "room"),
+        has_room=True,
     ),
     Architecture(
         name="uniform",
@@ -68,6 +71,7 @@ _ALL = (
         specification="policies.network.specification:NetworkSpecification",
         specify="policies.network.specification:specify_uniform",
         options=("uniform_density",),
+        has_room=True,
     ),
     Architecture(
         name="dense",
@@ -136,7 +140,7 @@ def specify_architecture(
     n_inputs: int,
     n_outputs: int,
     budget: int,
-    **options: float | Mapping[str, float] | None,
+    **options: float | Mapping[str, float] | Sequence[str] | None,
 ) -> ActorCriticSpecification:
     """Find the actor and the critic of an architecture; each of the two has the whole budget.
 
@@ -144,12 +148,12 @@ def specify_architecture(
     :param n_inputs: observation size
     :param n_outputs: action size or number of choices
     :param budget: weights of each network
-    :param options: `hidden_proportion`, `hidden_size` and `densities` of varied, see `specify`; `uniform_density` of
-        uniform, see `specify_uniform`. None is as if left out
+    :param options: `hidden_proportion`, `hidden_size` and `densities` of varied, see `specify`, and `room`, see
+        `specify_varied`; `uniform_density` of uniform, see `specify_uniform`. None is as if left out
     :raises Refusal: one line that names the field at fault and what would fit
     """
     entry = _known(architecture)
-    given = {name: value for name, value in options.items() if value is not None and value != {}}
+    given = {name: value for name, value in options.items() if value is not None and value not in ({}, ())}
     for name, value in given.items():
         if name not in entry.options:
             fitting = next((other.name for other in ARCHITECTURES.values() if name in other.options), None)

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from policies.network.blocks import LARGEST, OUTER_BLOCKS, block_floors, block_sizes
 from policies.refusal import Refusal
 
+_ROOM, _LARGEST_SHARE = 1.25, 0.9
+"""Of `Request.roomy_hidden_size`: hidden units in place of one, and the share of the weights that hh may come to."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -74,6 +77,17 @@ class Request:
         if not self.fits():
             raise Refusal(self._complaint())
         return self.hidden_size()
+
+    def roomy_hidden_size(self) -> int:
+        """Return a hidden size at which weights can move between blocks.
+
+        A quarter more units than the smallest that fits, and so many that hh could hold nine tenths of the weights; or
+        the largest that fits, if that is less.
+
+        :raises Refusal: if no size fits
+        """
+        wanted = max(math.ceil(_ROOM * self.solve()), _ceil_sqrt(math.ceil(_LARGEST_SHARE * self.budget)))
+        return min(wanted, self.bounds()[1])
 
     def check_hidden_size(self, n_hidden: int) -> int:
         """Return a given hidden size if it fits.

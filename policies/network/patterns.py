@@ -26,23 +26,32 @@ def draw_patterns(specification: NetworkSpecification, seed: int | np.random.Gen
             raise ValueError(f"block {block}: {count} weights do not fit into {n_rows} x {n_columns} positions")
         if block == "yh" and count < n_rows:
             raise ValueError(f"block yh: {count} weights for {n_rows} output rows, at least one in each is needed")
-        positions = _draw(rng, n_rows * n_columns, count)
+        positions = draw_positions(rng, n_rows * n_columns, count)
         if block == "yh" and len(np.unique(positions // n_columns)) < n_rows:
             first = np.arange(n_rows) * n_columns + rng.integers(n_columns, size=n_rows)
-            positions = _draw(rng, n_rows * n_columns, count, first)
+            positions = draw_positions(rng, n_rows * n_columns, count, first)
         patterns[block] = positions
     return patterns
 
 
-def _draw(
+def draw_positions(
     rng: np.random.Generator, size: int, count: int, chosen: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
-    """Return `count` sorted positions below `size`: those already `chosen`, and others drawn uniformly."""
+    """Return `count` sorted positions below `size`: those already `chosen`, and others drawn uniformly.
+
+    :param chosen: distinct positions, no more than `count`
+    """
     chosen = np.empty(0, np.int64) if chosen is None else chosen
     if 2 * count > size:  # Most of them: draw the absent ones instead, so that few draws hit the same position twice.
         free = np.setdiff1d(np.arange(size), chosen, assume_unique=True)
-        absent = free[_draw(rng, len(free), size - count)]
+        absent = free[draw_positions(rng, len(free), size - count)]
         return np.setdiff1d(np.arange(size), absent, assume_unique=True)
     while len(chosen) < count:  # Drawing what is missing treats all positions alike: every subset is equally likely.
-        chosen = np.union1d(chosen, rng.integers(size, size=count - len(chosen)))
+        chosen = union(chosen, rng.integers(size, size=count - len(chosen)))
     return chosen
+
+
+def union(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the distinct positions of two arrays, sorted; several times as fast as `np.union1d` where one is."""
+    both = np.sort(np.concatenate([first, second]), kind="stable")
+    return both[np.diff(both, prepend=-1) > 0]

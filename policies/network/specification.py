@@ -10,7 +10,7 @@ import dataclasses
 import math
 import numbers
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -180,6 +180,7 @@ def specify(
     hidden_proportion: float | None = None,
     hidden_size: int | None = None,
     densities: Mapping[str, float] | None = None,
+    room: bool = False,
 ) -> NetworkSpecification:
     """Find the hidden size and the weight counts of a network (arXiv 2509.15057).
 
@@ -199,6 +200,8 @@ def specify(
     :param hidden_proportion: share p of the weights that lie in hh, in (0, 1); 0.5 unless something else decides it
     :param hidden_size: hidden units n_h, in place of the smallest that fits
     :param densities: block -> density in (0, 1]: all six, or those that are pinned
+    :param room: where the hidden size is free, take one at which weights can move between blocks while the network
+        learns; see `feasibility.Request.roomy_hidden_size`
     :raises Refusal: one line that names what cannot be met (budget, hidden_proportion, hidden_size or the density of
         a block) and what would fit
     """
@@ -235,10 +238,12 @@ def specify(
         return _specified(request, n_hidden)
     proportion = DEFAULT_HIDDEN_PROPORTION if hidden_proportion is None else hidden_proportion
     request = Request(n_inputs, n_outputs, budget, proportion, pins)
-    return _specified(request, request.solve() if hidden_size is None else request.check_hidden_size(hidden_size))
+    if hidden_size is not None:
+        return _specified(request, request.check_hidden_size(hidden_size))
+    return _specified(request, request.roomy_hidden_size() if room and not hidden_follows else request.solve())
 
 
-def specify_critic(n_inputs: int, budget: int, *, hidden_proportion: float) -> NetworkSpecification:
+def specify_critic(n_inputs: int, budget: int, *, hidden_proportion: float, room: bool = False) -> NetworkSpecification:
     """Find the network of a critic: one output, yx, yh and yy dense, the rest from the budget and p as in `specify`.
 
     The value reads every hidden unit; a value that reads a few of them would be a handicap of our own making.
@@ -248,19 +253,21 @@ def specify_critic(n_inputs: int, budget: int, *, hidden_proportion: float) -> N
     dense = {"yx": 1.0, "yh": 1.0, "yy": 1.0}
     n_inputs, budget = positive_integer("n_inputs", n_inputs), positive_integer("budget", budget)
     request = Request(n_inputs, 1, budget, _check_proportion(hidden_proportion), dense, is_critic=True)
-    return _specified(request, request.solve())
+    return _specified(request, request.roomy_hidden_size() if room else request.solve())
 
 
 def specify_varied(
-    n_inputs: int, n_outputs: int, budget: int, **options: Any
+    n_inputs: int, n_outputs: int, budget: int, *, room: Sequence[str] = (), **options: Any
 ) -> tuple[NetworkSpecification, NetworkSpecification]:
     """Find an actor by `specify`, and a critic of its hidden proportion, whatever decided that, by `specify_critic`.
 
+    :param room: "actor", "critic" or both: those in which weights are to move between blocks
     :param options: of `specify`
     :raises Refusal: as these do
     """
-    actor = specify(n_inputs, n_outputs, budget, **options)
-    return actor, specify_critic(n_inputs, budget, hidden_proportion=actor.hidden_proportion)
+    actor = specify(n_inputs, n_outputs, budget, room="actor" in room, **options)
+    proportion = actor.hidden_proportion
+    return actor, specify_critic(n_inputs, budget, hidden_proportion=proportion, room="critic" in room)
 
 
 def specify_uniform(

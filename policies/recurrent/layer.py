@@ -1,6 +1,8 @@
 """The sparse recurrent layer: six weight blocks, iterated over time."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
@@ -16,6 +18,7 @@ from policies.recurrent.block_matrix import BlockMatrix
 from policies.recurrent.compiled_scan import CompiledScan
 from policies.recurrent.sparse import lane_groups
 from policies.recurrent.torch_scan import TorchScan
+from policies.refusal import Refusal
 
 ACTIVATIONS = ("relu", "tanh")
 _INPUT_BLOCKS, _RECURRENT_BLOCKS = (("hx",), ("yx",)), (("hh", "hy"), ("yh", "yy"))
@@ -88,6 +91,46 @@ class SparseRecurrentLayer(nn.Module):
     def positions(self, block: str) -> Tensor:
         """Return the flat row-major positions of a block's weights, int64, in the order of `weights[block]`."""
         return self.get_buffer(f"positions_{block}")
+
+    def place(self, weights: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """Give blocks other positions and values of their weights, and perhaps another number of them.
+
+        The parameters stay the objects that they are, as an optimizer knows them, but their gradients are dropped.
+
+        :param weights: block -> flat row-major positions, sorted, int64, and values of as many weights
+        :raises ValueError: if a block cannot have so many
+        """
+        counts = {block: len(positions) for block, (positions, _) in weights.items()}
+        specification = dataclasses.replace(self.specification, weights={**self.specification.weights, **counts})
+        for block, (positions, values) in weights.items():
+            parameter = self.weights[block]
+            if values.shape != positions.shape:
+                raise ValueError(f"block {block}: {len(values)} values for {len(positions)} positions")
+            values = values.detach().to(parameter)
+            parameter.grad = None
+            # While a graph is alive autograd expects gradients of the old length, unless the type was another between.
+            parameter.data = torch.empty(0, dtype=torch.float16, device=parameter.device)
+            parameter.data = values
+            # A new tensor: a state dict that was taken before goes on to hold the old one.
+            self.register_buffer(f"positions_{block}", positions.to(parameter.device))
+        self.specification = specification
+        _forget_patterns(self, None)
+
+    def take_counts(self, counts: Mapping[str, int]) -> None:
+        """Have as many weights in each block as a state that is about to be loaded, if they are as many in all.
+
+        What does not fit is left, for the loader to refuse.
+        """
+        own = self.specification.weights
+        differing = {block: count for block, count in counts.items() if block in own and count != own[block]}
+        if differing and sum({**own, **differing}.values()) == sum(own.values()):
+            with suppress(Refusal):
+                self.place({block: (torch.arange(n), torch.zeros(n)) for block, n in differing.items()})
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        names = {block: f"{prefix}positions_{block}" for block in BLOCKS}
+        self.take_counts({block: state_dict[name].numel() for block, name in names.items() if name in state_dict})
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def matrices(self) -> tuple[BlockMatrix, BlockMatrix]:
         """Return the patterns of the input matrix U (n x n_x) and the recurrent matrix R (n x n)."""

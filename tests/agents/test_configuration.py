@@ -113,7 +113,7 @@ def test_every_option_is_read_as_its_field() -> None:
         add_training_options(parser)
         if name in PRESET_ONLY:
             assert option_name(name) not in parser.format_help()
-        elif name in ("env", "env_arguments", "wrappers", "densities"):
+        elif name in ("env", "env_arguments", "wrappers", "densities", "callbacks"):
             assert option_name(name) in parser.format_help()
         elif field["type"] == "boolean":
             assert training_options(parser.parse_args([option_name(name)])) == {name: not field["default"]}

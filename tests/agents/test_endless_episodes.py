@@ -93,7 +93,7 @@ def test_a_training_keeps_all_it_has(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert (summary["cut_episodes"], summary["mean_return"], summary["mean_length"]) == (3, 12.0, 12.0)
     assert (result.path / "final" / "policy.safetensors").is_file()
     rows = list(csv.DictReader((result.path / "progress.csv").open()))
-    assert {row["eval/cut_episodes"] for row in rows if row["eval/mean_return"]} == {"3"}
+    assert {row["eval/cut_episodes"] for row in rows if row["eval/mean_reward"]} == {"3"}
 
 
 def test_the_cure_is_taken_when_the_run_goes_on(tmp_path: Path) -> None:

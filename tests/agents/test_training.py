@@ -100,7 +100,7 @@ def test_tensorboard_tags(cartpole: TrainingResult) -> None:
         "network/spectral_radius",
         "network/silent_units",
         *(f"network/weights/{block}" for block in BLOCKS),
-        "eval/mean_return",
+        "eval/mean_reward",
         "rollout/ep_rew_mean",
         "train/explained_variance",
         "train/approx_kl",
@@ -109,7 +109,7 @@ def test_tensorboard_tags(cartpole: TrainingResult) -> None:
     assert scalars <= set(tags["scalars"])
     assert {"network/pattern/actor", "network/pattern/critic"} <= set(tags["images"])
     assert any(tag.startswith("configuration") for tag in tags["tensors"])
-    assert [event.step for event in events.Scalars("eval/mean_return")] == [512, 1024]
+    assert [event.step for event in events.Scalars("eval/mean_reward")] == [512, 1024]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -15,7 +15,7 @@ from envs.refusal import Refusal
 from envs.remarks import remarks
 from envs.vectorized.make import VECTORIZATIONS, make_vec_env
 from envs.vectorized.state import set_vec_env_state, vec_env_state
-from envs.wrapping import import_wrappers, wrappings_of
+from envs.wrapping import WRAPPERS
 from tests.envs.vectorized.test_environment_state import assert_equal, play
 
 RESCALE = "gymnasium.wrappers:RescaleAction:min_action=-1.0,max_action=1.0"
@@ -39,9 +39,9 @@ def test_the_first_is_the_innermost_and_values_are_literals(named: None) -> None
 
 
 def test_arguments_may_hold_commas_and_equal_signs() -> None:
-    (wrapping,) = wrappings_of(["gymnasium.wrappers:FilterObservation:filter_keys=['a', 'b,c']"])
+    (wrapping,) = WRAPPERS.find_all(["gymnasium.wrappers:FilterObservation:filter_keys=['a', 'b,c']"])
     assert (wrapping.kind, wrapping.arguments) == (FilterObservation, {"filter_keys": ["a", "b,c"]})
-    (wrapping,) = wrappings_of(["gymnasium.wrappers:TimeAwareObservation:flatten=True,dict_time_key=a=b:c"])
+    (wrapping,) = WRAPPERS.find_all(["gymnasium.wrappers:TimeAwareObservation:flatten=True,dict_time_key=a=b:c"])
     assert (wrapping.kind, wrapping.arguments) == (TimeAwareObservation, {"flatten": True, "dict_time_key": "a=b:c"})
 
 
@@ -68,7 +68,7 @@ UNFIT = {
 @pytest.mark.parametrize("text", UNFIT)
 def test_what_does_not_fit_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(Refusal, match="^wrappers ") as caught:
-        import_wrappers([text])
+        WRAPPERS.import_all([text])
     assert UNFIT[text] in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -98,9 +98,9 @@ def test_a_file_runs_no_code_of_a_module_that_the_command_line_has_not_named(
 
 
 def test_none_stands_for_no_wrappers() -> None:
-    assert import_wrappers(["none"]) == ()
+    assert WRAPPERS.import_all(["none"]) == ()
     with pytest.raises(Refusal, match="wrappers 'none' does not fit"):
-        import_wrappers(["none", RESCALE])
+        WRAPPERS.import_all(["none", RESCALE])
 
 
 def test_success_is_counted_outside(named: None) -> None:

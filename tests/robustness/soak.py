@@ -41,7 +41,10 @@ def sample(process: psutil.Process) -> dict[str, Any]:
 
 
 def soak(seconds: float, work: Path, lines: Path, options: tuple[str, ...] = OPTIONS, every: float = EVERY) -> None:
-    """Train until so many seconds have been watched, over all calls together."""
+    """Train until so many seconds have been watched, over all calls together.
+
+    A session is watched from its first checkpoint on: by then everything has run once, on however slow a machine.
+    """
     done = read_lines(lines) if work.is_dir() else []
     if not done:
         shutil.rmtree(work, ignore_errors=True)
@@ -51,23 +54,33 @@ def soak(seconds: float, work: Path, lines: Path, options: tuple[str, ...] = OPT
     command = [sys.executable, str(train), "--total-timesteps", "1000000000"]
     command += ["--resume", str(runs[0].parent)] if runs else [*options, "--log-dir", str(work), "--run-name", "soak"]
     session = max((line["session"] for line in done), default=-1) + 1
-    before = len(done) * every
+    before, known = len(done) * every, _newest_checkpoint(work)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    started = time.monotonic()
     try:
         watched = psutil.Process(process.pid)
+        while _newest_checkpoint(work) == known:
+            _sleep_beside(process, 0.1)
+        started = time.monotonic()
         while (now := time.monotonic() - started) + before < seconds:
-            time.sleep(every - now % every)
-            if process.poll() is not None:
-                raise RuntimeError(f"the training ended with exit code {process.returncode}")
+            _sleep_beside(process, every - now % every)
             line = {"session": session, "seconds": round(time.monotonic() - started, 1), **sample(watched)}
             line["events"] = sum(path.stat().st_size for path in work.glob(f"*/soak/{EVENTS}"))
-            line["checkpoint"] = max((int(p.stem) for p in work.glob("*/soak/checkpoints/[0-9]*")), default=0)
+            line["checkpoint"] = _newest_checkpoint(work)
             append_line(lines, line)
     finally:
         process.send_signal(signal.SIGTERM)
         code = process.wait()
     print(f"stopped with exit code {code} after {len(read_lines(lines)) * every:.0f} of {seconds:.0f} s")
+
+
+def _newest_checkpoint(work: Path) -> int:
+    return max((int(path.stem) for path in work.glob("*/soak/checkpoints/[0-9]*")), default=0)
+
+
+def _sleep_beside(process: subprocess.Popen[bytes], seconds: float) -> None:
+    time.sleep(seconds)
+    if process.poll() is not None:
+        raise RuntimeError(f"the training ended with exit code {process.returncode}")
 
 
 def figures(samples: list[dict[str, Any]], warm_up: float = WARM_UP) -> dict[str, Any]:

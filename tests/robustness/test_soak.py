@@ -24,12 +24,12 @@ SMALL += ("--batch-size", "88", "--eval-episodes", "32", "--checkpoint-every", "
 def test_nothing_grows(tmp_path: Path) -> None:
     lines = tmp_path / "soak.jsonl"
     options = (*SMALL, "--no-progress")
-    soak(30, tmp_path / "logs", lines, options, every=2)
-    soak(60, tmp_path / "logs", lines, options, every=2)  # goes on where it was stopped
+    soak(5, tmp_path / "logs", lines, options, every=0.5)
+    soak(15, tmp_path / "logs", lines, options, every=0.5)  # goes on where it was stopped
     samples = read_lines(lines)
-    assert {line["session"] for line in samples} == {0, 1}
-    assert len(samples) >= 30
-    second = figures([line for line in samples if line["session"] == 1], warm_up=16)
+    resumed = [line for line in samples if line["session"] == 1]
+    assert len(samples) > len(resumed) > 10
+    second = figures(resumed, warm_up=0)
     assert second["steps"] > 0
     assert second["children (least, most)"] == (0, 0)
     threads, files = second["threads (least, most)"], second["files (least, most)"]

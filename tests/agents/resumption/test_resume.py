@@ -57,6 +57,7 @@ ANOMALY = {
     "budget": 4_000,
     "env_arguments": {"image_size": 16},
 }
+MOVING = ANOMALY | {"rebalance": "momentum", "rebalance_every": 2, "rebalance_until": 1.0, "hidden_proportion": 0.2}
 CARTPOLE = {
     "env": "CartPole-v1",
     "n_envs": 2,
@@ -143,14 +144,20 @@ def assert_same_run(run: Path, other: Path) -> None:
         assert statistics[0].is_file() == statistics[1].is_file()
         if statistics[0].is_file():
             assert statistics[0].read_text() == statistics[1].read_text()
+    assert (run / "network.json").read_text() == (other / "network.json").read_text()
     assert rows(run) == rows(other)
     assert scalars(run) == scalars(other)
     assert figures(run) == figures(other)
 
 
-@pytest.mark.parametrize("task", [HAMMER, ANOMALY], ids=["hammer", "anomaly"])
+@pytest.mark.parametrize("task", [HAMMER, ANOMALY, MOVING], ids=["hammer", "anomaly", "weights that move"])
 def test_interrupted_equals_uninterrupted(task: dict[str, Any], anomaly: Path, tmp_path: Path) -> None:
     whole = anomaly if task is ANOMALY else train(configured(task, tmp_path, "whole")).path
+
+    if task is MOVING:
+        networks = [json.loads((whole / "network.json").read_text())]
+        networks.append(networks[0]["first"])
+        assert networks[0]["actor"]["weights"] != networks[1]["actor"]["weights"]
 
     run = tmp_path / task["env"] / "stopped"
     killed = run.with_name("killed")

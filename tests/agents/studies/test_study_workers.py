@@ -160,7 +160,7 @@ def test_failing_cell_fails_once_and_is_retried_on_request(tmp_path: Path) -> No
     # The first evaluation says so; the trainings have not gone on.
     for file in opened.folder.glob("Faulty-v0/*/progress.csv"):
         rows = list(csv.DictReader(file.open()))
-        assert len([row for row in rows if row["eval/mean_return"]]) == 1
+        assert len([row for row in rows if row["eval/mean_reward"]]) == 1
     assert [state.attempts for state in Worker(access(tmp_path, text)).run()] == [1, 1]
     assert [state.status for state in opened.enqueue(retry_failed=True)] == ["waiting", "waiting"]
     assert [state.attempts for state in Worker(access(tmp_path, text)).run()] == [2, 2]

@@ -1,0 +1,247 @@
+"""The parent: predicts the score of a network before any training, with an interval, and says when it cannot.
+
+Trees are fitted to the table of all trainings; which kind of trees is decided by the error on whole tasks that were
+left out. The same errors give the intervals: each task counts alike, and one more, unknown task counts as if it were
+missed by any amount, so that a new task is covered as often as is said if it resembles the others (hierarchical
+conformal prediction, Lee, Barber and Willett, arXiv 2306.06342).
+
+A parent is kept as arrays and JSON in one .npz file, which loads without scikit-learn and runs no code.
+"""
+
+import json
+import math
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents.recommendation.forest import KINDS, TREES, Forest, fit_forest
+from agents.recommendation.networks import RANGED, Network, TaskFacts, features, task_features
+from agents.recommendation.records import Comparison, Record, comparisons, digest, table_text
+from agents.recommendation.rule import Rule, fit_rule
+from policies.refusal import Refusal
+
+FORMAT = 1
+"""Of the file, and of the features in it."""
+COVERAGE = 0.9
+FEWEST_TASKS = 9
+"""With fewer tasks no interval of this coverage is finite: the one that is unknown counts for more than the rest."""
+FOLDS = 10
+HOME = Path(__file__).parent
+"""Where the project's own parent and its table lie."""
+FILE, TABLE = "parent.npz", "records.csv"
+
+
+@dataclass(frozen=True)
+class KnownTask:
+    """A training of a task in the table, but for its network.
+
+    :ivar steps: of the longest training
+    :ivar budgets: of its comparisons
+    :ivar best: title of its best network
+    """
+
+    task: str
+    facts: TaskFacts
+    steps: int
+    budgets: tuple[int, ...]
+    best: str
+
+    def features(self) -> np.ndarray:
+        """Return the task features of each budget, (budgets, 7)."""
+        return np.stack([task_features(self.facts, self.steps, budget) for budget in self.budgets])
+
+
+@dataclass(frozen=True)
+class Parent:
+    """What has been learned from a table.
+
+    :ivar version: format and digest of the table
+    :ivar kind: of the trees
+    :ivar half_width: of the intervals; infinite where the tasks are too few
+    """
+
+    version: str
+    kind: str
+    forest: Forest
+    half_width: float
+    rule: Rule
+    tasks: tuple[KnownTask, ...]
+
+    def predict(self, facts: TaskFacts, steps: int, networks: Sequence[Network]) -> np.ndarray:
+        """Return the predicted scores of networks, (n,): 1 is the best network of the task, 0 an untrained one."""
+        return self.forest.predict(features(facts, steps, networks))
+
+    @property
+    def n_tasks(self) -> int:
+        """Number of tasks in the table."""
+        return len({known.task for known in self.tasks})
+
+    @property
+    def budgets(self) -> tuple[int, int]:
+        """Smallest and largest budget in the table."""
+        budgets = [budget for known in self.tasks for budget in known.budgets]
+        return min(budgets), max(budgets)
+
+    def nearest(self, facts: TaskFacts, steps: int, budget: int, count: int = 3) -> list[KnownTask]:
+        """Return the tasks that are most alike, the nearest first."""
+        own = task_features(facts, steps, budget)
+        distances: dict[str, tuple[float, KnownTask]] = {}
+        for known in self.tasks:
+            distance = float(np.linalg.norm((known.features() - own) / self._spread(), axis=1).min())
+            if known.task not in distances or distance < distances[known.task][0]:
+                distances[known.task] = (distance, known)
+        return [known for _, known in sorted(distances.values(), key=lambda pair: pair[0])[:count]]
+
+    def _spread(self) -> np.ndarray:
+        rows = np.concatenate([known.features() for known in self.tasks])
+        return np.maximum(rows.std(axis=0), 0.25)
+
+    def doubt(self, facts: TaskFacts, steps: int, budget: int) -> str | None:
+        """Return why the parent knows too little to choose; None if it can."""
+        if self.n_tasks < FEWEST_TASKS:
+            return (
+                f"the table holds {self.n_tasks} {'task' if self.n_tasks == 1 else 'tasks'}, of which at least "
+                f"{FEWEST_TASKS} are needed"
+            )
+        alike = [known for known in self.tasks if known.facts.imitates == facts.imitates]
+        alike = [known for known in alike if known.facts.chooses == facts.chooses]
+        if not alike:
+            kind = "choices" if facts.chooses else "Box actions"
+            return f"no task of the table has {kind}{' and is imitated' if facts.imitates else ''}"
+        rows = np.concatenate([known.features() for known in alike])
+        own = task_features(facts, steps, budget)
+        for column, name in enumerate(RANGED):
+            low, high = rows[:, column].min(), rows[:, column].max()
+            if not low - 1e-6 <= own[column] <= high + 1e-6:
+                return (
+                    f"{math.exp(own[column]):,.0f} {name} lie outside of the table's range of such tasks, "
+                    f"{math.exp(low):,.0f} to {math.exp(high):,.0f}"
+                )
+        return None
+
+    def save(self, folder: Path) -> None:
+        """Write the parent's file into a folder."""
+        about = {
+            "format": FORMAT,
+            "version": self.version,
+            "kind": self.kind,
+            "half_width": self.half_width if math.isfinite(self.half_width) else None,
+            "rule": self.rule.to_dict(),
+            "tasks": [asdict(known) for known in self.tasks],
+        }
+        np.savez_compressed(folder / FILE, about=np.array(json.dumps(about)), **self.forest.arrays())
+
+    @classmethod
+    def load(cls, folder: Path = HOME) -> "Parent":
+        """Read a parent that `save` wrote; nothing in the file is executed.
+
+        :raises Refusal: if there is none, or it is damaged or of another version of the project
+        """
+        file = folder / FILE
+        try:
+            with np.load(file, allow_pickle=False) as content:
+                arrays = dict(content)
+        except FileNotFoundError:
+            raise Refusal(f"`parent` {folder} holds no {FILE}: a folder that sweep.py learn wrote is needed") from None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise Refusal(f"`parent` {file} cannot be read: {error}") from None
+        try:
+            about: dict[str, Any] = json.loads(str(arrays.pop("about")))
+            if about["format"] != FORMAT:
+                raise Refusal(
+                    f"`parent` {file} is of format {about['format']}: {FORMAT} is needed, sweep.py learn renews it"
+                )
+            tasks = tuple(_known_task(entry) for entry in about["tasks"])
+            n_features = features(tasks[0].facts, 1, [Network("dense", 1, 1, 0.0)]).shape[1]
+            return cls(
+                str(about["version"]),
+                str(about["kind"]),
+                Forest.of_arrays(arrays, n_features),
+                math.inf if about["half_width"] is None else float(about["half_width"]),
+                Rule(**about["rule"]),
+                tasks,
+            )
+        except Refusal:
+            raise
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise Refusal(f"`parent` {file} is damaged: {error}") from None
+
+
+def _known_task(entry: dict[str, Any]) -> KnownTask:
+    facts = TaskFacts(**entry["facts"])
+    return KnownTask(entry["task"], facts, entry["steps"], tuple(entry["budgets"]), entry["best"])
+
+
+def learn(records: Sequence[Record], *, kinds: Sequence[str] = KINDS, trees: int = TREES) -> Parent:
+    """Fit a parent to a table.
+
+    :param kinds: of trees to choose from, see `fit_forest`
+    :param trees: how many
+    :raises Refusal: if there is no comparison in the table
+    """
+    version = f"{FORMAT}-{digest(table_text(records))}"
+    return learn_from(comparisons(records), version, kinds=kinds, trees=trees)
+
+
+def learn_from(
+    found: Sequence[Comparison], version: str, *, kinds: Sequence[str] = KINDS, trees: int = TREES
+) -> Parent:
+    """Fit a parent to comparisons, as `learn` does to a table.
+
+    :raises Refusal: if there are none
+    """
+    if not found:
+        raise Refusal(
+            "the table compares no networks with each other: at least four of one budget and setting are needed"
+        )
+    names = sorted({one.task for one in found})
+    rows = np.concatenate([features(one.facts, one.steps, one.networks) for one in found])
+    targets = np.concatenate([one.means for one in found])
+    tasks = np.concatenate([np.full(len(one.networks), names.index(one.task)) for one in found])
+    final = np.concatenate([np.full(len(one.networks), one.is_final) for one in found])
+    weights = 1 / np.bincount(tasks)[tasks]
+    weights *= len(weights) / weights.sum()
+
+    errors = {}
+    for kind in kinds:
+        predicted = np.full(len(targets), np.nan)
+        for fold in range(min(FOLDS, len(names)) if len(names) > 1 else 0):
+            out = tasks % FOLDS == fold
+            forest = fit_forest(kind, rows[~out], targets[~out], weights[~out], trees)
+            predicted[out] = forest.predict(rows[out])
+        errors[kind] = np.abs(targets - predicted)
+    missed = {kind: float(np.average(error[final] ** 2, weights=weights[final])) for kind, error in errors.items()}
+    kind = min(kinds, key=lambda kind: missed[kind])
+    return Parent(
+        version,
+        kind,
+        fit_forest(kind, rows, targets, weights, trees),
+        half_width(errors[kind][final], tasks[final]),
+        fit_rule(found),
+        tuple(_known(name, [one for one in found if one.task == name and one.is_final]) for name in names),
+    )
+
+
+def half_width(errors: np.ndarray, tasks: np.ndarray, coverage: float = COVERAGE) -> float:
+    """Return by how much a prediction for a new task is missed at most, with a probability of `coverage`.
+
+    :param errors: (n,), of predictions for tasks that were left out
+    :param tasks: (n,), of each error; every task counts alike, however many errors it has
+    :return: infinite if the tasks are too few to say
+    """
+    counts = np.unique(tasks, return_inverse=True, return_counts=True)
+    share = 1 / (counts[2][counts[1]] * (len(counts[0]) + 1))
+    order = np.argsort(errors)
+    reached = np.cumsum(share[order]) >= coverage - 1e-12
+    return float(errors[order][int(np.argmax(reached))]) if reached.any() else math.inf
+
+
+def _known(name: str, final: Sequence[Comparison]) -> KnownTask:
+    best = max(final, key=lambda one: float(one.means.max()))
+    title = best.networks[int(np.argmax(best.means))].title
+    budgets = tuple(sorted({one.budget for one in final}))
+    return KnownTask(name, final[0].facts, max(one.steps for one in final), budgets, title)

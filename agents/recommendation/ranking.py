@@ -1,0 +1,39 @@
+"""A recommendation as a table of plain text."""
+
+from agents.recommendation.parent import COVERAGE
+from agents.recommendation.recommend import Candidate, Recommendation
+
+SHOWN = 12
+"""Networks of a table, the best ones."""
+
+
+def format_ranking(found: Recommendation) -> str:
+    """Lay out the best networks, how sure that is, and why."""
+    facts, best = found.facts, found.ranked[0]
+    rows = [("rank", "network", "hidden units", "score", f"{COVERAGE:.0%} interval")]
+    rows += [(str(rank), *_row(found, one)) for rank, one in enumerate(found.ranked[:SHOWN], start=1)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    form = "".join(f"  {{:{'<' if column == 1 else '>'}{width}}}" for column, width in enumerate(widths))
+    kind = "choices" if facts.chooses else "Box actions"
+    learned = "imitation alone" if facts.imitates else "reinforcement learning"
+    lines = [
+        f"{facts.n_inputs:,} inputs, {facts.n_outputs:,} outputs ({kind}), episodes of {facts.episode_length:,.0f} "
+        f"steps, {learned}, {best.network.budget:,} weights per network",
+        "",
+        *(form.format(*row).rstrip() for row in rows),
+        "",
+        f"recommended: {found.sentence}",
+    ]
+    if found.doubt is None:
+        lines.append("a score of 1 is that of the best network of the task, 0 that of an untrained one")
+    if found.nearest:
+        lines.append(f"the nearest of the {found.parent.n_tasks} tasks that the parent knows, and their best networks:")
+        lines += [f"  {known.task}: {known.best}" for known in found.nearest]
+    return "\n".join(lines)
+
+
+def _row(found: Recommendation, candidate: Candidate) -> tuple[str, str, str, str]:
+    network, interval = candidate.network, found.interval(candidate)
+    score = "" if candidate.score is None else f"{candidate.score:.2f}"
+    between = "" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}"
+    return network.title, f"{network.n_hidden:,}", score, between

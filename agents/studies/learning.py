@@ -1,0 +1,150 @@
+"""From the results of studies to the table that the parent learns from."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+from agents.configuration import TrainingConfiguration, configure, fields_of_file
+from agents.literals import read_arguments
+from agents.recommendation.networks import Network, TaskFacts
+from agents.recommendation.parent import FEWEST_TASKS, HOME, TABLE, Parent, learn
+from agents.recommendation.recommend import facts_of
+from agents.recommendation.records import Record, digest, read_table, table_text
+from agents.studies.results import Result
+from policies.network.blocks import BLOCKS
+from policies.refusal import Refusal
+
+NETWORK_FIELDS = (
+    *("architecture", "hidden_proportion", "budget", "hidden_size", "densities", "uniform_density"),
+    *("parent", "recommended_by"),
+)
+"""What decides the network, or says who decided it."""
+BOOKKEEPING = (
+    *("seed", "device", "log_dir", "run_name", "progress", "eval_every", "eval_episodes", "final_episodes"),
+    *("checkpoint_every", "keep", "vectorization"),
+)
+"""What changes nothing of what is learned."""
+
+
+def records_of(study: str, results: Iterable[Result], known: Mapping[str, TaskFacts]) -> tuple[list[Record], list[str]]:
+    """Return the complete trainings of a study as rows of the table.
+
+    :param study: its name
+    :param known: facts of tasks whose environments may not be here, from a table
+    :return: the rows, and a line for every task that had to be left out
+    """
+    facts: dict[str, TaskFacts | None] = {}
+    records: list[Record] = []
+    left_out: list[str] = []
+    for result in results:
+        if result.status != "complete":
+            continue
+        task = task_name(result.hyperparameters)
+        if task not in facts:
+            try:
+                facts[task] = facts_of(_task(result.hyperparameters))
+            except Refusal as error:
+                facts[task] = known.get(task)
+                if facts[task] is None:
+                    left_out.append(f"{study}: {task} is left out, as nothing is known of it: {error}")
+        own = facts[task]
+        if own is not None:
+            records.append(_record(study, task, own, result))
+    return records, left_out
+
+
+def _task(hyperparameters: Mapping[str, Any]) -> TrainingConfiguration:
+    """Return a configuration of the same task; the other settings of old studies may not fit any more."""
+    names = ("env", "env_arguments", "wrappers", "reward", "demos", "demos_only")
+    given = {name: hyperparameters[name] for name in names if hyperparameters.get(name) is not None}
+    return configure(**fields_of_file(given))
+
+
+def task_name(hyperparameters: Mapping[str, Any]) -> str:
+    """Return what the table calls a task: its environment and what makes it another task; of files the name alone."""
+    arguments = dict(read_arguments(hyperparameters["env_arguments"] or {}))
+    shown = [f"{name}={_short(value)}" for name, value in sorted(arguments.items())]
+    wrappers = tuple(hyperparameters.get("wrappers") or ())
+    if wrappers != configure(str(hyperparameters["env"])).wrappers:
+        shown += wrappers or ["unwrapped"]
+    if hyperparameters.get("demos"):
+        shown.append("imitation" if hyperparameters.get("demos_only") else "imitation first")
+    return " ".join([str(hyperparameters["env"]), *shown])
+
+
+def _short(value: Any) -> str:
+    return PurePath(value).name if isinstance(value, str) else repr(value)
+
+
+def setting_of(hyperparameters: Mapping[str, Any]) -> str:
+    """Return a digest of everything that decides what is learned, but network and seed."""
+    apart = {*NETWORK_FIELDS, *BOOKKEEPING}
+    kept = {name: value for name, value in hyperparameters.items() if name not in apart and value not in (None, {}, [])}
+    return digest(json.dumps(kept, sort_keys=True, default=str))
+
+
+def _record(study: str, task: str, facts: TaskFacts, result: Result) -> Record:
+    given, network = result.hyperparameters, result.network
+    densities = {name: float(network["densities"][name]) for name in BLOCKS} if result.has_six_blocks else {}
+    return Record(
+        study,
+        task,
+        setting_of(given),
+        facts,
+        0 if given["demos_only"] else int(given["total_timesteps"]),
+        result.seed,
+        Network(
+            result.architecture, result.budget, int(network["n_hidden"]), float(network["hidden_proportion"]), densities
+        ),
+        result.score,
+        result.seconds,
+        () if given["demos_only"] else tuple(result.curve),
+    )
+
+
+def learn_studies(
+    studies: Mapping[str, Sequence[Result]], folder: Path, before: Sequence[Record], known: Mapping[str, TaskFacts]
+) -> list[str]:
+    """Add studies to a table and write the parent of the whole: its table and its file.
+
+    :param studies: results by name; in place of those of that name in the table
+    :param folder: of the parent
+    :param before: the table
+    :param known: facts of tasks whose environments may not be here
+    :return: what was found, in lines
+    :raises Refusal: if the folder cannot be written, or nothing can be learned
+    """
+    records, said = [record for record in before if record.study not in studies], []
+    for name, results in studies.items():
+        found, left_out = records_of(name, results, known)
+        records += found
+        said += [*left_out, f"{name}: {len(found):,} trainings"]
+    write_parent(records, folder)
+    parent = Parent.load(folder)
+    said.append(
+        f"{len(records):,} trainings of {len({record.task for record in records})} tasks, {parent.n_tasks} of which "
+        f"compare networks; {parent.kind}; rule: {parent.rule}"
+    )
+    if parent.n_tasks < FEWEST_TASKS:
+        said.append(f"too few to choose by: the rule decides until there are {FEWEST_TASKS} tasks")
+    return said
+
+
+def table_of(folder: Path) -> list[Record]:
+    """Return the table in the folder of a parent, or that of the project's own parent where there is none yet."""
+    return read_table(next(file for file in (folder / TABLE, HOME / TABLE) if file.is_file()))
+
+
+def write_parent(records: Sequence[Record], folder: Path) -> None:
+    """Write a table and the parent that is learned from it.
+
+    :raises Refusal: if the folder cannot be written, or nothing can be learned
+    """
+    text = table_text(sorted(records, key=lambda record: record.study))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / TABLE).write_text(text, encoding="utf-8")
+        learn(read_table(folder / TABLE)).save(folder)
+    except OSError as error:
+        raise Refusal(f"`parent` {error.filename or folder} cannot be written: {error.strerror}") from None

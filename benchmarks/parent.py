@@ -1,0 +1,203 @@
+"""How good the parent's choice is on tasks it has not seen: python -m benchmarks.parent.
+
+Every task of the table (agents/recommendation/records.csv) is left out once, with all its settings. A parent is learned
+from the others, the choice of the kind of trees and the width of the intervals included, and picks a network for each
+comparison of the task that was left out: what it falls short of the best one is the regret, on the scaled score. Beside
+it stand what needs no model, learned from the same other tasks. Figures are means over a task's comparisons, then over
+tasks; intervals draw tasks again.
+
+The last table replays searches on each comparison's varied networks: in how many trials the tree-structured Parzen
+estimator alone finds what the parent's first five contain.
+"""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+from scipy import stats
+
+from agents.recommendation.forest import KINDS, TREES
+from agents.recommendation.networks import Network
+from agents.recommendation.parent import COVERAGE, FEWEST_TASKS, HOME, TABLE, Parent, learn_from
+from agents.recommendation.records import Comparison, comparisons, read_table
+from agents.recommendation.rule import Rule
+from agents.studies.samplers import STARTS
+from agents.trained.intervals import bootstrap_interval
+from benchmarks.harness import markdown_table, write_section
+
+SEARCHES = 10
+"""Of the Parzen estimator, each with a seed of its own."""
+MOST_TRIALS = 40
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A comparison of a task, and the parent that was learned without the task.
+
+    :ivar others: comparisons of the other tasks
+    """
+
+    comparison: Comparison
+    parent: Parent
+    others: Sequence[Comparison]
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The parent's prediction for each network, (n,)."""
+        one = self.comparison
+        return self.parent.predict(one.facts, one.steps, one.networks)
+
+    def regret(self, scores: np.ndarray) -> float:
+        """Return what the network with the highest of these scores falls short of the best."""
+        means = self.comparison.means
+        return float(means.max() - means[int(np.argmax(scores))])
+
+
+def leave_one_out(
+    found: Sequence[Comparison], *, kinds: Sequence[str] = KINDS, trees: int = TREES
+) -> dict[str, list[Trial]]:
+    """Return the trials of every task, each with a parent that was learned from the other tasks."""
+    trials = {}
+    for task in sorted({one.task for one in found}):
+        others = [one for one in found if one.task != task]
+        parent = learn_from(others, "left out", kinds=kinds, trees=trees)
+        trials[task] = [Trial(one, parent, others) for one in found if one.task == task and one.is_final]
+    return trials
+
+
+def _kind(network: Network) -> str:
+    """Return which networks of other tasks count as the same; proportions in tenths."""
+    return f"{network.architecture} {network.hidden_proportion:.1f}" if _is_varied(network) else network.architecture
+
+
+def _is_varied(network: Network) -> bool:
+    return network.architecture == "varied"
+
+
+def best_elsewhere(trial: Trial) -> np.ndarray:
+    """Return the mean score over other tasks of networks like those of a trial, (n,); -inf where there is none."""
+    seen: dict[str, dict[str, list[float]]] = {}
+    for one in trial.others:
+        if one.is_final:
+            for network, mean in zip(one.networks, one.means, strict=True):
+                seen.setdefault(_kind(network), {}).setdefault(one.task, []).append(float(mean))
+    means = {kind: float(np.mean([np.mean(own) for own in tasks.values()])) for kind, tasks in seen.items()}
+    return np.array([means.get(_kind(network), -np.inf) for network in trial.comparison.networks])
+
+
+def always_dense(trial: Trial) -> np.ndarray:
+    """Return scores of which a dense network has the highest, else the one nearest to its hidden proportion."""
+    rule = Rule("weights per input", np.inf, varied_above=True)
+    return rule.scores(trial.comparison.facts, trial.comparison.networks)
+
+
+PARENT, RANDOM = "the parent", "random"
+CONTENDERS: Mapping[str, Callable[[Trial], float]] = {
+    PARENT: lambda trial: trial.regret(trial.predicted),
+    "the rule": lambda trial: trial.regret(trial.parent.rule.scores(trial.comparison.facts, trial.comparison.networks)),
+    "always p = 0.5": lambda trial: trial.regret(Rule().scores(trial.comparison.facts, trial.comparison.networks)),
+    "always dense": lambda trial: trial.regret(always_dense(trial)),
+    "best on the other tasks": lambda trial: trial.regret(best_elsewhere(trial)),
+    RANDOM: lambda trial: float(np.mean(trial.comparison.means.max() - trial.comparison.means)),
+}
+"""Name -> regret on a comparison."""
+
+
+def by_task(trials: Mapping[str, Sequence[Trial]], figure: Callable[[Trial], float]) -> np.ndarray:
+    """Return the mean of a figure over each task's comparisons, (tasks,)."""
+    return np.array([np.mean([figure(trial) for trial in own]) for own in trials.values()])
+
+
+def correlation(trial: Trial) -> float:
+    """Return the rank correlation of predictions and scores."""
+    return float(stats.spearmanr(trial.predicted, trial.comparison.means)[0])
+
+
+def covered(trial: Trial) -> float:
+    """Return the share of the networks whose score lies in the parent's interval."""
+    return float(np.mean(np.abs(trial.predicted - trial.comparison.means) <= trial.parent.half_width))
+
+
+def report(trials: Mapping[str, Sequence[Trial]]) -> list[str]:
+    """Return tables of regrets, of ranks and coverage, and of searches."""
+    regrets = {name: by_task(trials, regret) for name, regret in CONTENDERS.items()}
+    rows = []
+    for name, own in regrets.items():
+        above = "" if name == PARENT else _shown(own - regrets[PARENT])
+        rows.append([name, _shown(own), above])
+    parts = [markdown_table(["picks the network", "mean regret", "above the parent's"], rows)]
+    widths = [own[0].parent.half_width for own in trials.values()]
+    rows = [
+        ["rank correlation of prediction and score", _shown(by_task(trials, correlation))],
+        [f"coverage of the {COVERAGE:.0%} intervals", _shown(by_task(trials, covered))],
+        ["half width of these intervals, median", f"{np.median(widths):.2f}"],
+    ]
+    parts.append(markdown_table(["of the parent", "mean over tasks"], rows))
+    if searched := [search for own in trials.values() for trial in own if (search := replayed(trial)) is not None]:
+        median = float(np.median(searched))
+        shown = f"more than {MOST_TRIALS}" if median > MOST_TRIALS else f"{median:g}"
+        parts.append(
+            f"What the best of the parent's first {STARTS} varied networks comes to, TPE alone reaches after {shown} "
+            f"trials (median over {len(searched)} comparisons, {SEARCHES} searches each)."
+        )
+    return parts
+
+
+def _shown(values: np.ndarray) -> str:
+    interval = bootstrap_interval(values)
+    between = "" if interval is None else f" ({interval[0]:.3f} to {interval[1]:.3f})"
+    return f"{np.mean(values):.3f}{between}"
+
+
+def replayed(trial: Trial) -> float | None:
+    """Return after how many trials TPE alone has found what the parent's first five varied networks contain.
+
+    A proposed hidden proportion stands for the varied network next to it.
+
+    :return: median over searches; None where there are too few varied networks to search among
+    """
+    places = [place for place, network in enumerate(trial.comparison.networks) if _is_varied(network)]
+    if len(places) <= STARTS:
+        return None
+    means, predicted = trial.comparison.means[places], trial.predicted[places]
+    proportions = np.array([trial.comparison.networks[place].hidden_proportion for place in places])
+    reached = means[np.argsort(-predicted, kind="stable")[:STARTS]].max()
+    counts = []
+    for seed in range(SEARCHES):
+        study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+        for count in range(1, MOST_TRIALS + 2):
+            proposal = study.ask()
+            p = proposal.suggest_float("hidden_proportion", float(proportions.min()), float(proportions.max()))
+            score = float(means[int(np.argmin(np.abs(proportions - p)))])
+            study.tell(proposal, score)
+            if score >= reached or count > MOST_TRIALS:
+                counts.append(count)
+                break
+    return float(np.median(counts))
+
+
+def main() -> None:
+    """Renew the section of the README."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    found = comparisons(read_table(HOME / TABLE))
+    trials = leave_one_out(found)
+    n_comparisons = sum(map(len, trials.values()))
+    parts = ["### The parent", "`python -m benchmarks.parent`", *report(trials)]
+    said = f"Tasks left out, one after the other: {len(trials)}, with {n_comparisons} comparisons. "
+    said += "Means over tasks with 95 % intervals, which draw tasks again; a regret of 1 is the whole way from an "
+    said += "untrained network to the best one."
+    if len(trials) <= FEWEST_TASKS:
+        said += (
+            f" With fewer than {FEWEST_TASKS} tasks to learn from the parent does not choose, and its intervals are "
+        )
+        said += "infinite: these figures say how the tables will look, not how good it is."
+    text = "\n\n".join([*parts, said])
+    print(text)
+    write_section("parent", text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""What weights that move cost a training: python -m benchmarks.rebalancing.
+
+Processor time, of all threads, in one process: that of measuring and moving against that of everything else which the
+same training does. What a move leaves to be laid out anew counts as its own.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from statistics import median
+from typing import Any
+
+import torch
+from stable_baselines3.common.logger import configure as make_logger
+
+from agents.building import specification_of
+from agents.configuration import TrainingConfiguration, configure
+from agents.ppo.rebalancing_callback import RebalancingCallback
+from agents.training import build_algorithm, rebalancings, torch_threads, training_environments
+from benchmarks.harness import Finding, run_benchmark, tabulate
+
+TASKS: Mapping[str, Mapping[str, Any]] = {
+    "Random Anomaly, 100,000 weights": {"env": "RandomAnomaly-v0", "budget": 100_000},
+    "Hammer, 50,000 weights": {"env": "AdroitHandHammer-v1", "budget": 50_000},
+}
+RULES = ("momentum", "magnitude")
+EVERY = 10
+
+
+class TimedCallback(RebalancingCallback):
+    """Measures its own processor time, and stops the training after one move."""
+
+    seconds = 0.0
+    last_step = 0
+
+    def _on_step(self) -> bool:
+        return self.num_timesteps <= self.last_step
+
+    def _on_rollout_end(self) -> None:
+        started = time.process_time()
+        super()._on_rollout_end()
+        self.seconds += time.process_time() - started
+
+    def _on_rollout_start(self) -> None:
+        started = time.process_time()
+        super()._on_rollout_start()
+        for layer in (self.model.policy.actor, self.model.policy.critic):
+            for matrix in layer.matrices():
+                _ = matrix.by_row, matrix.by_column
+        self.seconds += time.process_time() - started
+
+
+def overhead(configuration: TrainingConfiguration) -> Callable[[], float]:
+    """Return a measurement of the share that moving adds to a training, over as many updates as one move is for."""
+    _, rebalancing = rebalancings(configuration)
+    assert rebalancing is not None
+
+    def measure() -> float:
+        with closing(training_environments(configuration)) as environments, torch_threads("cpu"):
+            torch.manual_seed(0)
+            specification = specification_of(configuration, environments.observation_space, environments.action_space)
+            algorithm = build_algorithm(configuration, specification, environments)
+            algorithm.set_logger(make_logger(None, []))
+            rollout = configuration.n_steps * configuration.n_envs
+            algorithm.learn(rollout)  # compiles, and gives the optimizer its moments
+            callback = TimedCallback(rebalancing, every=EVERY)
+            started = time.process_time()
+            callback.last_step = (EVERY + 1) * rollout
+            algorithm.learn(configuration.total_timesteps, callback=callback, reset_num_timesteps=False)
+            return callback.seconds / (time.process_time() - started - callback.seconds)
+
+    return measure
+
+
+def measure(rounds: int) -> Finding:
+    """Measure every task and rule."""
+    shares: dict[tuple[str, str], list[float]] = {}
+    sizes = {}
+    for turn in range(rounds):
+        for task, options in TASKS.items():
+            for rule in RULES:
+                configuration = configure(
+                    **options, rebalance=rule, rebalance_every=EVERY, device="cpu", reward="registered"
+                )
+                share = overhead(configuration)()
+                shares.setdefault((task, rule), []).append(share)
+                sizes[task] = (configuration.n_envs, configuration.n_steps)
+                print(f"  round {turn + 1}/{rounds}  {task}, {rule}: {share:.2%}", flush=True)
+    table = tabulate(
+        shares.items(),
+        ("task", lambda item: item[0][0]),
+        ("rule", lambda item: item[0][1]),
+        ("environments × steps of a rollout", lambda item: "{} × {}".format(*sizes[item[0][0]])),
+        ("added by moving (median)", lambda item: f"{median(item[1]):.1%}"),
+        ("target", lambda _: "≤ 5%"),
+    )
+    notes = (
+        f"A move every {EVERY} updates, of 30 % of the weights of both networks, the most there is; {rounds} rounds."
+    )
+    return Finding({"added": {f"{task}, {rule}": list(row) for (task, rule), row in shares.items()}}, [table, notes])
+
+
+if __name__ == "__main__":
+    run_benchmark("rebalancing", "Weights that move", __doc__, measure, rounds=3)

@@ -1,0 +1,212 @@
+"""The parent: what it learns from tables of known truth, what it keeps, and when it says that it knows too little."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_files import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic_tables import best_proportion, networks, score_of, synthetic_records
+
+from agents.recommendation.forest import KINDS, fit_forest
+from agents.recommendation.networks import TaskFacts, dense_proportion
+from agents.recommendation.parent import FEWEST_TASKS, FILE, HOME, TABLE, Parent, half_width, learn
+from agents.recommendation.records import comparisons, read_table, table_text
+from agents.recommendation.rule import Rule, fit_rule, mean_regret
+from policies.network.specification import specify_dense
+from policies.refusal import Refusal
+
+QUICK = {"kinds": ("extra trees",), "trees": 40}
+
+
+@pytest.fixture(scope="module")
+def parent() -> Parent:
+    return learn(synthetic_records(16), **QUICK)
+
+
+def test_choice_on_new_tasks_is_near_the_best(parent: Parent) -> None:
+    fresh = [one for one in comparisons(synthetic_records(12, seed=7)) if one.is_final]
+    regret = mean_regret(fresh, lambda one: parent.predict(one.facts, one.steps, one.networks))
+    always = mean_regret(fresh, lambda one: Rule().scores(one.facts, one.networks))
+    assert regret < 0.05
+    assert regret < always
+    covered = [
+        np.mean(np.abs(parent.predict(one.facts, one.steps, one.networks) - one.means) <= parent.half_width)
+        for one in fresh
+    ]
+    assert 0.8 <= np.mean(covered) <= 1.0
+    assert parent.half_width < 0.5  # which is no more than half of the scale
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
+def test_width_is_the_quantile_of_one_task_more(errors: list[float]) -> None:
+    """With one error for each task: the ⌈0.9 (K + 1)⌉-th smallest of K, infinite where there is none."""
+    place = math.ceil(0.9 * (len(errors) + 1) - 1e-9)
+    expected = sorted(errors)[place - 1] if place <= len(errors) else math.inf
+    assert half_width(np.array(errors), np.arange(len(errors))) == expected
+    assert (half_width(np.array(errors), np.arange(len(errors))) == math.inf) == (len(errors) < FEWEST_TASKS)
+
+
+@given(st.integers(1, 5))
+def test_tasks_count_alike_however_many_errors_they_have(copies: int) -> None:
+    errors, tasks = np.linspace(0, 1, 30), np.arange(30) % 10
+    more = np.concatenate([errors, *[errors[tasks == 3]] * copies])
+    assert half_width(more, np.concatenate([tasks, *[np.full(3, 3)] * copies])) == half_width(errors, tasks)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kept_trees_predict_as_scikit_learn(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sklearn.ensemble
+
+    generator = np.random.default_rng(0)
+    rows, targets = generator.normal(size=(200, 4)), generator.normal(size=200)
+    fitted = []
+    for name in ("ExtraTreesRegressor", "RandomForestRegressor", "GradientBoostingRegressor"):
+        cls = getattr(sklearn.ensemble, name)
+        monkeypatch.setattr(cls, "fit", lambda self, *a, _fit=cls.fit, **k: fitted.append(self) or _fit(self, *a, **k))
+    forest = fit_forest(kind, rows, targets, np.linspace(0.5, 1.5, 200), trees=10)
+    fresh = generator.normal(size=(50, 4))
+    np.testing.assert_allclose(forest.predict(fresh), fitted[0].predict(fresh), rtol=1e-6, atol=1e-9)
+    assert np.ptp(forest.predict(fresh)) > 0.1
+
+
+def test_what_is_kept_comes_back(parent: Parent, tmp_path: Path) -> None:
+    parent.save(tmp_path)
+    again = Parent.load(tmp_path)
+    assert (again.version, again.kind, again.half_width, again.rule) == (
+        parent.version, parent.kind, parent.half_width, parent.rule,
+    )  # fmt: skip
+    assert again.tasks == parent.tasks
+    facts = TaskFacts(30, 4, True, 50.0, False)
+    shown = networks(facts, 5_000)
+    np.testing.assert_array_equal(again.predict(facts, 10**5, shown), parent.predict(facts, 10**5, shown))
+    before = (tmp_path / FILE).read_bytes()
+    again.save(tmp_path)
+    assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_loading_is_quick_and_needs_no_scikit_learn() -> None:
+    text = (
+        "import sys, time; from agents.recommendation.parent import Parent; before = time.process_time(); "
+        "Parent.load(); print(time.process_time() - before, 'sklearn' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, check=True)
+    seconds, scikit_learn = done.stdout.split()
+    assert float(seconds) < 0.5
+    assert scikit_learn == "False"
+
+
+def _pickled(folder: Path) -> None:
+    np.savez(folder / FILE, about=np.array([{"code": print}], dtype=object))
+
+
+def _cut(folder: Path) -> None:
+    (folder / FILE).write_bytes((folder / FILE).read_bytes()[:-500])
+
+
+def _edited(folder: Path, **changes: object) -> None:
+    with np.load(folder / FILE) as content:
+        arrays = dict(content)
+    arrays |= {name: value for name, value in changes.items() if name != "about"}
+    about = json.loads(str(arrays["about"])) | dict(changes.get("about", {}))
+    np.savez(folder / FILE, **{**arrays, "about": np.array(json.dumps(about))})
+
+
+DAMAGES = {
+    "none": (lambda folder: (folder / FILE).unlink(), "a folder that sweep.py learn wrote is needed"),
+    "pickled": (_pickled, "cannot be read"),
+    "cut": (_cut, "cannot be read"),
+    "other format": (lambda folder: _edited(folder, about={"format": 99}), "of format 99"),
+    "no tasks": (lambda folder: _edited(folder, about={"tasks": []}), "is damaged"),
+    "circle": (lambda folder: _edited(folder, left=np.zeros(10**4, np.int32)), "is damaged"),
+    "no numbers": (lambda folder: _edited(folder, base=np.array([np.nan])), "is damaged"),
+    "rule": (lambda folder: _edited(folder, about={"rule": {"whatever": 1}}), "is damaged"),
+    "unknown rule": (lambda folder: _edited(folder, about={"rule": {"number": "weight"}}), "is damaged"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damaged_file_is_refused_in_one_line(name: str, parent: Parent, tmp_path: Path) -> None:
+    damage, said = DAMAGES[name]
+    parent.save(tmp_path)
+    damage(tmp_path)
+    with pytest.raises(Refusal, match=said) as refused:
+        Parent.load(tmp_path)
+    assert refused.value.fields == ["parent"]
+
+
+def test_doubt_names_what_is_missing(parent: Parent) -> None:
+    known = next(known for known in parent.tasks if known.facts.chooses)
+    facts, budget = known.facts, known.budgets[0]
+    assert parent.doubt(facts, known.steps, budget) is None
+    assert parent.nearest(facts, known.steps, budget)[0].task == known.task
+    assert len({near.task for near in parent.nearest(facts, known.steps, budget)}) == 3
+
+    many = TaskFacts(10**6, facts.n_outputs, True, facts.episode_length, False)
+    assert "1,000,000 inputs lie outside of the table's range" in str(parent.doubt(many, known.steps, budget))
+    assert "weights lie outside" in str(parent.doubt(facts, known.steps, 10**9))
+    assert "steps of training lie outside" in str(parent.doubt(facts, 10**9, budget))
+    imitated = TaskFacts(*list(vars(facts).values())[:-1], imitates=True)
+    assert "no task of the table has choices and is imitated" in str(parent.doubt(imitated, 0, budget))
+    few = learn(synthetic_records(FEWEST_TASKS - 1), **QUICK)
+    assert "the table holds 8 tasks, of which at least 9 are needed" in str(few.doubt(facts, known.steps, budget))
+    assert few.half_width == math.inf
+    assert learn(synthetic_records(1), **QUICK).doubt(facts, known.steps, budget) is not None
+    with pytest.raises(Refusal, match="compares no networks"):
+        learn([])
+
+
+def test_rule_finds_the_number_that_decides() -> None:
+    """Where varied sparsity pays below a dense proportion of 0.4 and dense networks above, that is what is found."""
+    records = []
+    for record in synthetic_records(14, noise=0.0):
+        dense = dense_proportion(record.facts.n_inputs, record.facts.n_outputs, record.network.budget)
+        wanted = 0.5 if dense <= 0.4 else dense
+        score = 1 - abs(record.network.hidden_proportion - wanted) if record.network.densities else 0.0
+        records.append(type(record)(**{**vars(record), "score": score, "curve": ()}))
+    found = comparisons(records)
+    rule = fit_rule(found)
+    assert mean_regret(found, lambda one: rule.scores(one.facts, one.networks)) < 0.02
+    below, above = (TaskFacts(n_inputs, 4, True, 10.0, False) for n_inputs in (800, 2))
+    assert not rule.takes_dense(below, 5_000)
+    assert rule.takes_dense(above, 5_000)
+    assert fit_rule([one for one in found if one.task < "task-04"]) == Rule()
+    assert str(Rule()) == "p = 0.5"
+    assert str(rule).count("dense") >= 1
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 3_000), st.integers(1, 50), st.integers(200, 300_000))
+def test_proportion_of_a_dense_network(n_inputs: int, n_outputs: int, budget: int) -> None:
+    try:
+        actor, _ = specify_dense(n_inputs, n_outputs, budget)
+    except Refusal:
+        return
+    rounding = 2 / actor.n_hidden  # of its hidden size, by half a unit
+    assert dense_proportion(n_inputs, n_outputs, budget) == pytest.approx(actor.hidden_proportion, abs=rounding)
+
+
+def test_proportion_where_no_dense_network_fits() -> None:
+    assert dense_proportion(1_000, 10, 5_000) == 0.0
+
+
+def test_law_of_the_tables_is_what_they_follow() -> None:
+    facts = TaskFacts(20, 3, True, 10.0, False)
+    shown = networks(facts, 3_000)
+    best = max(shown, key=lambda network: score_of(facts, network))
+    assert abs(best.hidden_proportion - best_proportion(facts, 3_000)) < 0.1
+
+
+def test_committed_parent_is_that_of_the_committed_table() -> None:
+    records = read_table(HOME / TABLE)
+    text = (HOME / TABLE).read_text(encoding="utf-8")
+    assert table_text(records) == text
+    assert len(text) < 3_000_000
+    parent = Parent.load()
+    assert parent.version == learn(records, kinds=("extra trees",), trees=1).version
+    assert {known.task for known in parent.tasks} == {one.task for one in comparisons(records)}

@@ -1,0 +1,161 @@
+"""Runs in which weights move: what their folders hold, and everything that reads them."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from demonstration_data import record
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from agents.building import load_agent
+from agents.configuration import configure
+from agents.export.export import export_policy
+from agents.runs.folder import RunFolder
+from agents.trained.policy import load_trained_policy
+from agents.trained.report import evaluate_policy
+from agents.training import plan_training, train
+from policies.network.blocks import BLOCKS
+from policies.refusal import Refusal
+
+OPTIONS: dict[str, Any] = {
+    "env": "RandomAnomaly-v0",
+    "env_arguments": {"image_size": 8, "sequence_length": 4},
+    "budget": 1_000,
+    "hidden_proportion": 0.2,
+    "rebalance": "momentum",
+    "rebalance_every": 1,
+    "n_envs": 8,
+    "n_steps": 5,
+    "batch_size": 20,
+    "total_timesteps": 40 * 8,
+    "eval_every": 80,
+    "eval_episodes": 8,
+    "progress": False,
+    "device": "cpu",
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(configure(**OPTIONS, log_dir=str(tmp_path_factory.mktemp("logs")), run_name="run")).path
+
+
+def counts(run: Path, which: str, network: str) -> dict[str, int]:
+    tensors = safetensors.numpy.load_file(run / which / "policy.safetensors")
+    return {block: len(tensors[f"{network}.positions_{block}"]) for block in BLOCKS}
+
+
+def test_folder_holds_the_first_and_the_last_network(run: Path) -> None:
+    folder = RunFolder.open(run)
+    first, last = folder.read_first_network(), folder.read_network()
+    assert first == plan_training(folder.read_configuration())
+    for network in ("actor", "critic"):
+        before, after = getattr(first, network), getattr(last, network)
+        assert before.total_weights == after.total_weights == 1_000
+        assert (before.n_hidden, before.hidden_proportion) != (after.n_hidden, after.hidden_proportion)
+        assert before.n_hidden == after.n_hidden
+        assert counts(run, "final", network) == after.weights
+    assert any(counts(run, "best", network) != counts(run, "final", network) for network in ("actor", "critic"))
+
+
+@pytest.mark.parametrize("which", ["best", "final"])
+def test_policies_of_any_time_act_and_are_exported(which: Any, run: Path, tmp_path: Path) -> None:
+    policy, _, _ = load_agent(run, which)
+    assert policy.actor.specification.weights == counts(run, which, "actor")
+    exported = export_policy(run, tmp_path / "policy.onnx", which)
+    assert exported.metadata.specification.actor == policy.actor.specification
+    reports = [
+        evaluate_policy(load_trained_policy(path, which=of), episodes=20, first_seed=0)
+        for path, of in ((run, which), (exported.path, None))
+    ]
+    assert reports[0].evaluation.returns.tolist() == reports[1].evaluation.returns.tolist()
+
+
+def test_tensorboard_shows_where_weights_are(run: Path) -> None:
+    events = EventAccumulator(str(run), size_guidance={"images": 0})
+    events.Reload()
+    tags = events.Tags()
+    for network in ("actor", "critic"):
+        assert len(events.Images(f"network/pattern/{network}")) > 2
+        proportions = [event.value for event in events.Scalars(f"network/hidden_proportion/{network}")]
+        assert len(set(proportions)) > 2
+        assert {f"network/density/{network}/{block}" for block in BLOCKS} < set(tags["scalars"])
+        weights = [events.Scalars(f"network/weights/{network}/{block}")[-1].value for block in BLOCKS]
+        assert sum(weights) == 1_000
+        assert events.Scalars(f"network/moved/{network}")[0].value > 50
+        assert f"network/unconnected_units/{network}" in tags["scalars"]
+
+
+def test_another_network_is_damage_in_a_run_without_moves(run: Path, tmp_path: Path) -> None:
+    still = tmp_path / "still"
+    shutil.copytree(run, still)
+    text = (still / "config.yaml").read_text()
+    kept = [line for line in text.splitlines() if not line.startswith("rebalance")]
+    first = RunFolder.open(run).read_first_network()
+    kept.append(f"hidden_size: {first.actor.n_hidden}")
+    (still / "config.yaml").write_text("\n".join(line for line in kept if line != "hidden_size: null") + "\n")
+    with pytest.raises(Refusal, match="different networks"):
+        load_agent(still, "final")
+
+
+def test_within_blocks_the_specification_stays(tmp_path: Path) -> None:
+    options = OPTIONS | {"rebalance": "magnitude", "rebalance_scope": "block", "total_timesteps": 120}
+    configuration = configure(**options, log_dir=str(tmp_path), run_name="run")
+    path = train(configuration).path
+    network = json.loads((path / "network.json").read_text())
+    assert "first" not in network
+    assert network == plan_training(configuration).to_dict()
+    policy, _, _ = load_agent(path, "final")
+    recipe = train(configure(**options | {"total_timesteps": 40}, log_dir=str(tmp_path), run_name="early")).path
+    early, _, _ = load_agent(recipe, "final")
+    assert not np.array_equal(policy.actor.positions("hh"), early.actor.positions("hh"))
+
+
+def test_while_demonstrations_are_fitted_the_actor_moves_and_then_the_critic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demos = record(tmp_path / "minari", monkeypatch)
+    options = OPTIONS | {"env": "Pendulum-v1", "env_arguments": {}, "demos": str(demos), "demo_epochs": 3}
+    options |= {"n_envs": 2, "n_steps": 20, "batch_size": 20, "total_timesteps": 160, "log_dir": str(tmp_path)}
+    whole = RunFolder.open(train(configure(**options, run_name="whole")).path)
+    fit = RunFolder.open(train(configure(**options, run_name="fit", demos_only=True)).path)
+    first = whole.read_first_network()
+    assert whole.read_network().actor == fit.read_network().actor != first.actor
+    assert fit.read_network().critic == first.critic
+    assert whole.read_network().critic != first.critic
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"architecture": "dense"}, "varied or uniform"),
+        ({"architecture": "lstm"}, "varied or uniform"),
+        ({"rebalance": "none", "rebalance_every": 3}, "needs `rebalance`"),
+        ({"densities": dict.fromkeys(BLOCKS, 0.5)}, "pin all six"),
+        ({"rebalance_fraction": 0.0}, "above 0"),
+    ],
+)
+def test_what_does_not_fit(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        configure(**{"env": "CartPole-v1", "rebalance": "momentum"} | options)
+    assert message in caught.value.message
+
+
+def test_room_is_for_weights_that_move_between_blocks() -> None:
+    common = {"env": "CartPole-v1", "budget": 1_000}
+    smallest = plan_training(configure(**common))
+    roomy = plan_training(configure(**common, rebalance="momentum"))
+    for network in ("actor", "critic"):
+        before, after = getattr(smallest, network), getattr(roomy, network)
+        assert after.n_hidden >= 1.25 * before.n_hidden
+        assert after.n_hidden**2 >= 900
+        assert after.weights["hh"] == before.weights["hh"]
+        assert after.total_weights == 1_000
+    assert plan_training(configure(**common, rebalance="momentum", rebalance_scope="block")) == smallest
+    actor_alone = plan_training(configure(**common, rebalance="momentum", rebalance_networks="actor"))
+    assert (actor_alone.actor, actor_alone.critic) == (roomy.actor, smallest.critic)
+    assert plan_training(configure(**common, rebalance="momentum", hidden_size=70)).actor.n_hidden == 70
