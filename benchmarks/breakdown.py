@@ -66,7 +66,7 @@ SECTIONS: dict[str, Sequence[Place]] = {
         (sequence_ppo, "check_rollout"),
         (sequence_ppo, "check_mismatch"),
     ],
-    "update: growth": [(SequencePPO, "_limit_growth")],
+    "update: growth": [(SequencePPO, "limit_growth")],
     "update: rest": [(SequencePPO, "train")],
     "rest": [(RecurrentPPO, "learn")],
 }

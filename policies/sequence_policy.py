@@ -67,6 +67,7 @@ class SequencePolicy(RecurrentActorCriticPolicy):
     first_choice: Tensor
     """of each entry of an action, as the environment counts them, () for Discrete; `last_choice` is counted from 0"""
     last_choice: Tensor
+    action_dist: Any
 
     def __init__(
         self,
@@ -81,9 +82,9 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         if not 0 <= noise_correlation < 1:
             raise Refusal(f"`noise_correlation` {noise_correlation} does not fit: a number from 0 to below 1 is needed")
         super().__init__(observation_space, action_space, lr_schedule, **options)
-        gaussian = isinstance(self.action_dist, DiagGaussianDistribution)
-        if gaussian:
-            self.action_dist = StateIndependentGaussian(self.action_dist.action_dim)
+        distribution: Distribution = self.action_dist
+        if gaussian := isinstance(distribution, DiagGaussianDistribution):
+            self.action_dist = StateIndependentGaussian(distribution.action_dim)
         self.noise_correlation = float(noise_correlation) if gaussian else 0.0
         self.noise_size = self.action_dist.action_dim if gaussian and noise_correlation else 0
         self.choice_type: torch.dtype | None = None

@@ -249,9 +249,9 @@ def scan_sparse(values, row_starts, columns, projected, state, previous, starts,
 
 
 @_kernel
-def backpropagate_sparse(
+def backpropagate_sparse(  # type: ignore[no-untyped-def]
     values, row_starts, columns, deltas, given, carried, previous, state, starts, n_hidden, relu, left, lanes
-):  # type: ignore[no-untyped-def]
+):
     """Turn the states' gradients into those before the activation, for the steps and lanes of `scan_sparse`.
 
     :param values, row_starts, columns: the transposed recurrent matrix in compressed rows
