@@ -40,10 +40,16 @@ def main() -> None:
         metavar="FILE",
         help="record the first episodes: .mp4 or .gif, or .png if the task draws a still picture",
     )
+    parser.add_argument(
+        "--video-of",
+        choices=("episodes", "pattern"),
+        help="what the video shows: episodes (default), or pattern: where the weights of a run were that moved",
+    )
     parser.add_argument("--video-episodes", type=whole_number, metavar="N", help="episodes of the video (default 1)")
     parser.add_argument("--watch", action="store_true", help="show the episodes in a window, one after the other")
     arguments = parser.parse_args()
     from agents.evaluation import FRESH_SEED
+    from agents.trained.pattern_film import record_patterns
     from agents.trained.policy import load_trained_policy
     from agents.trained.recording import record
     from agents.trained.report import evaluate_policy
@@ -53,6 +59,8 @@ def main() -> None:
 
     if arguments.video_episodes is not None and arguments.video is None:
         raise Refusal("`video_episodes` does nothing by itself: `video` FILE is needed with it")
+    if arguments.video_of is not None and arguments.video is None:
+        raise Refusal("`video_of` does nothing by itself: `video` FILE is needed with it")
     # Environments may print; of --json nothing but JSON is standard output.
     with standard_output_for_machines() if arguments.json else nullcontext():
         policy = load_trained_policy(
@@ -64,7 +72,11 @@ def main() -> None:
         )
         first_seed = FRESH_SEED if arguments.seed is None else arguments.seed
         common = {"first_seed": first_seed, "deterministic": not arguments.stochastic}
-        if arguments.video is not None:
+        if arguments.video_of == "pattern":
+            if arguments.video_episodes is not None:
+                raise Refusal("`video_episodes` does not fit `video_of` pattern: leave it out")
+            record_patterns(policy, arguments.video)
+        elif arguments.video is not None:
             episodes = 1 if arguments.video_episodes is None else arguments.video_episodes
             record(policy, arguments.video, episodes=episodes, **common)
         report = evaluate_policy(policy, episodes=arguments.episodes, watch=arguments.watch, **common)

@@ -50,7 +50,7 @@ _OTHER_OPTIONS = {
             "storage",
             "studies_dir",
         ),
-        *("trial", "video", "video_episodes", "watch", "which", "workers"),
+        *("trial", "video", "video_episodes", "video_of", "watch", "which", "workers"),
     )
 }
 """What is typed for the arguments of the commands that are no fields of a training."""

@@ -81,6 +81,10 @@ GROUPS = {
         *("architecture", "hidden_proportion", "budget", "hidden_size", "densities", "uniform_density", "init"),
         *("activation", "parent"),
     ),
+    "weights that move": (
+        *("rebalance", "rebalance_networks", "rebalance_scope", "rebalance_every", "rebalance_fraction"),
+        *("rebalance_until", "rebalance_init"),
+    ),
     "learning": (),
     "demonstrations": (
         *("demos", "demo_episodes", "demo_epochs", "demo_learning_rate", "demos_only", "demo_weight", "demo_decay"),
@@ -272,7 +276,7 @@ class TrainingConfiguration(Settings):
             for name, field in type(self).model_fields.items():
                 if name.startswith("rebalance_") and getattr(self, name) != field.default:
                     raise Refusal(f"`{name}` {getattr(self, name)} needs `rebalance`, the rule by which weights move")
-        elif not ARCHITECTURES[self.architecture].has_room:
+        elif self.architecture != AUTO and not ARCHITECTURES[self.architecture].has_room:
             fitting = " or ".join(name for name, entry in ARCHITECTURES.items() if entry.has_room)
             raise Refusal(
                 f"`rebalance` {self.rebalance} does not fit `architecture` {self.architecture}, in which a weight has "

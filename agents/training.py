@@ -44,6 +44,7 @@ from agents.resumption.stopping import explained_stops
 from agents.runs.folder import RunFolder
 from agents.runs.lock import run_lock
 from agents.runs.normalization import FixedStatistics, PartialStatistics, kept_entries
+from agents.runs.patterns import write_patterns
 from envs.lookup import ActionSpace, environment_spaces
 from envs.task import PROGRESS_REWARD, task_of, with_split
 from envs.vectorized.finite import FiniteVecEnv
@@ -195,7 +196,7 @@ class _Training:
         pictures_every = None
         if rebalancing is not None:
             often = configuration.rebalance_every
-            moves = [RebalancingCallback(rebalancing, every=often, after_move=self.write_networks)]
+            moves = [RebalancingCallback(rebalancing, every=often, after_move=self.record_move)]
             pictures_every = max(every, configuration.total_timesteps // PICTURES)
         others = [
             NetworkCallback(every=every // 5, pictures_every=pictures_every),
@@ -246,6 +247,12 @@ class _Training:
     def write_networks(self) -> None:
         """Write network.json."""
         self.folder.write_networks(self.networks(), self.specification)
+
+    def record_move(self) -> None:
+        """Write down where the weights are now."""
+        self.write_networks()
+        policy, names = self.algorithm.policy, self.configuration.moving_networks
+        write_patterns(self.folder.path, self.algorithm.num_timesteps, {name: getattr(policy, name) for name in names})
 
     def finish(self) -> TrainingResult:
         """Evaluate the final policy over fresh episodes, and write what came of the training."""

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 COMMANDS = (
     *("train.py", "evaluate.py", "specify.py", "export.py"),
-    *("sweep.py", "sweep.py run", "sweep.py worker", "sweep.py report", "sweep.py show"),
+    *("sweep.py", "sweep.py run", "sweep.py worker", "sweep.py report", "sweep.py show", "sweep.py learn"),
 )
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 

@@ -126,7 +126,10 @@ class ClassChoice(Generic[Base]):
             base = f"{self.base.__module__.partition('.')[0]}.{self.base.__name__}"
             raise Refusal(f"`{self.field}` {text} does not fit: {name} is no {base}, which is needed")
         # A comma may stand in a value: the next argument begins where a name follows.
-        arguments = parse_arguments(re.split(r",(?=[^\W\d]\w*=)", written) if written else (), self.field)
+        try:
+            arguments = parse_arguments(re.split(r",(?=[^\W\d]\w*=)", written) if written else (), self.field)
+        except Refusal as error:
+            raise Refusal(f"{error.message}, in {text}") from None
         signature = inspect.signature(kind)
         try:
             signature.bind(*[None] * self.given, **arguments)

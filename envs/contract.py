@@ -75,11 +75,12 @@ def is_its_own(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """Return what an environment raised, and in which line of which file."""
+    """Return what an environment raised, and in which line of which file; without a text of its own, that line."""
     if isinstance(error, Unfit):
         return str(error)
-    text = f"{type(error).__name__}: {error}".replace("`", "'")  # in which a field of ours would stand
     frames = traceback.extract_tb(error.__traceback__)
+    said = str(error) or (frames[-1].line if frames else None) or ""
+    text = f"{type(error).__name__}: {said}".replace("`", "'")  # in which a field of ours would stand
     return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text
 
 

@@ -85,8 +85,10 @@ class FlatObservations(gymnasium.Wrapper):
 
 
 def is_flat(space: spaces.Space | None) -> TypeGuard[spaces.Box]:
-    """Tell whether observations of a space are flat rows of floats as they are."""
-    return isinstance(space, spaces.Box) and len(space.shape) == 1 and np.issubdtype(space.dtype, np.floating)
+    """Tell whether observations of a space are flat rows of floats as they are, of one or more."""
+    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+        return False
+    return space.shape[0] >= 1 and np.issubdtype(space.dtype, np.floating)
 
 
 def misfit(space: spaces.Space | None) -> str | None:

@@ -70,7 +70,7 @@ class LastingOutput(io.RawIOBase):
         return self._raw.fileno()
 
     def isatty(self) -> bool:
-        return self.lost is None and self._raw.isatty()
+        return self.lost is None and not self._raw.closed and self._raw.isatty()
 
     @property
     def reader_is_gone(self) -> bool:

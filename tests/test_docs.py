@@ -1,5 +1,6 @@
 """README and docs: every command and block of code runs, shortened; links and pictures are there; the site builds."""
 
+import inspect
 import os
 import re
 import runpy
@@ -13,7 +14,10 @@ import gymnasium
 import numpy as np
 import pytest
 from data_files import DIGITS, HAMMER_DEMONSTRATIONS, ROOT
+from sb3_contrib import RecurrentPPO
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 
+from agents.configuration import TrainingConfiguration, option_name
 from envs import modules
 from envs.lookup import registered_ids
 from envs.rendering import prepare_off_screen_rendering
@@ -47,6 +51,7 @@ SHORT = {
         "--total-timesteps 32 --n-envs 2 --n-steps 16 --batch-size 16 --n-epochs 1 --eval-every 1000 --eval-episodes 2 "
         "--final-episodes 2 --no-progress"
     ),
+    "train.py --env Adroit": "--env-arg max_episode_steps=20",
     "train.py --resume": "--total-timesteps 64 --no-progress",
     "evaluate.py": "--episodes 2",
 }
@@ -61,13 +66,21 @@ SHORTER = {
     },
     "hammer.md": {"hammer.mp4": "hammer.mp4 --env-arg max_episode_steps=3"},
     "random-anomaly.md": {"source=mnist": f"source={DIGITS}"},
+    "rebalancing.md": {
+        "100_000, callback": "256, callback",
+        "policy_kwargs=sizes)": "policy_kwargs=sizes, n_steps=64)",
+    },
     "stock-recurrent-ppo.md": {"model.learn(100_000)": "model.learn(256)", "n_steps=256": "n_steps=64"},
     "python.md": {"100_000)": "256, n_steps=64, eval_episodes=2)", "episodes=100": "episodes=2"},
+    "parent.md": {
+        "total_timesteps: 100000": "total_timesteps: 32, n_envs: 2, n_steps: 16, n_epochs: 1, eval_episodes: 2",
+        "trials: 20": "trials: 2",
+    },
     "studies.md": {
         "total_timesteps: 100000": "total_timesteps: 32, n_envs: 2, n_steps: 16, n_epochs: 1, eval_episodes: 2",
         "seeds: [0, 1, 2]": "seeds: [0]",
         "workers: 2": "workers: 1",
-        "trials: 10": "trials: 2",
+        "trials: 10": "trials: 1",
         "budget: [500, 1500], architecture: [dense, uniform, lstm, gru]": "budget: [500], architecture: [dense]",
         "--trial 4": "--trial 1",
     },
@@ -124,8 +137,10 @@ def run(line: str, patch: pytest.MonkeyPatch) -> None:
     if "--video" in options and "Adroit" in line and not _can_render():
         return
     if not {"--help", "--list-envs"} & {*options}:
-        resumes = script == "train.py" and "--resume" in options
-        options += shlex.split(SHORT.get(f"{script} --resume" if resumes else script, ""))
+        starts = [start for start in SHORT if line.startswith(f"python {start}")]
+        options += shlex.split(
+            SHORT[starts[-1]] if "--resume" in options else " ".join(SHORT[start] for start in starts)
+        )
     assert call(script, *options, patch=patch) == 0, line
 
 
@@ -162,6 +177,26 @@ def test_the_readme_shows_what_pages_show() -> None:
     for language, block in BLOCK.findall(README.read_text()):
         for part in [block] if language == "python" else block.splitlines():
             assert part in shown[language] or part.startswith(tuple(NOT_RUN)), part
+
+
+def test_every_argument_of_theirs_is_in_the_table_and_every_default_is_as_it_says() -> None:
+    text = (ROOT / "docs" / "from-sb3-contrib.md").read_text()
+    theirs = inspect.signature(RecurrentPPO).parameters
+    kwargs = inspect.signature(RecurrentActorCriticPolicy).parameters
+    passed_by_the_algorithm = {"env", "_init_setup_model", "observation_space", "action_space", "lr_schedule"}
+    for name in {*theirs, *kwargs} - passed_by_the_algorithm:
+        assert re.search(rf"\b{name}\b", text), name
+    ours = TrainingConfiguration(env="")
+    (row,) = (line for line in text.splitlines() if "the same defaults" in line)
+    same = re.findall(r"`(\w+)`", row.split("|")[1])
+    assert {*same} <= {*theirs}
+    assert [getattr(ours, name) for name in same] == [theirs[name].default for name in same]
+    for name in ("n_steps", "batch_size"):
+        assert f"| {getattr(ours, name)}, theirs {theirs[name].default}" in text
+    options = {option_name(name) for name in TrainingConfiguration.model_fields} | {"--resume", "--config"}
+    assert {
+        *re.findall(r"`(--[\w-]+)", "".join(line.split("|")[2] for line in text.splitlines() if "|" in line))
+    } <= options
 
 
 def slugs(page: Path) -> set[str]:

@@ -10,8 +10,10 @@ SHOWN = 12
 def format_ranking(found: Recommendation) -> str:
     """Lay out the best networks, how sure that is, and why."""
     facts, best = found.facts, found.ranked[0]
+    # The rule says what to take, and nothing of the others.
+    shown = found.ranked[:SHOWN] if found.doubt is None else found.ranked[:1]
     rows = [("rank", "network", "hidden units", "score", f"{COVERAGE:.0%} interval")]
-    rows += [(str(rank), *_row(found, one)) for rank, one in enumerate(found.ranked[:SHOWN], start=1)]
+    rows += [(str(rank), *_row(found, one)) for rank, one in enumerate(shown, start=1)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     form = "".join(f"  {{:{'<' if column == 1 else '>'}{width}}}" for column, width in enumerate(widths))
     kind = "choices" if facts.chooses else "Box actions"
@@ -34,6 +36,6 @@ def format_ranking(found: Recommendation) -> str:
 
 def _row(found: Recommendation, candidate: Candidate) -> tuple[str, str, str, str]:
     network, interval = candidate.network, found.interval(candidate)
-    score = "" if candidate.score is None else f"{candidate.score:.2f}"
-    between = "" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}"
+    score = "unknown" if candidate.score is None else f"{candidate.score:.2f}"
+    between = "unknown" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}"
     return network.title, f"{network.n_hidden:,}", score, between

@@ -36,7 +36,7 @@ def configuration_to_resume(run: str | Path, options: Mapping[str, Any]) -> tupl
         differs = _differ(value, old) if name == "env_arguments" else value != old
         if differs and name not in CHANGEABLE:
             raise Refusal(
-                f"`{name}` {value} does not fit the resumed run, which has {old}: "
+                f"`{name}` {_typed(value)} does not fit the resumed run, which has {_typed(old)}: "
                 f"only {', '.join(f'`{name}`' for name in CHANGEABLE)} and {LIMIT} of `env_arguments` may change"
             )
     configuration = configure(**{**dict(recorded), **options})
@@ -61,6 +61,11 @@ def changed_options(before: TrainingConfiguration, after: TrainingConfiguration)
     if "callbacks" in changed:
         changed["callbacks"] = " ".join(after.callbacks) or NONE
     return changed
+
+
+def _typed(value: object) -> object:
+    """Return the texts of a list as they are typed."""
+    return (" ".join(value) or NONE) if isinstance(value, tuple) else value
 
 
 def _with_limit(given: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:

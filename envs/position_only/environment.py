@@ -43,6 +43,9 @@ def make(env: str = "Pendulum-v1", keep: Sequence[int] | int | None = None, **ar
 
     if not isinstance(env, str):
         raise Refusal(f"env={env!r} is no id of an environment, such as Pendulum-v1")
+    module, separator, name = env.rpartition(":")
+    if separator:
+        raise Refusal(f"a module is named before our own id: {module}:PositionOnly-v0 with env={name} is needed")
     if task_of(env).has_splits:
         raise Refusal(f"env={env} has splits of its data, which no evaluation could choose inside")
     inner = make_environment(env, arguments)

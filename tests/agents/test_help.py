@@ -86,7 +86,7 @@ def test_environments_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch
     [
         ("train.py --hidden-", {"--hidden-proportion", "--hidden-size"}),
         ("train.py --env CartPo", {"CartPole-v0", "CartPole-v1"}),
-        ("train.py --architecture ", {"varied", "uniform", "dense", "lstm", "gru"}),
+        ("train.py --architecture ", {"varied", "uniform", "dense", "lstm", "gru", "auto"}),
         ("sweep.py sh", {"show"}),
     ],
 )

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from demonstration_data import record
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agents.building import load_agent
 from agents.configuration import configure
 from agents.export.export import export_policy
 from agents.runs.folder import RunFolder
+from agents.runs.patterns import read_patterns
+from agents.trained.pattern_film import record_patterns
 from agents.trained.policy import load_trained_policy
 from agents.trained.report import evaluate_policy
 from agents.training import plan_training, train
@@ -88,6 +91,34 @@ def test_tensorboard_shows_where_weights_are(run: Path) -> None:
         assert sum(weights) == 1_000
         assert events.Scalars(f"network/moved/{network}")[0].value > 50
         assert f"network/unconnected_units/{network}" in tags["scalars"]
+
+
+def test_a_film_shows_where_weights_were(run: Path, tmp_path: Path) -> None:
+    moments = read_patterns(run)
+    assert [steps for steps, _ in moments] == sorted({steps for steps, _ in moments})
+    last = RunFolder.open(run).read_network()
+    for name, picture in moments[-1][1].items():
+        network = getattr(last, name)
+        assert dict(zip(BLOCKS, picture.weights.tolist(), strict=True)) == network.weights
+        assert picture.hidden_proportion == network.hidden_proportion
+        rows, columns = network.n_hidden + network.n_outputs, network.n_inputs + network.n_hidden + network.n_outputs
+        assert picture.density.shape == (rows, columns)  # a cell for each position
+        assert (picture.density == 255).sum() == network.total_weights
+    policy = load_trained_policy(run)
+    record_patterns(policy, tmp_path / "pattern.gif")
+    with Image.open(tmp_path / "pattern.gif") as film:
+        assert film.n_frames >= 2
+    with pytest.raises(Refusal, match="at its end"):
+        record_patterns(policy, tmp_path / "pattern.png")
+    still = tmp_path / "still"
+    shutil.copytree(run, still)
+    file = sorted((still / "patterns").iterdir())[0]
+    file.write_bytes(file.read_bytes()[:-30])
+    with pytest.raises(Refusal, match="is damaged"):
+        record_patterns(load_trained_policy(still), tmp_path / "pattern.gif")
+    shutil.rmtree(still / "patterns")
+    with pytest.raises(Refusal, match="in which weights moved"):
+        record_patterns(load_trained_policy(still), tmp_path / "pattern.gif")
 
 
 def test_another_network_is_damage_in_a_run_without_moves(run: Path, tmp_path: Path) -> None:

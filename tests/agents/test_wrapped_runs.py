@@ -111,6 +111,8 @@ def test_a_resumed_run_keeps_its_wrappers(
     words = ["--resume", RUN, "--no-progress", "--total-timesteps", "128"]
     assert call("train.py", *words, *WORDS[2:], patch=monkeypatch) == 2
     assert "--wrapper" in capsys.readouterr().err
+    assert call("train.py", *words, "--wrapper", "none", patch=monkeypatch) == 2
+    assert f"--wrapper none does not fit the resumed run, which has {THEIRS} {OWN[0]} " in capsys.readouterr().err
     assert call("train.py", *words, *WORDS, patch=monkeypatch) == 0
     assert json.loads((here / RUN / "result.json").read_text())["final"]["mean_return"] == 4
 

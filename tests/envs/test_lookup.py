@@ -36,6 +36,7 @@ MISFITS = {
     "Graph-v0": (spaces.Tuple((FLAT, spaces.Graph(FLAT, None))), FLAT, "observations are Graph"),
     "OneOf-v0": (spaces.OneOf((FLAT, FLAT)), FLAT, "observations are OneOf"),
     "Nothing-v0": (spaces.Dict(), FLAT, "observations are 0 numbers when flattened, 1 to 10,000,000 is needed"),
+    "Empty-v0": (spaces.Box(0, 1, (0,)), FLAT, "observations are 0 numbers when flattened, 1 to 10,000,000 is needed"),
     "Vast-v0": (spaces.Discrete(2**40), FLAT, "observations are 1,099,511,627,776 numbers when flattened"),
     "Integers-v0": (FLAT, spaces.Box(0, 9, (3,), np.int64), "actions are a Box of shape (3,) and type int64"),
     "Table-v0": (FLAT, spaces.Dict(a=FLAT, b=FLAT), "actions are Dict("),
@@ -258,3 +259,17 @@ def test_an_assertion_of_another_environment_says_where_it_stands() -> None:
             make_environment("Demanding-v0")
     finally:
         del gymnasium.registry["Demanding-v0"]
+
+
+class Silent(gymnasium.Env[Any, Any]):
+    def __init__(self) -> None:
+        raise AssertionError
+
+
+def test_what_is_raised_without_a_text_shows_its_line() -> None:
+    gymnasium.register("Silent-v0", Silent)
+    try:
+        with pytest.raises(Refusal, match=r"AssertionError: raise AssertionError \(.*test_lookup\.py, line \d+\)"):
+            make_environment("Silent-v0")
+    finally:
+        del gymnasium.registry["Silent-v0"]

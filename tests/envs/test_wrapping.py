@@ -57,7 +57,7 @@ UNFIT = {
     "own_wrappers:function": "function is no gymnasium.Wrapper",
     "gymnasium:Env": "Env is no gymnasium.Wrapper",
     "os:path": "path is no gymnasium.Wrapper",
-    "own_wrappers:Paid:amount": "NAME=VALUE",
+    "own_wrappers:Paid:amount": "NAME=VALUE such as sequence_length=10 is needed, in own_wrappers:Paid:amount",
     "own_wrappers:Paid:amount=1,amount=2": "a second time",
     "own_wrappers:Paid:wages=1": "unexpected keyword argument 'wages'; it takes amount, raise_by",
     "own_wrappers:Paid:env=1": "multiple values for argument 'env'",

@@ -353,6 +353,24 @@ def sequences_ts_input(generator: random.Random, workshop: Workshop) -> bytes:
     return "\n".join(header).encode() + b"\n" + separated(generator, rows, ":")
 
 
+PLACES = ("c/0.csv", "a/0.txt", "0.csv", "a/.csv", "a/0/0.csv", "ä\u2028/0.CSV")
+
+
+def sequences_folder_input(generator: random.Random, workshop: Workshop) -> dict[str, bytes]:
+    """Make files of recordings, by where they lie, of which one is damaged or lies elsewhere."""
+    tables = {
+        f"{label}/{s}.csv": [["time", "left", "right"], *([str(t), str(s + t), str(s * t)] for t in range(1 + s % 3))]
+        for label in "ab"
+        for s in range(4)
+    }
+    files = {name: "\n".join(map(",".join, rows)).encode() for name, rows in tables.items()}
+    name = generator.choice(list(tables))
+    files[name] = separated(generator, tables[name], ",")
+    if generator.random() < 0.2:
+        files[generator.choice(PLACES)] = files.pop(name)
+    return files
+
+
 def separated(generator: random.Random, rows: list[list[str]], separator: str) -> bytes:
     """Write rows, with damage to their bytes or with cells that hardly fit."""
     kind = generator.random()
@@ -375,8 +393,32 @@ Words = Callable[[random.Random, Workshop], list[str]]
 Options = Mapping[str, tuple[str, ...]]
 
 OPTIONS: Options = {
-    "--env": ("CartPole-v1", "Pendulum-v1", "Taxi-v4", "RandomAnomaly-v0", "nowhere:CartPole-v1", "Blackjack-v1"),
-    "--env-arg": ("max_episode_steps=5", "colour=red", "image_size=12", "sequence_length=3", "kinds=none", "a=[[[["),
+    "--env": (
+        "CartPole-v1",
+        "Pendulum-v1",
+        "Taxi-v4",
+        "RandomAnomaly-v0",
+        "nowhere:CartPole-v1",
+        "PositionOnly-v0",
+        "Text-v0",
+    ),
+    "--wrapper": (
+        "gymnasium.wrappers:TimeAwareObservation",
+        "gymnasium.wrappers:No",
+        "popgym.wrappers:Antialias",
+        "none",
+    ),
+    "--env-arg": (
+        "max_episode_steps=5",
+        "colour=red",
+        "keep=(0,)",
+        "keep=[[0]]",
+        "env=Hopper-v5",
+        "image_size=12",
+        "sequence_length=3",
+        "kinds=none",
+        "a=[[[[",
+    ),
     "--architecture": (*ARCHITECTURES, "sparse"),
     "--hidden-proportion": ("0.5", "0", "1", "0.999999", "1e-9"),
     "--budget": ("300", "1", "5000", "100000000000"),
@@ -604,6 +646,16 @@ def read_sequences(path: Path) -> None:
     load_sequences(path, "train")
 
 
+def read_recordings(files: Mapping[str, bytes], workshop: Workshop) -> None:
+    """Load a folder of labelled sequences."""
+    folder = workshop.folder / "recordings"
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    read_sequences(folder)
+
+
 class WorkBegins(Exception):
     """Everything was accepted: the work would begin."""
 
@@ -654,6 +706,7 @@ READERS: Mapping[str, Reader] = {
     "npz sequences": single_file("sequences.npz", sequences_npz_input, read_sequences),
     "csv sequences": single_file("sequences.csv", sequences_csv_input, read_sequences),
     "ts sequences": single_file("sequences.ts", sequences_ts_input, read_sequences),
+    "folder of sequences": Reader(sequences_folder_input, read_recordings),
     "ONNX file": single_file("policy.onnx", onnx_input, load_trained_policy),
     "data set": Reader(dataset_input, read_dataset),
     "study file": single_file("study.yaml", study_input, lambda path: plan_study(read_study(path))),

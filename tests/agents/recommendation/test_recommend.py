@@ -209,7 +209,7 @@ def test_study_goes_the_way_to_a_parent_of_its_own(
 ) -> None:
     """Run with what the parent chose, shown as numbers, learned from, and asked again."""
     monkeypatch.chdir(tmp_path)
-    text = STUDY.replace("FOLDER", str(folder)).replace("[auto, 0.3]", "[auto, 0.2, 0.4, 0.7]")
+    text = STUDY.replace("FOLDER", str(folder)).replace("[auto, 0.3]", "[auto, 0.15, 0.35, 0.75]")
     Path("study.yaml").write_text(text)
     assert call(capsys, monkeypatch, sweep, "worker", "study.yaml")[0] == 0
     code, printed, _ = call(capsys, monkeypatch, sweep, "show", "study.yaml", "--trial", "0")

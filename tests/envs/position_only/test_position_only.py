@@ -111,7 +111,7 @@ def test_goes_on_bit_by_bit(env: str) -> None:
 UNFIT: list[tuple[dict[str, Any], str]] = [
     ({"env": 3}, "no id of an environment"),
     ({"env": "Nothing-v0"}, "unknown to Gymnasium"),
-    ({"env": "os:CartPole-v1"}, "imports a module"),
+    ({"env": "os:CartPole-v1"}, "os:PositionOnly-v0 with env=CartPole-v1 is needed"),
     ({"env": "FrozenLake-v1"}, "keep="),
     ({"env": "FetchReach-v4"}, "keep="),
     ({"env": "RandomAnomaly-v0"}, "splits"),
@@ -129,3 +129,10 @@ def test_what_does_not_fit_is_refused_in_one_line(arguments: dict[str, Any], rea
         make_environment(ENV, arguments)
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_environment_of_a_users_module_is_shown() -> None:
+    assert check_environment(f"picky:{ENV}") == ENV
+    environment = make_environment(ENV, {"env": "Picky-v0", "sees": "nested", "keep": (0, 4)})
+    assert environment.observation_space.shape == (2,)
+    environment.close()

@@ -1,0 +1,69 @@
+"""A film of where the weights of a run's networks were in the course of its training."""
+
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from agents.extras import require
+from agents.runs.patterns import PatternPicture, read_patterns
+from agents.trained.policy import TrainedPolicy
+from agents.trained.recording import write_video
+from envs.rendering import figure_pixels
+from policies.refusal import Refusal
+
+FRAMES_PER_SECOND = 6.0
+_LAST = 12
+"""So many frames show the end."""
+
+
+def record_patterns(policy: TrainedPolicy, path: str | Path) -> None:
+    """Write the film, a frame for each move.
+
+    :param path: .mp4 or .gif; replaces a file that exists
+    :raises Refusal: if no weights moved in the run, or the path does not fit or cannot be written
+    """
+    path, run = Path(path), policy.source.parent
+    if path.suffix not in (".mp4", ".gif"):
+        raise Refusal(f"`video` {path} does not fit: .mp4 or .gif is needed at its end")
+    moments = read_patterns(run) if policy.source.is_dir() else []
+    if not moments:
+        raise Refusal(f"`video_of` pattern does not fit {policy.source}: a run in which weights moved is needed")
+    require("video", "`video`")
+    unfinished = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.unfinished{path.suffix}")
+    try:
+        unfinished.touch()
+        write_video(unfinished, _frames(moments), FRAMES_PER_SECOND)
+        unfinished.replace(path)
+    except OSError as error:
+        raise Refusal(f"`video` {path} cannot be written: {error.strerror}") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _frames(moments: list[tuple[int, dict[str, PatternPicture]]]) -> Iterator[np.ndarray]:
+    for steps, pictures in moments:
+        frame = figure_pixels(_figure(steps, pictures))
+        yield frame
+    yield from [frame] * _LAST
+
+
+def _figure(steps: int, pictures: Mapping[str, PatternPicture]) -> Figure:
+    with matplotlib.rc_context({"font.size": 9}):
+        figure = Figure(figsize=(8, 3 * len(pictures) + 0.4), dpi=100, layout="constrained")
+        figure.suptitle(f"after {steps:,} steps")
+        panels = figure.subplots(len(pictures), squeeze=False)[:, 0]
+        for axes, (name, picture) in zip(panels, pictures.items(), strict=True):
+            n_inputs, n_hidden, n_outputs = (int(size) for size in picture.sizes)
+            n_rows, n_columns = n_hidden + n_outputs, n_inputs + n_hidden + n_outputs
+            extent = (0.0, float(n_columns), float(n_rows), 0.0)
+            axes.imshow(picture.density, cmap="Blues", vmin=0, vmax=255, extent=extent, aspect="auto")
+            for edge in (n_inputs, n_inputs + n_hidden):
+                axes.axvline(edge, color="#d1495b", linewidth=0.8)
+            axes.axhline(n_hidden, color="#d1495b", linewidth=0.8)
+            axes.set_title(f"{name}: hidden proportion {picture.hidden_proportion:.3f}")
+            axes.set(xlabel="from x | h | y", ylabel="to h | y")
+    return figure

@@ -1,0 +1,1 @@
+"""Gymnasium-Robotics' kitchen, several tasks in one episode."""
