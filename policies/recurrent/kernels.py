@@ -295,6 +295,24 @@ def backpropagate_sparse(  # type: ignore[no-untyped-def]
 
 
 @_kernel
+def swap_resets(previous, kept, starts, batch_size):  # type: ignore[no-untyped-def]
+    """Exchange the states from which no step started, because an episode did, with others.
+
+    :param previous: (blocks, n, CHUNK), states before each step, columns ordered by time, then batch
+    :param kept: (starts, n), the others, in the order of the columns
+    :param starts: (S, P) bool, of which the first B of a step count
+    """
+    k = 0
+    for s in range(len(starts)):
+        for b in range(batch_size):
+            if starts[s, b]:
+                block, at = divmod(s * starts.shape[1] + b, CHUNK)
+                for i in range(kept.shape[1]):
+                    previous[block, i, at], kept[k, i] = kept[k, i], previous[block, i, at]
+                k += 1
+
+
+@_kernel
 def multiply_sparse(values, row_starts, columns, x, bias, out, first, last):  # type: ignore[no-untyped-def]
     """Write bias + matrix @ x to rows first to last; x (blocks, n_columns, CHUNK) and out (blocks, n_rows, CHUNK)."""
     for block in range(len(x)):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -135,7 +136,7 @@ def backward(
     buffers = [new(tiles[0].blocks.stop, n, CHUNK) for _ in tiles[:2]]
     form = layer.R.by_column.starts, layer.R.by_column.columns
     gradients: list[Job] = []  # of the tile before, whose deltas are ready
-    reset = _Reset(saved, None)
+    undo: list[Job] = []  # what was done to its states
     for index in reversed(range(len(tiles))):
         steps, blocks = tiles[index]
         deltas = buffers[index % 2][: blocks.stop - blocks.start]
@@ -147,15 +148,20 @@ def backward(
             columns = to_columns(to_rows(grad_outputs[steps], P))
             outputs = deltas[:, layer.n_hidden :]
             outputs.copy_(columns) if grad_states is None else outputs.add_(columns)
-        tensors = (carried, saved.previous[blocks], saved.ends[index], saved.starts[steps])
-        arrays = (deltas.numpy(), given, *(tensor.numpy() for tensor in tensors))
+        previous, starts = saved.previous[blocks].numpy(), saved.starts[steps].numpy()
+        arrays = (deltas.numpy(), given, carried.numpy(), previous, saved.ends[index].numpy(), starts)
         retreat = partial(kernels.backpropagate_sparse, saved.transposed.numpy(), *form, *arrays)
         loop: list[Job] = [
             partial(retreat, layer.n_hidden, layer.relu, left, (0,) * lanes) for left in range(0, P, lanes)
         ]
         yield loop + gradients
-        reset.undo()
-        reset = _Reset(saved, tiles[index])
+        for job in undo:
+            job()
+        # The loop needs the states as they were; the gradient of R needs them as the steps saw them.
+        zeros = new(np.count_nonzero(starts[:, :B]), n).numpy()
+        swap = partial(kernels.swap_resets, previous, zeros, starts, B)
+        swap()
+        undo = [swap]
         gradients = [partial(lambda part: grad_bias.add_(part.sum((0, 2))), deltas)]
         for matrix, right, gradient in ((layer.R, saved.previous, grad_R), (layer.U, saved.x, grad_U)):
             gradients += [
@@ -166,36 +172,11 @@ def backward(
             rows = grad_rows[steps.start * P : steps.stop * P]
             gradients.append(partial(multiply_transposed, layer.U, saved.input_weights, deltas, rows))
     yield gradients
-    reset.undo()
+    for job in undo:
+        job()
     grad_inputs = from_rows(grad_rows, P, B) if inputs_needed else None
     grad_weights = torch.empty_like(grad_R).index_copy_(0, torch.from_numpy(layer.R.by_row.order), grad_R)
     return [grad_inputs, carried[:, :B].t(), grad_bias, grad_U, grad_weights]
-
-
-class _Reset:
-    """Zeroes the states of a tile that no step started from, since a reset followed, for as long as it lasts.
-
-    The loop needs them as they were; the gradient of R as the steps saw them.
-
-    :param tile: None for none
-    """
-
-    def __init__(self, saved: Saved, tile: Tile | None) -> None:
-        self._kept = None
-        if tile is None or not saved.starts[tile.steps, : saved.batch_size].any():
-            return
-        columns = saved.starts[tile.steps, : saved.batch_size].nonzero() @ torch.tensor([saved.starts.shape[1], 1])
-        place = columns // CHUNK, slice(None), columns % CHUNK
-        states = saved.previous[tile.blocks]
-        self._kept = states, place, states[place]
-        states[place] = 0
-
-    def undo(self) -> None:
-        """Put the states back."""
-        if self._kept is not None:
-            states, place, values = self._kept
-            states[place] = values
-            self._kept = None
 
 
 def _tiles(n_steps: int, padded_size: int, n_units: int) -> Iterator[Tile]:
