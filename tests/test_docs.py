@@ -51,11 +51,11 @@ NOT_RUN = {
 
 SHORT = {
     "train.py": (
-        "--total-timesteps 32 --n-envs 2 --n-steps 16 --batch-size 16 --n-epochs 1 --eval-every 1000 --eval-episodes 2 "
+        "--total-timesteps 96 --n-envs 2 --n-steps 16 --batch-size 16 --n-epochs 1 --eval-every 1000 --eval-episodes 2 "
         "--final-episodes 2 --no-progress"
     ),
     "train.py --env Adroit": "--env-arg max_episode_steps=20",
-    "train.py --resume": "--total-timesteps 64 --no-progress",
+    "train.py --resume": "--total-timesteps 128 --no-progress",
     "evaluate.py": "--episodes 2",
 }
 """What is added to a command."""
