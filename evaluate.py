@@ -1,19 +1,99 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Evaluate, watch and record a trained policy: python evaluate.py logs/AdroitHandHammer-v1/RUN --episodes 100."""
+"""Evaluate, watch and record a trained policy: python evaluate.py logs/AdroitHandHammer-v1/RUN --episodes 100.
+
+python evaluate.py compare RUN... compares finished runs.
+"""
 
 import json
+import math
+import sys
 from contextlib import nullcontext
+from pathlib import Path
 
 from agents.command_line import OneLineParser, run, standard_output_for_machines, whole_number
+from agents.extras import require
 from policies.refusal import Refusal
 
 
 def main() -> None:
+    """Do what the first word says: compare runs, or evaluate a policy."""
+    if sys.argv[1:2] == ["compare"]:
+        compare_runs(sys.argv[2:])
+    else:
+        evaluate_one()
+
+
+def compare_runs(words: list[str]) -> None:
+    """Parse the options, compare the runs, write the picture and the page, and print the table."""
+    parser = OneLineParser(
+        prog="evaluate.py compare",
+        description="Compare finished runs: final scores with intervals, learning curves, a picture and a page.",
+    )
+    parser.add_argument(
+        "runs",
+        metavar="RUN",
+        type=Path,
+        nargs="+",
+        help="run folder, folder of a study's report, or folder that holds some",
+    )
+    parser.add_argument(
+        "--score", default="mean_return", metavar="NAME", help="mean_return (default), success_rate or another figure"
+    )
+    parser.add_argument(
+        "--range",
+        metavar="ENV=LOW:HIGH",
+        type=score_range,
+        action="append",
+        default=[],
+        help="scores of an environment that count as 0 and 1 where several are averaged (default: the lowest and the "
+        "highest of the runs); repeatable",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("comparison"), metavar="FOLDER", help="for the picture and the page"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON for machines")
+    arguments = parser.parse_args(words)
+    require("studies", "a comparison")
+    from agents.comparison.report import compare
+
+    comparison = compare(arguments.runs, score=arguments.score, ranges=dict(arguments.range))
+    comparison.write(arguments.out)
+    for remark in comparison.remarks:
+        print(f"note: {remark}", file=sys.stderr)
+    if arguments.json:
+        print(json.dumps(comparison.to_dict(), indent=2))
+    else:
+        print(comparison)
+        print(f"written: {arguments.out / 'comparison.html'}, {arguments.out / 'comparison.png'}")
+
+
+def score_range(text: str) -> tuple[str, tuple[float, float]]:
+    """Read ENV=LOW:HIGH.
+
+    :raises ValueError: if it is something else
+    """
+    env, _, bounds = text.rpartition("=")
+    low, high = map(float, bounds.split(":"))
+    if not (env and -math.inf < low < high < math.inf):
+        raise ValueError(text)
+    return env, (low, high)
+
+
+score_range.__name__ = "ENV=LOW:HIGH"  # argparse says "invalid ENV=LOW:HIGH value"
+
+
+def evaluate_one() -> None:
     """Parse the options, load the policy, record it if asked, evaluate it, and report."""
     parser = OneLineParser(
-        prog="evaluate.py", description="Evaluate a trained policy over fresh episodes; watch it, record it."
+        prog="evaluate.py",
+        description="Evaluate a trained policy over fresh episodes; watch it, record it. "
+        "evaluate.py compare RUN... compares finished runs.",
     )
-    parser.add_argument("policy", metavar="RUN_OR_ONNX", help="run folder, or .onnx file that export.py wrote")
+    parser.add_argument(
+        "policy",
+        metavar="RUN_OR_ONNX",
+        help="run folder, .onnx file that export.py wrote, or hf://USER/NAME: one on the Hugging Face Hub",
+    )
     parser.add_argument("--which", choices=("best", "final"), help="policy of a run folder (default best)")
     parser.add_argument("--env", metavar="TEXT", help="environment of the same shapes, in place of the policy's own")
     parser.add_argument(
@@ -48,6 +128,14 @@ def main() -> None:
     parser.add_argument("--video-episodes", type=whole_number, metavar="N", help="episodes of the video (default 1)")
     parser.add_argument("--watch", action="store_true", help="show the episodes in a window, one after the other")
     arguments = parser.parse_args()
+    if arguments.video_episodes is not None and arguments.video is None:
+        raise Refusal("`video_episodes` does nothing by itself: `video` FILE is needed with it")
+    source = arguments.policy
+    if source.startswith("hf://"):
+        require("hub", source)
+        from agents.hub.repository import fetch
+
+        source = fetch(source)
     from agents.evaluation import FRESH_SEED
     from agents.trained.pattern_film import record_patterns
     from agents.trained.policy import load_trained_policy
@@ -57,14 +145,12 @@ def main() -> None:
     from envs.lookup import check_environment
     from envs.wrapping import WRAPPERS
 
-    if arguments.video_episodes is not None and arguments.video is None:
-        raise Refusal("`video_episodes` does nothing by itself: `video` FILE is needed with it")
     if arguments.video_of is not None and arguments.video is None:
         raise Refusal("`video_of` does nothing by itself: `video` FILE is needed with it")
     # Environments may print; of --json nothing but JSON is standard output.
     with standard_output_for_machines() if arguments.json else nullcontext():
         policy = load_trained_policy(
-            arguments.policy,
+            source,
             which=arguments.which,
             env=arguments.env and check_environment(arguments.env),
             env_arguments=parse_arguments(arguments.env_arg),

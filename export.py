@@ -1,10 +1,16 @@
 # PYTHON_ARGCOMPLETE_OK
 """Export a trained policy as one file: python export.py logs/AdroitHandHammer-v1/first --output policy.onnx."""
 
+import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agents.command_line import OneLineParser, run
 from agents.extras import require
+
+if TYPE_CHECKING:
+    from agents.export.export import Export
 
 
 def main() -> None:
@@ -24,6 +30,12 @@ def main() -> None:
         action="append",
         help="the run's wrappers, all of them, where one is of a module of yours; repeatable",
     )
+    parser.add_argument("--card", action="store_true", help="write a model card, README.md, beside the file")
+    parser.add_argument(
+        "--push-to-hub",
+        metavar="USER/NAME",
+        help="upload the file and its model card to this repository of the Hugging Face Hub, made if there is none",
+    )
     arguments = parser.parse_args()
     require("export", "an export")
     from agents.export.export import OBSERVATIONS, TOLERANCE, UnfaithfulExport, export_policy
@@ -32,6 +44,9 @@ def main() -> None:
 
     env = None if arguments.env is None else check_environment(arguments.env)
     wrappers = None if arguments.wrapper is None else WRAPPERS.import_all(arguments.wrapper)
+    on_hub = arguments.card or arguments.push_to_hub is not None
+    if on_hub:
+        check_hub(arguments)
     try:
         export = export_policy(arguments.run, arguments.output, arguments.which, env, wrappers)
     except UnfaithfulExport as error:
@@ -43,6 +58,37 @@ def main() -> None:
     if differences.running > TOLERANCE:
         print(f"  of a single step                    {differences.one_step:.1e}: the policy itself amplifies rounding")
     print(f"  one step of one environment         {export.microseconds:.1f} µs")
+    if on_hub:
+        publish(arguments, export)
+
+
+def check_hub(arguments: argparse.Namespace) -> None:
+    """Refuse a card or a repository that cannot be written, before anything is computed."""
+    require("hub", "`card`" if arguments.card else "`push_to_hub`")
+    from agents.hub.card import check_card_place
+    from agents.hub.repository import check_repository
+
+    if arguments.card:
+        check_card_place(Path(arguments.output).parent if arguments.output else Path(arguments.run))
+    if arguments.push_to_hub is not None:
+        check_repository(arguments.push_to_hub)
+
+
+def publish(arguments: argparse.Namespace, export: "Export") -> None:
+    """Write the model card, and upload it with the file, as asked."""
+    from agents.hub.card import check_card_place, model_card
+    from agents.hub.repository import push
+    from agents.runs.files import write_whole
+    from agents.runs.folder import RunFolder
+
+    configuration = RunFolder.open(arguments.run).read_configuration()
+    card = model_card(export.metadata, configuration, arguments.which, arguments.push_to_hub)
+    if arguments.card:
+        file = check_card_place(export.path.parent)
+        write_whole(file, card)
+        print(f"card: {file}")
+    if arguments.push_to_hub is not None:
+        print(f"uploaded: {push(arguments.push_to_hub, export.path, card)}")
 
 
 if __name__ == "__main__":

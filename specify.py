@@ -6,6 +6,7 @@ With --recommend the networks that would do best, before any training.
 
 import json
 from contextlib import nullcontext
+from pathlib import Path
 
 from agents.command_line import (
     OneLineParser,
@@ -16,7 +17,7 @@ from agents.command_line import (
     training_options,
     whole_number,
 )
-from agents.configuration import AUTO, configure
+from agents.configuration import AUTO, TrainingConfiguration, configure
 from policies.refusal import Refusal
 
 NETWORK_OPTIONS = (
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument(
         "--recommend", action="store_true", help="rank the networks that would fit, by the score the parent predicts"
     )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page whose sliders change the network")
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
     arguments = parser.parse_args()
     from agents.building import network_settings, room_note
@@ -88,6 +90,8 @@ def main() -> None:
             n_inputs, n_outputs = sizes
             settings = network_settings(configuration)
             specification = specify_architecture(n_inputs=n_inputs, n_outputs=n_outputs, **settings)
+            if arguments.html is not None:
+                write_explorer(arguments.html, configuration, sizes)
     if arguments.recommend and recommendation is not None:
         print(json.dumps(recommendation.to_dict(), indent=2) if arguments.json else format_ranking(recommendation))
     elif arguments.json:
@@ -96,6 +100,35 @@ def main() -> None:
         if recommendation is not None:
             print(f"recommended: {recommendation.sentence}\n")
         show_network(specification, env, room_note(configuration, specification))
+        if arguments.html is not None:
+            print(f"written: {arguments.html}")
+
+
+def write_explorer(file: Path, configuration: TrainingConfiguration, sizes: tuple[int, int]) -> None:
+    """Write the page of the network explorer, which is about budget and hidden proportion alone.
+
+    :raises Refusal: if something else decides the network, or the file cannot be written
+    """
+    from agents.explorer.page import network_page
+    from policies.network.specification import DEFAULT_HIDDEN_PROPORTION
+
+    for name, usual in (
+        ("architecture", "varied"),
+        ("hidden_size", None),
+        ("densities", {}),
+        ("rebalance", "none"),
+    ):
+        if getattr(configuration, name) != usual:
+            raise Refusal(
+                f"`html` does not fit this `{name}`: its page finds networks of `architecture` varied "
+                "from `budget` and `hidden_proportion` alone"
+            )
+    proportion = configuration.hidden_proportion or DEFAULT_HIDDEN_PROPORTION
+    page = network_page(*sizes, configuration.budget, proportion, configuration.env or None)
+    try:
+        file.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise Refusal(f"`html` {file} cannot be written: {error.strerror}") from None
 
 
 if __name__ == "__main__":

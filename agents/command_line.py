@@ -38,14 +38,19 @@ _OTHER_OPTIONS = {
     name: "--" + name.removeprefix("n_").replace("_", "-")
     for name in (
         *(
+            "card",
             "config",
             "episodes",
+            "html",
             "import",
             "list_envs",
             "n_inputs",
             "n_outputs",
             "out",
             "output",
+            "push_to_hub",
+            "range",
+            "score",
             "stochastic",
             "storage",
             "studies_dir",

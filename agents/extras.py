@@ -9,6 +9,7 @@ EXTRAS = MappingProxyType(
     {
         "demonstrations": ("h5py", "minari"),
         "export": ("onnx", "onnxruntime"),
+        "hub": ("huggingface_hub", "onnx", "onnxruntime"),
         "popgym": ("popgym",),
         "postgresql": ("psycopg",),
         "studies": ("optuna", "plotly", "sqlalchemy"),

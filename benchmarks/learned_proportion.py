@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from agents.studies.findings import number
+from agents.reporting.estimates import number
 from agents.studies.results import Result, by_configuration, read_results
 from benchmarks.harness import FOLDER, tabulate, write_section
 from benchmarks.study_tables import interval

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy import stats
 
-from agents.studies.charts import Chart, Series, learning_curves, score_by_proportion
+from agents.reporting.charts import Chart, Series
+from agents.reporting.estimates import interval_of_mean, number
+from agents.reporting.pictures import draw_panel
+from agents.studies.charts import learning_curves, score_by_proportion
 from agents.studies.definition import read_study
-from agents.studies.findings import number
-from agents.studies.pictures import draw_panel
 from agents.studies.results import Result, by_configuration, read_results
-from agents.trained.intervals import CONFIDENCE, Interval, bootstrap_interval, wilson_interval
+from agents.trained.intervals import Interval
 from benchmarks.harness import FOLDER, RESULTS, markdown_table, write_section
 from benchmarks.sequence_baselines import name_of
 from policies.network.architectures import ARCHITECTURES
@@ -98,14 +98,9 @@ def mean(runs: Runs, figure: str) -> float:
 
 def interval(runs: Runs) -> Interval:
     """Return the 95 % interval of the mean score: over runs, by the bootstrap; of a single run over its episodes."""
-    over_runs = bootstrap_interval(np.array([run.score for run in runs]))
-    if over_runs is not None:
-        return over_runs
-    score, final = runs[0].score, runs[0].final
-    if score == final.get("success_rate"):
-        return wilson_interval(round(score * final["episodes"]), final["episodes"])
-    low, high = stats.norm.interval(CONFIDENCE, score, final["std_return"] / math.sqrt(final["episodes"]))
-    return float(low), float(high)
+    found = interval_of_mean(np.array([run.score for run in runs]), runs[0].final)
+    assert found is not None
+    return found
 
 
 COLUMNS: Mapping[str, Callable[[Runs], str]] = {

@@ -17,7 +17,7 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).resolve().parents[1]
 
 COMMANDS = (
-    *("train.py", "evaluate.py", "specify.py", "export.py"),
+    *("train.py", "evaluate.py", "evaluate.py compare", "specify.py", "export.py"),
     *("sweep.py", "sweep.py run", "sweep.py worker", "sweep.py report", "sweep.py show", "sweep.py learn"),
 )
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")

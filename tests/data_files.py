@@ -6,4 +6,4 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(__file__).resolve().parent / "data"
 DIGITS = DATA / "digits.npz"
 HAMMER_DEMONSTRATIONS = DATA / "hammer"
-PUBLISHED_CONFIGURATIONS = DATA / "published_configurations.csv"
+PUBLISHED_CONFIGURATIONS = ROOT / "policies" / "network" / "published_configurations.csv"

@@ -36,6 +36,7 @@ NOT_RUN = {
     "source .venv": "of the shell",
     "eval ": "of the shell; what it brings is tested in test_help.py",
     "tensorboard ": "a server, which does not end",
+    "python -m http.server ": "a server, which does not end",
     "optuna-dashboard ": "a server, which does not end",
     "sbatch ": "a cluster",
     "python sweep.py worker first.yaml --storage postgresql": "a database, see test_study_workers.py",
@@ -43,6 +44,8 @@ NOT_RUN = {
     "python sweep.py report first.yaml --storage postgresql": "a database",
     "python evaluate.py logs/CartPole-v1/first --watch": "a window, see test_policy_evaluation.py",
     "python train.py --env SequenceChoice-v0 --env-arg source=archive/": "data that were downloaded",
+    "python export.py logs/CartPole-v1/first --push-to-hub": "the Hub, see test_hub.py",
+    "python evaluate.py hf://": "the Hub",
 }
 """How lines begin that are not run, and why."""
 
@@ -136,7 +139,7 @@ def run(line: str, patch: pytest.MonkeyPatch) -> None:
         return
     if "--video" in options and "Adroit" in line and not _can_render():
         return
-    if not {"--help", "--list-envs"} & {*options}:
+    if not {"compare", "--help", "--list-envs"} & {*options}:
         starts = [start for start in SHORT if line.startswith(f"python {start}")]
         options += shlex.split(
             SHORT[starts[-1]] if "--resume" in options else " ".join(SHORT[start] for start in starts)

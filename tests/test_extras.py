@@ -36,7 +36,9 @@ def call(script: str, *options: str, without: tuple[str, ...], cwd: Path) -> "su
         ("demonstrations", "--demos", ("train.py", "--env", "CartPole-v1", "--demos", "some/demonstrations-v0")),
         ("export", "an export", ("export.py", str(CARTPOLE))),
         ("export", "policy.onnx", ("evaluate.py", "policy.onnx")),
+        ("hub", "hf://me/pole", ("evaluate.py", "hf://me/pole")),
         ("studies", "a study", ("sweep.py", "run", "study.yaml")),
+        ("studies", "a comparison", ("evaluate.py", "compare", str(CARTPOLE))),
         ("video", "--video", ("evaluate.py", str(CARTPOLE), "--video", "film.gif")),
     ],
 )

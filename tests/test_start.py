@@ -33,6 +33,7 @@ print(json.dumps([code, sorted(name for name in names - sys.stdlib_module_names 
     [
         *(f"{name}.py --help" for name in ("train", "evaluate", "export", "specify", "sweep")),
         "sweep.py run --help",
+        "evaluate.py compare --help",
         "train.py --budget many",
         "train.py --hidden-budget 3",
         "evaluate.py",

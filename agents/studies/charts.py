@@ -1,11 +1,12 @@
-"""What the figures of a report show, apart from how it is drawn: once as pictures, once interactively."""
+"""What the figures of a study's report show."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from agents.studies.findings import Standing, number
+from agents.reporting.charts import Chart, HeatMap, Series
+from agents.reporting.estimates import number
+from agents.studies.findings import Standing
 from agents.studies.results import Result, by_budget, by_configuration, grouped
 from agents.trained.intervals import bootstrap_interval
 from policies.network.architectures import ARCHITECTURES
@@ -16,54 +17,6 @@ SHADES = ("#c6dbef", "#9ecae1", "#6baed6", "#4292c6", "#2171b5", "#08519c", "#08
 PROPORTION_EDGES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
 MOST_CURVES = 8
 """Up to so many configurations each have a learning curve; more share curves by hidden proportion."""
-
-
-@dataclass(frozen=True)
-class Series:
-    """Points or a line with a colour; `low` and `high`, where given, are a band or error bars."""
-
-    name: str
-    colour: str
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
-    texts: tuple[str, ...] = ()
-    """one for each point"""
-    marker: str = "circle"
-    line: bool = False
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A figure of one or several panels beside each other."""
-
-    name: str
-    """of its file"""
-    title: str
-    x_label: str
-    y_label: str
-    panels: tuple[tuple[str, tuple[Series, ...]], ...]
-    """(title, series)"""
-    log_x: bool = False
-    ticks: tuple[float, ...] = ()
-    """of x, in place of the usual ones"""
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class HeatMap:
-    """Mean scores over the bins of hidden proportion and the budgets; NaN where nothing ran."""
-
-    name: str
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[str, ...]
-    values: np.ndarray
-    """(rows, columns)"""
-    counts: np.ndarray
-    """configurations in each cell"""
-    note: str = ""
 
 
 def charts_of(results: Sequence[Result], found: Sequence[Standing], score: str) -> list[Chart | HeatMap]:

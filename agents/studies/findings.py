@@ -6,47 +6,19 @@ from functools import cached_property
 
 import numpy as np
 
+from agents.reporting.estimates import Estimate
+from agents.reporting.statistics import interquartile_mean, probability_of_improvement
 from agents.studies.results import Result, by_budget, by_configuration, grouped
 from agents.studies.statistics import (
     cross_validated_r2,
-    interquartile_mean,
     interval_over_clusters,
-    probability_of_improvement,
     proportion_features,
     size_features,
 )
-from agents.trained.intervals import Interval, bootstrap_interval
 from policies.network.architectures import ARCHITECTURES
 from policies.network.specification import BLOCKS
 
 BASELINES = tuple(name for name, architecture in ARCHITECTURES.items() if architecture.is_baseline)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its 95 % bootstrap interval; None where a single run or configuration says nothing about it."""
-
-    value: float
-    interval: Interval | None
-
-    @classmethod
-    def of(
-        cls, statistic: Callable[..., np.ndarray], *samples: Sequence[Result], over_configurations: bool = False
-    ) -> "Estimate":
-        """Return a statistic of the scores of one or several sets of runs.
-
-        :param over_configurations: the bootstrap draws configurations with all their runs, not single runs
-        """
-        value = float(statistic(*map(_scores, samples)))
-        if over_configurations:
-            clusters = ([_scores(own) for own in by_configuration(runs).values()] for runs in samples)
-            return cls(value, interval_over_clusters(statistic, *clusters))
-        return cls(value, bootstrap_interval(*map(_scores, samples), statistic=statistic))
-
-    def __str__(self) -> str:
-        if self.interval is None:
-            return number(self.value)
-        return f"{number(self.value)} ({number(self.interval[0])} to {number(self.interval[1])})"
 
 
 @dataclass(frozen=True)
@@ -74,17 +46,17 @@ class Standing:
     @cached_property
     def best_mean(self) -> Estimate:
         """Mean score of the best configuration, over seeds."""
-        return Estimate.of(np.mean, self.best)
+        return Estimate.of(np.mean, _scores(self.best))
 
     @cached_property
     def best_iqm(self) -> Estimate:
         """Interquartile mean of the best configuration, over seeds."""
-        return Estimate.of(interquartile_mean, self.best)
+        return Estimate.of(interquartile_mean, _scores(self.best))
 
     @cached_property
     def overall_iqm(self) -> Estimate:
         """Interquartile mean over all configurations, which are what is resampled."""
-        return Estimate.of(interquartile_mean, self.runs, over_configurations=True)
+        return _over_configurations(interquartile_mean, self.runs)
 
     @property
     def n_configurations(self) -> int:
@@ -118,11 +90,11 @@ def standings(results: Sequence[Result]) -> list[Standing]:
         best = {name: _best(own) for name, own in runs.items()}
         for name, own in runs.items():
             others = [other for other in BASELINES if other in runs and other != name]
-            improvement = {other: Estimate.of(probability_of_improvement, best[name], best[other]) for other in others}
-            overall = {
-                other: Estimate.of(probability_of_improvement, own, runs[other], over_configurations=True)
+            improvement = {
+                other: Estimate.of(probability_of_improvement, _scores(best[name]), _scores(best[other]))
                 for other in others
             }
+            overall = {other: _over_configurations(probability_of_improvement, own, runs[other]) for other in others}
             found.append(Standing(name, budget, best[name], own, improvement, overall))
     return found
 
@@ -225,14 +197,15 @@ def _percent(r2: float) -> str:
     return f"{r2:.0%} of the variance (R² {r2:.2f})"
 
 
+def _over_configurations(statistic: Callable[..., np.ndarray], *samples: Sequence[Result]) -> Estimate:
+    """Return a statistic of sets of runs, of which the bootstrap draws configurations with all their runs."""
+    clusters = ([_scores(own) for own in by_configuration(runs).values()] for runs in samples)
+    return Estimate(float(statistic(*map(_scores, samples))), interval_over_clusters(statistic, *clusters))
+
+
 def _best(runs: Sequence[Result]) -> list[Result]:
     return max(by_configuration(runs).values(), key=lambda own: float(_scores(own).mean()))
 
 
 def _scores(runs: Sequence[Result]) -> np.ndarray:
     return np.array([run.score for run in runs])
-
-
-def number(value: float) -> str:
-    """Write a score with three significant digits, whole numbers from 1,000 on."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import optuna
 
+from agents.reporting.pictures import draw
 from agents.studies.charts import charts_of
 from agents.studies.findings import explained, sentences, standings
 from agents.studies.ledger import DONE, cell_states
-from agents.studies.pictures import draw
 from agents.studies.planning import Plan
 from agents.studies.report_page import render
 from agents.studies.results import results_of, write_results

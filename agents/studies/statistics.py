@@ -1,13 +1,9 @@
-"""What a handful of runs can say: intervals in place of bare means, and how much of the scores a model explains.
-
-Interquartile mean and probability of improvement are those of Agarwal et al., "Deep Reinforcement Learning at the Edge
-of the Statistical Precipice", arXiv 2108.13264.
-"""
+"""What the runs of many configurations can say: intervals over configurations, and how much of the scores a model
+explains."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from scipy import stats
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
@@ -19,25 +15,6 @@ CLUSTER_RESAMPLES = 2_000
 FOLDS = 5
 PARTITIONS = 20
 """Random partitions into folds that a cross-validated figure is the mean of."""
-
-
-def interquartile_mean(scores: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Return the mean of the middle half: the lowest and the highest quarter, rounded down, are left out.
-
-    :param scores: (..., n); the means are taken along the axis
-    """
-    return stats.trim_mean(scores, 0.25, axis=axis)
-
-
-def probability_of_improvement(scores: np.ndarray, others: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Return the probability that a run of the first scores above a run of the second; a tie counts half.
-
-    :param scores: (..., n)
-    :param others: (..., m)
-    :param axis: of the runs, the last
-    """
-    above = np.sign(np.expand_dims(scores, axis) - np.expand_dims(others, axis - 1))
-    return 0.5 + 0.5 * above.mean(axis=(axis - 1, axis))
 
 
 def interval_over_clusters(statistic: Callable[..., np.ndarray], *samples: Sequence[np.ndarray]) -> Interval | None:

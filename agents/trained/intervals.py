@@ -27,11 +27,12 @@ def bootstrap_interval(
     """
     if any(len(values) < 2 or not np.isfinite(values).all() for values in samples):
         return None
+    sizes = [len(values) for values in samples]
     result = stats.bootstrap(
         samples,
         statistic,
         n_resamples=resamples,
-        batch=max(1, 2_000_000 // math.prod(len(values) for values in samples)),  # those in memory together
+        batch=max(1, 2_000_000 // min(math.prod(sizes), sum(sizes) ** 2)),  # those in memory together
         paired=False,
         confidence_level=CONFIDENCE,
         method="percentile",

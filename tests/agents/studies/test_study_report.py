@@ -3,15 +3,12 @@
 import csv
 import dataclasses
 import re
-import shutil
-import subprocess
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
+from browser import in_chromium, needs_chromium
 from data_files import ROOT
 from optuna.trial import TrialState
 
@@ -212,7 +209,6 @@ def test_page_needs_nothing_else(reported: tuple[optuna.Study, Plan, Path, list[
         assert sentence.replace("&", "&amp;") in page
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PROBE = """
 <pre id="probe">nothing</pre>
 <script>
@@ -247,7 +243,7 @@ window.addEventListener("load", () => setTimeout(async () => {
 """
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+@needs_chromium
 def test_charts_respond_in_a_browser(reported: tuple[optuna.Study, Plan, Path, list[str]], tmp_path: Path) -> None:
     page = tmp_path / "probed.html"
     page.write_text((reported[2] / "report.html").read_text().replace("</body>", PROBE + "</body>"))
@@ -259,21 +255,3 @@ def test_charts_respond_in_a_browser(reported: tuple[optuna.Study, Plan, Path, l
     before, after = (int(number) for number in re.findall(r"\d+", legend))
     assert after == before - 2  # the group stands in the panels of both budgets
     assert axis == "axis: linear to log"
-
-
-def in_chromium(options: Sequence[str], tmp_path: Path) -> str:
-    """Run headless Chromium and return what it prints."""
-    assert CHROMIUM is not None
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-    for attempt in range(2):  # its start fails now and then on a busy machine
-        result = subprocess.run(
-            [*command, f"--user-data-dir={tmp_path}/profile{attempt}", "--window-size=1280,1400", *options],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        if result.stdout:
-            return result.stdout
-        time.sleep(2)
-    raise AssertionError(result.stderr)

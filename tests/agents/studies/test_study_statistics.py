@@ -5,36 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.reporting.statistics import probability_of_improvement
 from agents.studies.statistics import (
     cross_validated_r2,
-    interquartile_mean,
     interval_over_clusters,
-    probability_of_improvement,
     proportion_features,
     size_features,
 )
 from agents.trained.intervals import bootstrap_interval
 
 SCORES = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=12).map(np.array)
-
-
-def test_interquartile_mean_by_hand() -> None:
-    assert interquartile_mean(np.array([100.0, 1, 2, 3, 4, 5, 6, -100])) == pytest.approx((2 + 3 + 4 + 5) / 4)
-    assert interquartile_mean(np.array([0.0, 1, 2, 9])) == pytest.approx(1.5)
-    assert interquartile_mean(np.array([1.0, 2, 6])) == pytest.approx(3.0)  # a quarter of three is no whole run
-    assert interquartile_mean(np.array([7.0])) == 7.0
-
-
-def test_probability_of_improvement_by_hand() -> None:
-    # 3 beats 1 and 2; 1 ties 1 and loses to 2: (1 + 1 + 1/2 + 0) / 4.
-    assert probability_of_improvement(np.array([3.0, 1.0]), np.array([1.0, 2.0])) == 0.625
-    assert probability_of_improvement(np.array([5.0]), np.array([1.0, 2.0, 3.0])) == 1.0
-    assert probability_of_improvement(np.array([1.0, 1.0]), np.array([1.0])) == 0.5
-
-
-@given(SCORES, SCORES)
-def test_probabilities_of_both_directions_make_one(x: np.ndarray, y: np.ndarray) -> None:
-    assert probability_of_improvement(x, y) + probability_of_improvement(y, x) == pytest.approx(1.0)
 
 
 @settings(max_examples=10, deadline=None)

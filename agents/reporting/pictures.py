@@ -1,4 +1,4 @@
-"""The charts of a report as PNG files."""
+"""Charts as PNG files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,33 +6,76 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from agents.studies.charts import Chart, HeatMap, Series
-from agents.studies.findings import number
+from agents.reporting.charts import Chart, HeatMap, Intervals, Series
+from agents.reporting.estimates import number
 
 _MARKERS = {"circle": "o", "triangle-up": "^", "square": "s", "diamond": "D", "cross": "P", "star": "*"}
 
 
 def draw(chart: Chart | HeatMap, folder: Path) -> Path:
     """Draw a chart into a folder and return its file."""
-    figure = _heat_map(chart) if isinstance(chart, HeatMap) else _chart(chart)
+    if isinstance(chart, HeatMap):
+        figure = _heat_map(chart)
+    else:
+        figure = Figure(figsize=(_width(chart), 4.4), dpi=110, layout="constrained")
+        _draw_chart(figure, chart)
     file = folder / f"{chart.name}.png"
     figure.savefig(file)
     return file
 
 
-def _chart(chart: Chart) -> Figure:
-    n = max(len(chart.panels), 1)
-    figure = Figure(figsize=(min(2.2 + 4.4 * n, 16), 4.4), dpi=110, layout="constrained")
-    panels = figure.subplots(1, n, squeeze=False, sharey=True)[0]
+def draw_sheet(charts: Sequence[Chart | Intervals], file: Path) -> None:
+    """Draw several charts into one file, one below the other."""
+    heights = [_height(chart) for chart in charts]
+    width = max(7.0, *(_width(chart) for chart in charts))
+    figure = Figure(figsize=(width, sum(heights)), dpi=110, layout="constrained")
+    parts = figure.subfigures(len(charts), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for part, chart in zip(parts, charts, strict=True):
+        if isinstance(chart, Chart):
+            _draw_chart(part, chart)
+        else:
+            _draw_intervals(part, chart)
+    figure.savefig(file)
+
+
+def _width(chart: Chart | Intervals) -> float:
+    labels = 0.07 * max(map(len, chart.colours)) if isinstance(chart, Intervals) else 2.2
+    return min(labels + 4.4 * max(len(chart.panels), 1), 16)
+
+
+def _height(chart: Chart | Intervals) -> float:
+    if isinstance(chart, Intervals):
+        return 1.4 + 0.22 * len(chart.colours)
+    return 4.0 + 0.2 * len({one.name for _, series in chart.panels for one in series})
+
+
+def _draw_chart(figure: Any, chart: Chart) -> None:
+    panels = figure.subplots(1, max(len(chart.panels), 1), squeeze=False, sharey=chart.shared_scale)[0]
     handles: dict[str, Any] = {}
     for axes, (title, series) in zip(panels, chart.panels, strict=False):
-        handles = draw_panel(axes, chart, title, series) | handles
+        handles |= draw_panel(axes, chart, title, series)
     panels[0].set_ylabel(chart.y_label)
     if handles:
-        figure.legend(handles.values(), handles, fontsize=8, loc="outside lower center", ncols=3)
+        columns = max(1, min(3, int(12 * _width(chart) / max(map(len, handles)))))
+        figure.legend(handles.values(), handles, fontsize=8, loc="outside lower center", ncols=columns)
     figure.suptitle(chart.title, fontsize=11)
-    return figure
+
+
+def _draw_intervals(figure: Any, chart: Intervals) -> None:
+    places = {label: -place for place, label in enumerate(chart.colours)}
+    panels = figure.subplots(1, len(chart.panels), squeeze=False, sharey=True)[0]
+    for axes, (title, estimates) in zip(panels, chart.panels.items(), strict=True):
+        for label, estimate in estimates.items():
+            low, high = estimate.interval or (estimate.value, estimate.value)
+            axes.plot((low, high), [places[label]] * 2, color=chart.colours[label], linewidth=5, alpha=0.35)
+            axes.plot(estimate.value, places[label], "o", color=chart.colours[label], markersize=5)
+        axes.set(title=title, xlabel=chart.x_label, ylim=(0.6 - len(places), 0.6))
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.grid(alpha=0.25)
+    panels[0].set_yticks(list(places.values()), list(places), fontsize=8)
+    figure.suptitle(chart.title, fontsize=11)
 
 
 def draw_panel(axes: Any, chart: Chart, title: str, series: Sequence[Series]) -> dict[str, Any]:

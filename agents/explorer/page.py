@@ -1,0 +1,60 @@
+"""The page of the network explorer: one file that needs nothing else."""
+
+import csv
+import json
+import math
+from importlib.resources import files
+from typing import Any
+
+from policies.network.blocks import OUTER_BLOCKS
+from policies.network.specification import BLOCKS, specify
+
+
+def network_page(n_inputs: int, n_outputs: int, budget: int, hidden_proportion: float, env: str | None = None) -> str:
+    """Return the page as HTML; its sliders begin at this budget and hidden proportion.
+
+    It finds networks by the formulas of `policies.network.specification`, written once more in JavaScript.
+
+    :param env: what the sizes are of, if anything
+    """
+    data = {
+        "env": env,
+        "nInputs": n_inputs,
+        "nOutputs": n_outputs,
+        "budget": budget,
+        "hiddenProportion": hidden_proportion,
+        "published": published_networks(),
+    }
+    here = files(__package__)
+    contents = {
+        "data": json.dumps(data).replace("<", "\\u003c"),
+        "specification": here.joinpath("specification.js").read_text(encoding="utf-8"),
+        "explorer": here.joinpath("explorer.js").read_text(encoding="utf-8"),
+    }
+    page = here.joinpath("page.html").read_text(encoding="utf-8")
+    for name, content in contents.items():
+        page = page.replace("{{" + name + "}}", content)
+    return page
+
+
+def published_networks() -> list[dict[str, Any]]:
+    """Return the networks of the method's published configurations (arXiv 2509.15057), as the page takes them."""
+    networks = []
+    file = files("policies.network").joinpath("published_configurations.csv")
+    for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines()):
+        sizes = (int(row["n_inputs"]), int(row["n_outputs"]), int(row["budget"]))
+        network = specify(*sizes, densities={block: float(row[f"density_{block}"]) for block in BLOCKS})
+        outer = sum(network.weights[block] for block in OUTER_BLOCKS)
+        networks.append(
+            {
+                "task": row["task"],
+                "nInputs": network.n_inputs,
+                "nOutputs": network.n_outputs,
+                "budget": network.budget,
+                "nHidden": network.n_hidden,
+                "p": network.hidden_proportion,
+                "hh": network.densities["hh"],
+                "outer": outer / sum(math.prod(network.shape(block)) for block in OUTER_BLOCKS),
+            }
+        )
+    return networks

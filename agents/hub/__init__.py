@@ -1,0 +1,1 @@
+"""Trained policies on the Hugging Face Hub: their model card, upload, download."""

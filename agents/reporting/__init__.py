@@ -1,0 +1,1 @@
+"""How results are summed up and shown, whatever they are of: statistics, charts, pictures, pages."""
