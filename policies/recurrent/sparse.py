@@ -158,7 +158,7 @@ def backward(
         for job in undo:
             job()
         # The loop needs the states as they were; the gradient of R needs them as the steps saw them.
-        zeros = new(np.count_nonzero(starts[:, :B]), n).numpy()
+        zeros = new(int(np.count_nonzero(starts[:, :B])), n).numpy()
         swap = partial(kernels.swap_resets, previous, zeros, starts, B)
         swap()
         undo = [swap]
