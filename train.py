@@ -32,7 +32,8 @@ def main() -> None:
         nargs="?",
         const="",
         metavar="PATTERN",
-        help="list the environments whose id holds PATTERN (default: all), their sizes and presets",
+        help="list the environments whose id holds PATTERN (default: all), their sizes and presets; of a module of "
+        "yours as module:PATTERN",
     )
     arguments = parser.parse_args()
     if arguments.list_envs is not None:

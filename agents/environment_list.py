@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from agents.configuration import configure
 from agents.settings import in_words
 from envs.lookup import environment_spaces, registered_ids
+from envs.modules import import_named
 from envs.task import task_of
 from policies.refusal import Refusal
 from policies.sequence_policy import network_sizes
@@ -32,10 +33,16 @@ class ListedEnvironment:
 def listed_environments(pattern: str = "") -> Iterator[ListedEnvironment]:
     """Make the environments one after the other, which takes a tenth of a second each, and say what they are.
 
-    :param pattern: a part of the id, in which `*` and `?` stand for any; capital or not
-    :raises Refusal: if no environment has such an id
+    :param pattern: a part of the id, in which `*` and `?` stand for any; capital or not. After `module:` of those that
+        importing the module registers
+    :raises Refusal: if no environment has such an id, or the module cannot be imported
     """
-    ids = [env for env in registered_ids() if fnmatchcase(env.lower(), f"*{pattern.lower()}*")]
+    module, separator, part = pattern.rpartition(":")
+    before = set()
+    if separator:
+        before = {*registered_ids()}
+        import_named(module, f"`list_envs` {pattern!r}")
+    ids = [env for env in registered_ids() if env not in before and fnmatchcase(env.lower(), f"*{part.lower()}*")]
     if not ids:
         raise Refusal(f"`list_envs` {pattern!r} is in no environment's id: a part of one, such as Adroit, is needed")
     newest: dict[str, tuple[int, str]] = {}

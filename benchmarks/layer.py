@@ -50,7 +50,7 @@ def ours(layer: SparseRecurrentLayer) -> Network:
     """Return our layer, with torch's threads as train.py sets them."""
 
     def outputs(inputs: Tensor) -> Tensor:
-        return layer(inputs, torch.zeros(inputs.shape[1], layer.state_size)).outputs
+        return layer(inputs, torch.zeros(inputs.shape[1], layer.state_size), outputs_only=True).outputs
 
     return Network(list(layer.parameters()), outputs, OUR_THREADS)
 

@@ -6,8 +6,10 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
+from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 import torch
 from sb3_contrib import RecurrentPPO
@@ -26,6 +28,7 @@ ROLLOUT = N_ENVS * N_STEPS
 LOOP = {"n_steps": N_STEPS, "batch_size": ROLLOUT // 4, "n_epochs": EPOCHS}
 
 SIMULATOR = "simulator alone, two threads"
+PHYSICS = "mj_step alone, two threads"
 
 
 def configuration(architecture: str) -> TrainingConfiguration:
@@ -58,21 +61,30 @@ def registered_hammer() -> gymnasium.Env:
     return gymnasium.make(ENV, disable_env_checker=True)
 
 
-def stock(architecture: str, vec_env_class: type[VecEnv]) -> Callable[[], float]:
+def stock(
+    settings: TrainingConfiguration, make: Callable[[], gymnasium.Env], vec_env_class: type[VecEnv] = DummyVecEnv
+) -> Callable[[], float]:
     """Return a measurement of sb3-contrib's RecurrentPPO on Stable-Baselines3's own environments.
 
-    Monitor and VecNormalize are included, torch has its default threads.
+    Monitor and VecNormalize are included, torch has its default threads. An LSTM is sb3-contrib's own policy.
     """
-    settings = configuration(architecture)
     policy_class, options = policy_recipe(settings, plan_training(settings))
     del options["optimizer_kwargs"]
-    if architecture == "lstm":
+    if settings.architecture == "lstm":
         del options["noise_correlation"]  # ours; the stock policy explores with white noise
-    environments = VecNormalize(stock_vec_env(registered_hammer, n_envs=N_ENVS, seed=0, vec_env_cls=vec_env_class))
-    policy = "MlpLstmPolicy" if architecture == "lstm" else policy_class
-    rate = settings.learning_rate
-    algorithm = RecurrentPPO(policy, environments, rate, policy_kwargs=options, seed=0, device="cpu", **LOOP)
-    return steps_per_second(algorithm, threads=torch.get_num_threads())
+    environments = VecNormalize(stock_vec_env(make, n_envs=settings.n_envs, seed=0, vec_env_cls=vec_env_class))
+    algorithm = RecurrentPPO(
+        "MlpLstmPolicy" if settings.architecture == "lstm" else policy_class,
+        environments,
+        settings.learning_rate,
+        n_steps=settings.n_steps,
+        batch_size=settings.batch_size,
+        n_epochs=settings.n_epochs,
+        policy_kwargs=options,
+        seed=0,
+        device="cpu",
+    )
+    return steps_per_second(algorithm, torch.get_num_threads(), settings.n_envs * settings.n_steps)
 
 
 def simulator_alone() -> float:
@@ -81,16 +93,42 @@ def simulator_alone() -> float:
     for index, environment in enumerate(environments):
         environment.reset(seed=index)
     actions = np.random.default_rng(0).uniform(-1, 1, (N_STEPS, N_ENVS, 26)).astype(np.float32)
+    figure = in_two_threads(lambda t, index: environments[index].step(actions[t, index]))
+    for environment in environments:
+        environment.close()
+    return figure
+
+
+def physics_alone() -> float:
+    """Make the simulator's own call for a step, with random controls, and return steps per second."""
+    environments: list[Any] = [registered_hammer().unwrapped for _ in range(N_ENVS)]
+    for index, environment in enumerate(environments):
+        environment.reset(seed=index)
+    ranges = environments[0].model.actuator_ctrlrange
+    drawn = np.random.default_rng(0).uniform(-1, 1, (N_STEPS, N_ENVS, 26))
+    controls = ranges.mean(axis=1) + drawn * np.diff(ranges)[:, 0] / 2
+
+    def step(t: int, index: int) -> None:
+        environment = environments[index]
+        environment.data.ctrl[:] = controls[t, index]
+        mujoco.mj_step(environment.model, environment.data, nstep=environment.frame_skip)
+
+    figure = in_two_threads(step)
+    for environment in environments:
+        environment.close()
+    return figure
+
+
+def in_two_threads(step: Callable[[int, int], object]) -> float:
+    """Make every step of every environment, half of these in each of two threads, and return steps per second."""
 
     def work(share: range) -> None:
         for t in range(N_STEPS):
             for index in share:
-                environments[index].step(actions[t, index])
+                step(t, index)
 
     with ThreadPoolExecutor(2) as pool:
         elapsed = seconds(lambda: list(pool.map(work, (range(0, N_ENVS, 2), range(1, N_ENVS, 2)))))
-    for environment in environments:
-        environment.close()
     return ROLLOUT / elapsed
 
 
@@ -99,10 +137,11 @@ def measure(rounds: int) -> Finding:
     figures = alternate(
         {
             "this agent, p = 0.5": ours(configuration("varied")),
-            "stock RecurrentPPO, our policy": stock("varied", DummyVecEnv),
-            "stock RecurrentPPO, LSTM, DummyVecEnv": stock("lstm", DummyVecEnv),
-            "stock RecurrentPPO, LSTM, SubprocVecEnv": stock("lstm", SubprocVecEnv),
+            "stock RecurrentPPO, our policy": stock(configuration("varied"), registered_hammer),
+            "stock RecurrentPPO, LSTM, DummyVecEnv": stock(configuration("lstm"), registered_hammer),
+            "stock RecurrentPPO, LSTM, SubprocVecEnv": stock(configuration("lstm"), registered_hammer, SubprocVecEnv),
             SIMULATOR: simulator_alone,
+            PHYSICS: physics_alone,
         },
         rounds,
     )
@@ -113,6 +152,7 @@ def measure(rounds: int) -> Finding:
         ("steps/s (median)", lambda name: f"{median(figures[name]):,.0f}"),
         ("times stock LSTM", lambda name: f"{median_ratio(figures[name], figures[lstm]):.2f}"),
         ("of the simulator alone", lambda name: f"{median_ratio(figures[name], figures[SIMULATOR]):.0%}"),
+        ("of mj_step alone", lambda name: f"{median_ratio(figures[name], figures[PHYSICS]):.0%}"),
     )
     notes = (
         f"{ENV}, {N_ENVS} environments × {N_STEPS} steps, 4 minibatches, {EPOCHS} epochs, no early stop, 25,000 "

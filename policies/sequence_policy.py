@@ -18,10 +18,11 @@ from stable_baselines3.common.distributions import (
 )
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
-from torch.distributions import Bernoulli, Categorical, Normal
+from torch.distributions import Bernoulli, Categorical
 from torch.nn import Parameter
 from torch.nn.functional import pad
 
+from policies.gaussian import StateIndependentGaussian
 from policies.network.architectures import ActorCriticSpecification
 from policies.recurrent.growth import Growth
 from policies.refusal import Refusal
@@ -66,6 +67,7 @@ class SequencePolicy(RecurrentActorCriticPolicy):
     first_choice: Tensor
     """of each entry of an action, as the environment counts them, () for Discrete; `last_choice` is counted from 0"""
     last_choice: Tensor
+    action_dist: Any
 
     def __init__(
         self,
@@ -80,7 +82,9 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         if not 0 <= noise_correlation < 1:
             raise Refusal(f"`noise_correlation` {noise_correlation} does not fit: a number from 0 to below 1 is needed")
         super().__init__(observation_space, action_space, lr_schedule, **options)
-        gaussian = isinstance(self.action_dist, DiagGaussianDistribution)
+        distribution: Distribution = self.action_dist
+        if gaussian := isinstance(distribution, DiagGaussianDistribution):
+            self.action_dist = StateIndependentGaussian(distribution.action_dim)
         self.noise_correlation = float(noise_correlation) if gaussian else 0.0
         self.noise_size = self.action_dist.action_dim if gaussian and noise_correlation else 0
         self.choice_type: torch.dtype | None = None
@@ -208,6 +212,13 @@ class SequencePolicy(RecurrentActorCriticPolicy):
 
         :return: actions (B, *shape of the space), not clipped; log probabilities (B,); the new state pair
         """
+        actions, distribution, new_pair = self._draw(obs, pair, episode_starts, deterministic)
+        return self._of_the_space(actions), distribution.log_prob(actions), new_pair
+
+    def _draw(
+        self, obs: Tensor, pair: Pair, episode_starts: Tensor, deterministic: bool
+    ) -> tuple[Tensor, Distribution, Pair]:
+        """Draw actions as the distribution knows them; returns them, the distribution and the new state pair."""
         outputs, new_pair = self.step_actor(obs, pair, episode_starts)
         mean = outputs
         if self.noise_size:
@@ -216,12 +227,15 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         actions = distribution.get_actions(deterministic=deterministic)
         if self.noise_size:
             new_pair = self.with_noise(new_pair, actions - outputs)
-        log_prob = distribution.log_prob(actions)
+        return actions, distribution, new_pair
+
+    def _of_the_space(self, actions: Tensor) -> Tensor:
+        """Turn actions as the distribution knows them into those of the environment."""
         if not self.counts_from_zero:
             actions = actions + self.first_choice
         if self.choice_type is not None:
             actions = actions.to(self.choice_type)
-        return actions.reshape(-1, *self.action_space.shape), log_prob, new_pair
+        return actions.reshape(-1, *self.action_space.shape)
 
     def counted_from_zero(self, actions: Tensor) -> Tensor:
         """Return actions of the environment, (…, n_a) or (…) for Discrete, as the distribution knows them."""
@@ -240,17 +254,51 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         values, critic_pair = self.step_critic(obs, lstm_states.vf, episode_starts)
         return actions, values[:, None], log_prob, RNNStates(actor_pair, critic_pair)
 
-    def predict(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """Choose actions as sb3-contrib does, clipped to a Box; they have the shape and the type of their space."""
-        actions, state = super().predict(*args, **kwargs)
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """Choose actions as sb3-contrib does, clipped to a Box; they have the shape and the type of their space.
+
+        Arguments and results are sb3-contrib's. For a single environment its own takes several times as long as the
+        network: it walks through all modules, and computes probabilities that nobody asks for.
+
+        :raises ValueError: if the observation's shape does not fit
+        """
+        if self.training:
+            self.set_training_mode(False)
+        array, shape, device = np.array(observation), self.observation_space.shape, self.device
+        if array.shape != shape and array.shape[1:] != shape:
+            self.obs_to_tensor(observation)  # which says what fits
+        rows = array.reshape(-1, *shape)
+        B = len(rows)
+        # Copies, so that what is returned shares no memory with what was given.
+        states = [np.array(part, np.float32) for part in state or (np.zeros((1, B, self.lstm_actor.hidden_size)),) * 2]
+        starts = np.zeros(B, np.float32) if episode_start is None else np.array(episode_start, np.float32)
+        with torch.no_grad():
+            seen, h, c, begun = (torch.from_numpy(part).to(device) for part in (rows, *states, starts))
+            chosen, pair = self._predict(seen, (h, c), begun, deterministic)
+        actions = chosen.cpu().numpy()
+        if isinstance(self.action_space, spaces.Box):
+            # As np.clip, which spends more on being general.
+            actions = np.minimum(np.maximum(actions, self.action_space.low), self.action_space.high)
         # Rounding keeps the order of numbers: what lies between two numbers of a type does so when it is rounded to it.
-        return actions.astype(self.action_space.dtype, copy=False), state
+        actions = actions.astype(self.action_space.dtype, copy=False)
+        if array.shape == shape:
+            actions = actions.squeeze(axis=0)
+        return actions, (pair[0].cpu().numpy(), pair[1].cpu().numpy())
 
     def _predict(
         self, observation: Tensor, lstm_states: Pair, episode_starts: Tensor, deterministic: bool = False
     ) -> tuple[Tensor, Pair]:
-        actions, _, pair = self.act(observation, lstm_states, episode_starts, deterministic)
-        return actions, pair
+        if deterministic and isinstance(self.action_dist, StateIndependentGaussian) and not self.noise_size:
+            outputs, pair = self.step_actor(observation, lstm_states, episode_starts)
+            return outputs.reshape(-1, *self.action_space.shape), pair
+        actions, _, pair = self._draw(observation, lstm_states, episode_starts, deterministic)
+        return self._of_the_space(actions), pair
 
     def get_distribution(self, obs: Tensor, lstm_states: Pair, episode_starts: Tensor) -> tuple[Distribution, Pair]:
         """Return the action distribution of one step of B environments, and the new state pair without a deviation.
@@ -282,9 +330,10 @@ class SequencePolicy(RecurrentActorCriticPolicy):
     def distribution(self, parameters: Tensor) -> Distribution:
         """Return the action distribution for (rows, n_y) means or logits."""
         # Filled in directly, without torch's validation, which costs more than what it checks.
-        if isinstance(self.action_dist, DiagGaussianDistribution):
-            std = torch.exp(self.log_std) * math.sqrt(1 - self.noise_correlation**2)
-            self.action_dist.distribution = Normal(parameters, std.expand_as(parameters), validate_args=False)
+        if isinstance(self.action_dist, StateIndependentGaussian):
+            self.action_dist.proba_distribution(
+                parameters, self.log_std + 0.5 * math.log1p(-(self.noise_correlation**2))
+            )
         elif isinstance(self.action_dist, MultiCategoricalDistribution):
             parts = parameters.split(choices_of(self.action_space), dim=-1)
             self.action_dist.distribution = [Categorical(logits=part, validate_args=False) for part in parts]

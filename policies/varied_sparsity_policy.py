@@ -138,12 +138,13 @@ class VariedSparsityPolicy(SequencePolicy):
 
     def run_sequences(self, observations: Tensor, states: RNNStates, episode_starts: Tensor) -> tuple[Tensor, Tensor]:
         before = [states.pi[0][0, :, : self.actor.state_size], states.vf[0][0, :, : self.critic.state_size]]
-        actor, critic = forward_together([self.actor, self.critic], observations.float(), before, episode_starts)
+        networks = [self.actor, self.critic]
+        actor, critic = forward_together(networks, observations.float(), before, episode_starts, outputs_only=True)
         return actor.outputs, critic.outputs.squeeze(-1)
 
     def run_actor(self, observations: Tensor, episode_starts: Tensor) -> Tensor:
         state = observations.new_zeros(observations.shape[1], self.actor.state_size, dtype=torch.float32)
-        return self.actor(observations.float(), state, episode_starts).outputs
+        return self.actor(observations.float(), state, episode_starts, outputs_only=True).outputs
 
     def limit_growth(self, observations: Tensor) -> dict[str, Growth]:
         return {name: _limited(getattr(self, name), observations.float()) for name in ("actor", "critic")}

@@ -36,6 +36,7 @@ NOT_RUN = {
     "source .venv": "of the shell",
     "eval ": "of the shell; what it brings is tested in test_help.py",
     "tensorboard ": "a server, which does not end",
+    "python -m http.server ": "a server, which does not end",
     "optuna-dashboard ": "a server, which does not end",
     "sbatch ": "a cluster",
     "python sweep.py worker first.yaml --storage postgresql": "a database, see test_study_workers.py",

@@ -1,6 +1,7 @@
 """What each configuration came to, and how sure that is."""
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -96,7 +97,8 @@ def score_ranges(groups: Sequence[Group], score: str, given: Mapping[str, Range]
         scores = np.concatenate([_scores(group.runs[env], score) for group in groups if env in group.runs])
         low, high = ranges[env] = given.get(env, (float(scores.min()), float(scores.max())))
         if len(envs) > 1 and not low < high:
-            raise Refusal(f"all runs in {env} score {low:g}, which makes no scale: `range` {env}=LOW:HIGH is needed")
+            needed = shlex.quote(f"{env}=LOW:HIGH")
+            raise Refusal(f"all runs in {env} score {low:g}, which makes no scale: `range` {needed} is needed")
     return ranges
 
 

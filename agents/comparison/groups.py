@@ -86,7 +86,7 @@ def _name(settings: Mapping[str, Any]) -> str:
 
 def _described(name: str, value: Any) -> str:
     words = name.replace("_", " ")
-    if value is True or name in ("architecture", "env_arguments", "wrappers"):
+    if value is True or name in ("architecture", "wrappers"):
         return words if value is True else shown(name, value)
     return f"p = {value}" if name == "hidden_proportion" and value is not None else f"{words} {shown(name, value)}"
 

@@ -65,7 +65,7 @@ class Comparison:
         if len(self.ranges) > 1:
             columns["normalized IQM"] = lambda one: one.overall or ""
             for env in self.ranges:
-                columns[f"{env} {self.label}"] = lambda one, env=env: one.mean.get(env, "")  # type: ignore[misc]
+                columns[env] = lambda one, env=env: one.mean.get(env, "")  # type: ignore[misc]
         else:
             (env,) = self.ranges
             columns["hidden units"] = lambda one: f"{one.group.runs[env][0].n_hidden:,}"

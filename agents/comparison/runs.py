@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from envs.vectorized.state_tree import StateTree
 from policies.network.specification import DEFAULT_HIDDEN_PROPORTION
 from policies.refusal import Refusal
 
-UNCOMPARED = ("env", "seed", "log_dir", "run_name", "parent", "recommended_by")
+UNCOMPARED = ("env", "env_arguments", "seed", "log_dir", "run_name", "parent", "recommended_by")
 """Fields in which runs of one configuration may differ, beside those that change nothing of what is learned."""
 
 
@@ -26,6 +26,8 @@ class Run:
     """A training that came to its end.
 
     :ivar source: where it was read
+    :ivar env: id of the environment, with those arguments in which it differs between runs
+    :ivar env_arguments: all its arguments
     :ivar settings: fields that decide what is learned, as plain values
     :ivar final: figures of the final policy over fresh episodes, as `Evaluation.summary` has them
     :ivar evaluations: the same of the evaluations during the training, each with its `steps`, which rise
@@ -35,6 +37,7 @@ class Run:
 
     source: str
     env: str
+    env_arguments: Mapping[str, Any]
     seed: int
     settings: Mapping[str, Any]
     n_hidden: int
@@ -63,7 +66,21 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
         runs |= {run.source: run for run in found}
     if not runs:
         raise Refusal(f"there is nothing to compare: {left_out[0] if left_out else 'no run was found'}")
-    return list(runs.values()), left_out
+    return _by_task(list(runs.values())), left_out
+
+
+def _by_task(runs: Sequence[Run]) -> list[Run]:
+    """Add to the environments' ids the arguments that tell them apart, since scores depend on these as on the id."""
+    named = []
+    for run in runs:
+        others = [other.env_arguments for other in runs if other.env == run.env]
+        own = [
+            f"{name}={value}"
+            for name, value in run.env_arguments.items()
+            if any(name not in other or other[name] != value for other in others)
+        ]
+        named.append(replace(run, env=" ".join([run.env, *own])))
+    return named
 
 
 def _folders(path: Path) -> list[Path]:
@@ -96,6 +113,7 @@ def _read_run(path: Path) -> Run | None:
     return Run(
         source=str(path),
         env=configuration.env,
+        env_arguments=_plain(configuration.env_arguments),
         seed=configuration.seed,
         settings=_settings(dict(configuration)),
         n_hidden=folder.read_network().actor.n_hidden,
@@ -124,6 +142,7 @@ def _of_result(result: Result, source: str) -> Run:
     return Run(
         source=source,
         env=str(result.hyperparameters["env"]),
+        env_arguments=_plain(result.hyperparameters["env_arguments"]),
         seed=result.seed,
         settings=_settings(result.hyperparameters),
         n_hidden=result.network["n_hidden"],

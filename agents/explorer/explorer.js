@@ -3,7 +3,7 @@
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const LEAST = 10, MOST = 1e6; // ends of the budget's slider; any budget can be typed
-const MOST_DRAWN = 2e6; // more weights of a block are shown as an even shade
+const MOST_DRAWN = 3e5; // more weights of a block are shown as an even shade
 const SHADES = {hh: "#20639b", outer: "#d1495b"};
 const element = (id) => document.getElementById(id);
 const grouped = (number) => number.toLocaleString("en-US");
@@ -117,12 +117,22 @@ function shade(canvas, rows, columns, count, random, oneInEachRow, height, width
   context.putImageData(image, 0, 0);
 }
 
-function drawCharts(budget, p, actor) {
-  const line = [];
-  for (let step = 1; step < 200; step += 1) {
-    const {actor: network} = specifyVaried(DATA.nInputs, DATA.nOutputs, budget, step / 200);
-    line.push(network ? {p: step / 200, nHidden: network.nHidden, hh: network.densities.hh, outer: outerDensity(network)} : null);
+const kept = {budget: 0, line: []}; // as long as p alone moves
+
+/** The networks of a budget for p of 0.01, 0.02, …; null where none fits. */
+function networksOf(budget) {
+  if (kept.budget !== budget) {
+    kept.budget = budget;
+    kept.line = Array.from({length: 99}, (_, place) => {
+      const p = (place + 1) / 100, {actor: network} = specifyVaried(DATA.nInputs, DATA.nOutputs, budget, p);
+      return network ? {p, nHidden: network.nHidden, hh: network.densities.hh, outer: outerDensity(network)} : null;
+    });
   }
+  return kept.line;
+}
+
+function drawCharts(budget, p, actor) {
+  const line = networksOf(budget);
   const points = DATA.published.map((one) => ({...one, same: one.nInputs === DATA.nInputs && one.nOutputs === DATA.nOutputs}));
   points.sort((a, b) => a.same - b.same); // dark ones on top
   const here = actor && {p, nHidden: actor.nHidden, hh: actor.densities.hh, outer: outerDensity(actor)};

@@ -128,11 +128,11 @@ class SequencePPO(RecurrentPPO):
                 if self.loss_steps == "last" and not batch.episode_ends.any():
                     continue  # no step of this minibatch counts
                 loss, terms = self.loss(batch, clip_range, clip_range_vf)
-                mismatch = terms.pop("log_prob_mismatch")
+                log_ratio = terms.pop("log_ratio")
                 if not statistics:
                     # Nothing was learned from this rollout so far: the same policy, evaluated in another way.
                     own_kl = terms["approx_kl"].item()
-                    self.logger.record("train/log_prob_mismatch", check_mismatch(mismatch))
+                    self.logger.record("train/log_prob_mismatch", check_mismatch(log_ratio.abs().max()))
                 for name, value in terms.items():
                     statistics.setdefault(name, []).append(value)
                 if self.target_kl is not None and terms["approx_kl"].item() - own_kl > 1.5 * self.target_kl:
@@ -191,7 +191,10 @@ class SequencePPO(RecurrentPPO):
     def loss(
         self, batch: SequenceBatch, clip_range: float, clip_range_vf: float | None = None
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Return PPO's loss on a minibatch, and its terms without gradient, by the names they are logged under."""
+        """Return PPO's loss on a minibatch, and its terms without gradient, by the names they are logged under.
+
+        Beside them the logarithms of the probability ratios, "log_ratio".
+        """
         values, log_prob, entropy = self.policy.evaluate_sequences(
             batch.observations, batch.actions, batch.states, batch.episode_starts
         )
@@ -216,7 +219,7 @@ class SequencePPO(RecurrentPPO):
 
         with torch.no_grad():
             terms = {
-                "log_prob_mismatch": log_ratio.abs().max(),
+                "log_ratio": log_ratio.detach(),
                 "policy_gradient_loss": policy_loss.detach(),
                 "value_loss": value_loss.detach(),
                 "entropy_loss": entropy_loss.detach(),

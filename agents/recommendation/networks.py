@@ -18,7 +18,7 @@ class TaskFacts:
     :ivar n_outputs: n_y, action size or number of choices
     :ivar chooses: actions are choices, not Box actions
     :ivar episode_length: steps
-    :ivar imitates: all is learned from demonstrations
+    :ivar imitates: it learns from demonstrations; alone if for no steps beside
     """
 
     n_inputs: int
@@ -93,8 +93,9 @@ def task_features(facts: TaskFacts, steps: int, budget: int) -> np.ndarray:
     )
 
 
-RANGED = ("inputs", "outputs", "steps of an episode", "steps of training", "weights")
-"""What the first task features are logarithms of."""
+STEPS = "steps of training"
+RANGED = ("inputs", "outputs", "steps of an episode", STEPS, "weights")
+"""What the first task features are logarithms of; of the steps, which may be 0, with one added."""
 
 
 def features(facts: TaskFacts, steps: int, networks: Sequence[Network]) -> np.ndarray:

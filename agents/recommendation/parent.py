@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from agents.recommendation.forest import KINDS, TREES, Forest, fit_forest
-from agents.recommendation.networks import RANGED, Network, TaskFacts, features, task_features
+from agents.recommendation.networks import RANGED, STEPS, Network, TaskFacts, features, task_features
 from agents.recommendation.records import Comparison, Record, comparisons, digest, table_text
 from agents.recommendation.rule import Rule, fit_rule
 from policies.refusal import Refusal
@@ -80,12 +80,6 @@ class Parent:
         """Number of tasks in the table."""
         return len({known.task for known in self.tasks})
 
-    @property
-    def budgets(self) -> tuple[int, int]:
-        """Smallest and largest budget in the table."""
-        budgets = [budget for known in self.tasks for budget in known.budgets]
-        return min(budgets), max(budgets)
-
     def nearest(self, facts: TaskFacts, steps: int, budget: int, count: int = 3) -> list[KnownTask]:
         """Return the tasks that are most alike, the nearest first."""
         own = task_features(facts, steps, budget)
@@ -111,15 +105,16 @@ class Parent:
         alike = [known for known in alike if known.facts.chooses == facts.chooses]
         if not alike:
             kind = "choices" if facts.chooses else "Box actions"
-            return f"no task of the table has {kind}{' and is imitated' if facts.imitates else ''}"
+            return f"no task of the table has {kind} and {'' if facts.imitates else 'no '}demonstrations"
         rows = np.concatenate([known.features() for known in alike])
         own = task_features(facts, steps, budget)
         for column, name in enumerate(RANGED):
             low, high = rows[:, column].min(), rows[:, column].max()
             if not low - 1e-6 <= own[column] <= high + 1e-6:
+                back = math.expm1 if name == STEPS else math.exp
                 return (
-                    f"{math.exp(own[column]):,.0f} {name} lie outside of the table's range of such tasks, "
-                    f"{math.exp(low):,.0f} to {math.exp(high):,.0f}"
+                    f"{back(own[column]):,.0f} {name} lie outside of the table's range of such tasks, "
+                    f"{back(low):,.0f} to {back(high):,.0f}"
                 )
         return None
 

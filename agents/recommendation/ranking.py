@@ -17,7 +17,7 @@ def format_ranking(found: Recommendation) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     form = "".join(f"  {{:{'<' if column == 1 else '>'}{width}}}" for column, width in enumerate(widths))
     kind = "choices" if facts.chooses else "Box actions"
-    learned = "imitation alone" if facts.imitates else "reinforcement learning"
+    learned = "from demonstrations" if facts.imitates else "from rewards"
     lines = [
         f"{facts.n_inputs:,} inputs, {facts.n_outputs:,} outputs ({kind}), episodes of {facts.episode_length:,.0f} "
         f"steps, {learned}, {best.network.budget:,} weights per network",

@@ -5,7 +5,7 @@ its place, before anything is trained or written.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from gymnasium import spaces
 
 from agents.building import specification_of
 from agents.configuration import AUTO, TrainingConfiguration, configure
+from agents.errors import TrainingStopped
 from agents.recommendation.networks import Network, TaskFacts
 from agents.recommendation.parent import COVERAGE, HOME, KnownTask, Parent
-from envs.contract import close
+from envs.contract import close, describe
 from envs.lookup import environment_spaces, make_environment
 from policies.network.architectures import ARCHITECTURES
 from policies.refusal import Refusal
@@ -133,26 +134,30 @@ def recommend(configuration: TrainingConfiguration) -> Recommendation:
     shapes = environment_spaces(configuration.env, configuration.training_arguments, configuration.wrappers)
     facts = facts_of(configuration, shapes)
     steps = configuration.last_step
+
+    def ranked(budget: int) -> list[Candidate]:
+        return _ranked(configuration, budget, parent, facts, shapes, parent.doubt(facts, steps, budget))
+
     budget = configuration.budget
-    doubt = None
     if budget == AUTO:
-        default = configure(configuration.env, demos=configuration.demos).budget
-        assert budget != default != AUTO
-        low, high = parent.budgets
-        budgets = [one for one in BUDGETS if low <= one <= high]
-        doubt = parent.doubt(facts, steps, budgets[0]) if budgets else "no budget of the table is a round number"
-        if doubt is None:
-            ranked = {one: _ranked(configuration, one, parent, facts, shapes, None) for one in budgets}
-            best = max(own[0].score or 0.0 for own in ranked.values() if own)
-            budget = next(one for one, own in ranked.items() if own and (own[0].score or 0.0) >= best - WORTH)
-        else:
-            budget = default
-    doubt = doubt or parent.doubt(facts, steps, int(budget))
-    own = _ranked(configuration, int(budget), parent, facts, shapes, doubt)
+        budget = _worth_while(ranked) or configure(configuration.env, demos=configuration.demos).budget
+    assert isinstance(budget, int)  # no preset leaves it open
+    own = ranked(budget)
     if not own:
-        specification_of(configuration.model_copy(update=_fields("varied", 0.5, int(budget))), *shapes)  # says why
-        raise Refusal(f"`budget` {budget:,} fits none of the networks to choose from")
-    return Recommendation(parent, facts, tuple(own), doubt, tuple(parent.nearest(facts, steps, int(budget))))
+        fields = max(_open_fields(configuration, budget), key=lambda one: one["hidden_proportion"] == 0.5)
+        specification_of(configuration.model_copy(update=fields), *shapes)  # which is refused, and says why
+    doubt = parent.doubt(facts, steps, budget)
+    return Recommendation(parent, facts, tuple(own), doubt, tuple(parent.nearest(facts, steps, budget)))
+
+
+def _worth_while(ranked: Callable[[int], list[Candidate]]) -> int | None:
+    """Return the smallest budget whose best network is predicted to be about as good as that of any other.
+
+    :param ranked: networks of a budget
+    :return: None if the parent can predict those of no budget
+    """
+    best = {budget: own[0].score for budget in BUDGETS if (own := ranked(budget)) and own[0].score is not None}
+    return next((budget for budget, score in best.items() if score >= max(best.values()) - WORTH), None)
 
 
 def suitabilities(configurations: Sequence[TrainingConfiguration]) -> list[float]:
@@ -190,12 +195,13 @@ def facts_of(configuration: TrainingConfiguration, shapes: tuple[spaces.Box, spa
 
     :param shapes: observation and action space of its environment, where they are known already
     :raises Refusal: if the environment cannot be made
+    :raises TrainingStopped: if it raises
     """
     env, arguments, wrappers = configuration.env, configuration.training_arguments, configuration.wrappers
     shapes = shapes or environment_spaces(env, arguments, wrappers)
     n_inputs, n_outputs = network_sizes(*shapes)
     length = _episode_length(configuration)
-    return TaskFacts(n_inputs, n_outputs, not isinstance(shapes[1], spaces.Box), length, configuration.demos_only)
+    return TaskFacts(n_inputs, n_outputs, not isinstance(shapes[1], spaces.Box), length, bool(configuration.demos))
 
 
 def _episode_length(configuration: TrainingConfiguration) -> float:
@@ -215,6 +221,9 @@ def _episode_length(configuration: TrainingConfiguration) -> float:
                 steps, over = steps + 1, terminated or truncated
             lengths.append(steps)
         return float(np.mean(lengths))
+    except Exception as error:
+        line = f"`env` {configuration.env} failed when a few episodes were played to see how long they are"
+        raise TrainingStopped(f"{line}: {describe(error)}") from error
     finally:
         close(environment)
 

@@ -6,6 +6,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from agents.configuration import TrainingConfiguration, configure, fields_of_file
+from agents.errors import TrainingStopped
 from agents.literals import read_arguments
 from agents.recommendation.networks import Network, TaskFacts
 from agents.recommendation.parent import FEWEST_TASKS, HOME, TABLE, Parent, learn
@@ -44,7 +45,7 @@ def records_of(study: str, results: Iterable[Result], known: Mapping[str, TaskFa
         if task not in facts:
             try:
                 facts[task] = facts_of(_task(result.hyperparameters))
-            except Refusal as error:
+            except (Refusal, TrainingStopped) as error:
                 facts[task] = known.get(task)
                 if facts[task] is None:
                     left_out.append(f"{study}: {task} is left out, as nothing is known of it: {error}")

@@ -1,8 +1,8 @@
 """What the compiled scans share: what a layer computes, and how its sequences lie in memory.
 
 Everything that is known of all steps at once has one row, or one column, for each of the N = T * P pairs of a time and
-a batch entry. An arrangement (groups, lanes) orders them by group, time, lane; the batch of B is padded with zeros to
-P = groups * lanes. *Rows* are (N, k), *blocked columns* (blocks, k, CHUNK), see `kernels`.
+a batch entry, ordered by time, then batch; the batch of B is padded with zeros to P. *Rows* are (N, k), *blocked
+columns* (blocks, k, CHUNK), see `kernels`.
 """
 
 from collections.abc import Sequence
@@ -55,31 +55,30 @@ class Inputs:
         self.shape = inputs.shape
         self._inputs = inputs
         self._lock = RLock()
-        self._columns: dict[tuple[int, int], Tensor] = {}
+        self._columns: dict[int, Tensor] = {}
 
-    def rows(self, groups: int, lanes: int) -> Tensor:
-        """Return the inputs as rows (N, n_x)."""
-        return to_rows(self._inputs, groups, lanes)
+    def rows(self) -> Tensor:
+        """Return the inputs as rows (N, n_x), without padding."""
+        return self._inputs.reshape(-1, self.shape[2])
 
-    def columns(self, groups: int, lanes: int) -> Tensor:
-        """Return the inputs as blocked columns (blocks, n_x, CHUNK)."""
+    def columns(self, padded_size: int) -> Tensor:
+        """Return the inputs as blocked columns (blocks, n_x, CHUNK), the batch padded to P."""
         with self._lock:
-            if (groups, lanes) not in self._columns:
-                self._columns[groups, lanes] = to_columns(self.rows(groups, lanes)).contiguous()
-            return self._columns[groups, lanes]
+            if padded_size not in self._columns:
+                self._columns[padded_size] = to_columns(to_rows(self._inputs, padded_size)).contiguous()
+            return self._columns[padded_size]
 
 
-def to_rows(sequences: Tensor, groups: int, lanes: int) -> Tensor:
-    """Turn sequences (T, B, k) into rows (N, k)."""
-    T, B, k = sequences.shape
-    padded = pad(sequences, (0, 0, 0, groups * lanes - B)) if groups * lanes > B else sequences
-    return padded.reshape(T, groups, lanes, k).transpose(0, 1).reshape(-1, k)
+def to_rows(sequences: Tensor, padded_size: int) -> Tensor:
+    """Turn sequences (T, B, k) into rows (N, k), the batch padded to P."""
+    B, k = sequences.shape[1:]
+    padded = pad(sequences, (0, 0, 0, padded_size - B)) if padded_size > B else sequences
+    return padded.reshape(-1, k)
 
 
-def from_rows(rows: Tensor, groups: int, lanes: int, batch_size: int) -> Tensor:
+def from_rows(rows: Tensor, padded_size: int, batch_size: int) -> Tensor:
     """Turn rows (N, k) back into sequences (T, B, k)."""
-    grouped = rows.reshape(groups, -1, lanes, rows.shape[1]).transpose(0, 1)
-    return grouped.flatten(1, 2)[:, :batch_size]
+    return rows.view(-1, padded_size, rows.shape[1])[:, :batch_size]
 
 
 def to_columns(rows: Tensor) -> Tensor:

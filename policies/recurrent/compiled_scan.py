@@ -21,10 +21,10 @@ from policies.recurrent.threads import run_chains
 class CompiledScan(torch.autograd.Function):
     """The scans of several layers as one differentiable operation.
 
-    `apply(layers, inputs, starts, n_threads, *tensors)`: one `Recurrence` per layer, inputs (T, B, n_x), starts (T, B)
-    bool, and per layer its state (B, n), bias (n,), and the weights of U's and of R's blocks. Returns per layer the
-    states (T, B, n) and, once more, the outputs (T, B, n_y): gradients usually come through these alone, and are then
-    not spread over all units.
+    `apply(layers, inputs, starts, all_states, n_threads, *tensors)`: one `Recurrence` per layer, inputs (T, B, n_x),
+    starts (T, B) bool, and per layer its state (B, n), bias (n,), and the weights of U's and of R's blocks. Returns per
+    layer the states (T, B, n), or None if not `all_states`, and, once more, the outputs (T, B, n_y): gradients usually
+    come through these alone, and are then not spread over all units.
     """
 
     @staticmethod
@@ -33,27 +33,25 @@ class CompiledScan(torch.autograd.Function):
         layers: Sequence[Recurrence],
         inputs: Tensor,
         starts: Tensor,
+        all_states: bool,
         n_threads: int | None,
         *tensors: Tensor,
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[Tensor | None, ...]:
         shared = Inputs(inputs.detach(), starts)
         details = iter([tensor.detach() for tensor in tensors])
         chains = []
         for layer in layers:
             state, bias = next(details), next(details)
             weights = [next(details) for _ in (*layer.U.blocks, *layer.R.blocks)]
-            chains.append(_scan(layer).forward(layer, shared, state, bias, weights))
+            chains.append(_scan(layer).forward(layer, shared, state, bias, weights, all_states))
         costs = [_scan(layer).loop_cost(layer, *inputs.shape[:2]) for layer in layers]
         results = run_chains(chains, costs, n_threads)
         ctx.layers, ctx.costs, ctx.n_threads = layers, costs, n_threads
-        ctx.saved = [saved for _, saved in results]
+        ctx.saved = [saved for *_, saved in results]
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*(states for states, _ in results))  # Only so that autograd notices writes into them.
-        return tuple(
-            part
-            for layer, (states, _) in zip(layers, results, strict=True)
-            for part in (states, states[..., layer.n_hidden :].clone(memory_format=torch.contiguous_format))
-        )
+        # Only so that autograd notices writes into them.
+        ctx.save_for_backward(*(states for states, *_ in results if states is not None))
+        return tuple(part for states, outputs, _ in results for part in (states, outputs))
 
     @staticmethod
     @once_differentiable
@@ -72,7 +70,7 @@ class CompiledScan(torch.autograd.Function):
                 gradients += [state, bias, *U.split(layer.U.sizes), *R.split(layer.R.sizes)]
             else:
                 gradients += [None] * (2 + len(layer.U.blocks) + len(layer.R.blocks))
-        return (None, grad_inputs, None, None, *gradients)
+        return (None, grad_inputs, None, None, None, *gradients)
 
 
 def _scan(layer: Recurrence) -> ModuleType:

@@ -38,8 +38,8 @@ class Saved:
 
 
 def forward(
-    layer: Recurrence, inputs: Inputs, state: Tensor, bias: Tensor, weights: Sequence[Tensor]
-) -> Chain[tuple[Tensor, Saved]]:
+    layer: Recurrence, inputs: Inputs, state: Tensor, bias: Tensor, weights: Sequence[Tensor], all_states: bool
+) -> Chain[tuple[Tensor | None, Tensor, Saved]]:
     """Run over whole sequences; arguments and results as in `sparse.forward`."""
     (T, B, n_x), n = inputs.shape, len(bias)
     input_weights, recurrent_weights = layer.concatenate(weights)
@@ -47,7 +47,7 @@ def forward(
     states[0] = state.masked_fill(inputs.starts[0, :, None], 0)
     R, transposed = state.new_zeros(n, n), state.new_zeros(n, n)
     U = state.new_zeros(n, n_x) if layer.backends[0] == "dense" else None
-    x = inputs.columns(1, B) if U is None else inputs.rows(1, B)
+    x = inputs.columns(B) if U is None else inputs.rows()
     projected = states[1:].view(T * B, n)
 
     def project(first: int, last: int) -> None:
@@ -67,7 +67,8 @@ def forward(
     arrays = [tensor.numpy() for tensor in (states, transposed, inputs.starts)]
     scan = partial(kernels.scan_dense, *arrays, layer.n_hidden, layer.relu)
     yield [partial(scan, *batch) for batch in _batch_ranges(layer, T, B)]
-    return states[1:], Saved(inputs.starts, states, R, input_weights, U, x)
+    outputs = states[1:, :, layer.n_hidden :].clone(memory_format=torch.contiguous_format)
+    return states[1:] if all_states else None, outputs, Saved(inputs.starts, states, R, input_weights, U, x)
 
 
 def backward(

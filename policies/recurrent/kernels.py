@@ -15,7 +15,16 @@ import numpy as np
 from numba import njit
 
 from policies.recurrent.kept_code import keep
-from policies.recurrent.lanes import add, add_lanes, broadcast, load, multiply, multiply_add, store
+from policies.recurrent.lanes import (
+    add,
+    add_lanes,
+    broadcast,
+    load,
+    multiply,
+    multiply_add,
+    store,
+    zero_unless_positive,
+)
 
 # Sums may be reordered, but NaN and infinity keep their meaning: a diverging network must show.
 _FAST = {"reassoc", "contract", "nsz"}
@@ -23,7 +32,7 @@ _compile: Callable[..., Any] = njit(nogil=True, fastmath=_FAST, error_model="num
 # Parts of kernels, put in place before anything is compiled: as functions of their own they were up to 6 % slower.
 _part: Callable[..., Any] = njit(nogil=True, fastmath=_FAST, error_model="numpy", inline="always")
 
-LANES_VERSION = "1b1dc44944dae741"
+LANES_VERSION = "7063d9bfca8753a0"
 """Digest of lanes.py. A change there has to change this file as well, or numba goes on with what it compiled before."""
 
 
@@ -40,8 +49,8 @@ _1, _2, _3, _4 = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
 
 
 @_part
-def _row_product(values, columns, first, last, x, base, base_at, out, at, lanes):  # type: ignore[no-untyped-def]
-    """out[at : at + L] = base[base_at : base_at + L] + sum over entries k of values[k] * x[columns[k] * L : + L]."""
+def _row_product(values, columns, first, last, x, lanes):  # type: ignore[no-untyped-def]
+    """Return the sum over entries k of values[k] * x[columns[k] * L : + L]."""
     L = len(lanes)
     a = b = c = d = broadcast(values.dtype.type(0), lanes)  # Independent sums hide the latency of the additions.
     k, whole, end = np.uint64(first), np.uint64(last - (last - first & 3)), np.uint64(last)
@@ -54,7 +63,7 @@ def _row_product(values, columns, first, last, x, base, base_at, out, at, lanes)
     while k < end:
         a = multiply_add(values[k], load(x, columns[k] * L, lanes), a)
         k += _1
-    store(out, at, add(load(base, base_at, lanes), add(add(a, b), add(c, d))))
+    return add(add(a, b), add(c, d))
 
 
 @_part
@@ -190,93 +199,117 @@ def backpropagate_dense(deltas, grad_state, states, matrix, starts, n_hidden, re
                 _add_dense_product(target, deltas[t, b], matrix, places, values)
 
 
-@_kernel
-def _copy_lanes(compact, wide, left, width, starts, lanes):  # type: ignore[no-untyped-def]
-    """Copy a group's lanes out of (n, width), those at a start (none if `starts` is empty) as zeros."""
+@_part
+def _reset(state, starts, left, lanes):  # type: ignore[no-untyped-def]
+    """Zero those lanes of a state (n * L,) at which an episode starts."""
     L = len(lanes)
-    for i in range(len(compact) // L):
-        for lane in range(L):
-            compact[i * L + lane] = wide[i * width + left + lane]
-    for lane in range(min(L, len(starts) - left)):
+    for lane in range(L):
         if starts[left + lane]:
-            for i in range(len(compact) // L):
-                compact[i * L + lane] = 0
+            for i in range(len(state) // L):
+                state[i * L + lane] = 0
 
 
 @_kernel
-def scan_sparse(values, row_starts, columns, projected, state, states, previous, starts, n_hidden, relu, group, lanes):  # type: ignore[no-untyped-def]
-    """Run the recurrence for one group of lanes: batch columns group * L to group * L + L.
+def scan_sparse(values, row_starts, columns, projected, state, previous, starts, n_hidden, relu, left, lanes):  # type: ignore[no-untyped-def]
+    """Run the recurrence for L lanes, the batch columns left to left + L, over some steps.
 
     :param values, row_starts, columns: the recurrent matrix in compressed rows
-    :param projected: (blocks, n, CHUNK), U x + b, columns ordered by group, time, lane
-    :param state: (n, P), the initial state, P the batch size padded to whole groups
-    :param states: (T, n, P), receives the states
-    :param previous: (blocks, n, CHUNK), receives the states that the steps started from
-    :param starts: (T, P) bool
+    :param projected: (blocks, n, CHUNK), U x + b, columns ordered by time, then batch
+    :param state: (n, P), the state before the first step, overwritten with that after the last one
+    :param previous: (blocks, n, CHUNK), receives the states before each step and before any reset
+    :param starts: (S, P) bool
     """
     L = len(lanes)
-    T, n, P = states.shape
-    left = group * L
-    compact = np.empty(n * L, states.dtype)
-    _copy_lanes(compact, state.reshape(-1), left, P, starts[0], lanes)
-    source = compact
-    for t in range(T):
-        block, at = divmod((group * T + t) * L, CHUNK)
-        out = states[t].reshape(-1)
+    S, P = starts.shape
+    n = len(state)
+    flat = state.reshape(-1)
+    z, out, kept = np.empty(n * L, state.dtype), np.empty(n * L, state.dtype), np.empty(n * L, state.dtype)
+    for i in range(n):
+        store(z, i * L, load(flat, i * P + left, lanes))
+    for s in range(S):
+        block, at = divmod(s * P + left, CHUNK)
+        source = z
+        if starts[s, left : left + L].any():
+            kept[:] = z
+            _reset(kept, starts[s], left, lanes)
+            source = kept
+        before, base = previous[block], projected[block]
         for i in range(n):
-            for lane in range(L):
-                previous[block, i, at + lane] = source[i * L + lane]
+            store(before, i * CHUNK + at, load(z, i * L, lanes))
             first, last = row_starts[i], row_starts[i + 1]
-            _row_product(values, columns, first, last, source, projected[block, i], at, out, i * P + left, lanes)
-        if P == L:
+            total = add(_row_product(values, columns, first, last, source, lanes), load(base, i * CHUNK + at, lanes))
+            if relu and i < n_hidden:
+                total = zero_unless_positive(total, total)
+            store(out, i * L, total)
+        if not relu:
             _activate(out, n_hidden * L, relu)
-        else:
-            for i in range(n_hidden):
-                _activate(out[i * P + left : i * P + left + L], L, relu)
-        if t + 1 < T:
-            if P == L and not starts[t + 1].any():
-                source = out
-            else:
-                _copy_lanes(compact, out, left, P, starts[t + 1], lanes)
-                source = compact
+        z, out = out, z
+    for i in range(n):
+        store(flat, i * P + left, load(z, i * L, lanes))
 
 
 @_kernel
-def backpropagate_sparse(values, row_starts, columns, deltas, grad_state, states, starts, n_hidden, relu, group, lanes):  # type: ignore[no-untyped-def]
-    """Turn the states' gradients into those before the activation, for one group of lanes.
+def backpropagate_sparse(  # type: ignore[no-untyped-def]
+    values, row_starts, columns, deltas, given, carried, previous, state, starts, n_hidden, relu, left, lanes
+):
+    """Turn the states' gradients into those before the activation, for the steps and lanes of `scan_sparse`.
 
     :param values, row_starts, columns: the transposed recurrent matrix in compressed rows
-    :param deltas: (blocks, n, CHUNK), gradients on entry, overwritten; columns ordered by group, time, lane
-    :param grad_state: (n, P), receives the gradient of the initial state
-    :param states: (T, n, P)
-    :param starts: (T, P) bool
+    :param deltas: (blocks, n, CHUNK), overwritten; rows from the one given on hold gradients on entry
+    :param carried: (n, P), gradient of the state after the last step that came through later ones, overwritten with
+        that of the state before the first step
+    :param previous: (blocks, n, CHUNK), the states before each step
+    :param state: (n, P), the state after the last step
+    :param starts: (S, P) bool
     """
     L = len(lanes)
-    T, n, P = states.shape
-    left = group * L
-    source, out, z = np.zeros(n * L, states.dtype), np.empty(n * L, states.dtype), np.empty(n * L, states.dtype)
-    for t in range(T - 1, -1, -1):
-        block, at = divmod((group * T + t) * L, CHUNK)
+    S, P = starts.shape
+    n = len(state)
+    later = carried.reshape(-1)
+    ends = state.reshape(-1)
+    source, out = np.empty(n * L, state.dtype), np.empty(n * L, state.dtype)
+    minus_one = broadcast(state.dtype.type(-1), lanes)
+    for s in range(S - 1, -1, -1):
+        block, at = divmod(s * P + left, CHUNK)
+        next_block, next_at = divmod((s + 1) * P + left, CHUNK)
+        delta, after = deltas[block], previous[min(next_block, len(previous) - 1)]
         for i in range(n):
-            first, last = row_starts[i], row_starts[i + 1]
-            _row_product(values, columns, first, last, source, deltas[block, i], at, out, i * L, lanes)
-        if P == L:
-            z = states[t].reshape(-1)
-        else:
-            _copy_lanes(z, states[t].reshape(-1), left, P, starts[t, :0], lanes)
-        _deactivate(out, z, n_hidden * L, relu)
-        for i in range(n):
-            for lane in range(L):
-                deltas[block, i, at + lane] = out[i * L + lane]
-        for lane in range(L):
-            if starts[t, left + lane]:
-                for i in range(n):
-                    out[i * L + lane] = 0
+            if s == S - 1:
+                total = load(later, i * P + left, lanes)
+            else:
+                total = _row_product(values, columns, row_starts[i], row_starts[i + 1], source, lanes)
+            if i >= given:
+                total = add(total, load(delta, i * CHUNK + at, lanes))
+            if i < n_hidden:
+                z = load(ends, i * P + left, lanes) if s == S - 1 else load(after, i * CHUNK + next_at, lanes)
+                if relu:
+                    total = zero_unless_positive(total, z)
+                else:  # times the derivative 1 - z²
+                    total = add(total, multiply(multiply(minus_one, total), multiply(z, z)))
+            store(delta, i * CHUNK + at, total)
+            store(out, i * L, total)
+        _reset(out, starts[s], left, lanes)
         source, out = out, source
-    nothing = np.zeros(L, states.dtype)
-    flat = grad_state.reshape(-1)
     for i in range(n):
-        _row_product(values, columns, row_starts[i], row_starts[i + 1], source, nothing, 0, flat, i * P + left, lanes)
+        store(later, i * P + left, _row_product(values, columns, row_starts[i], row_starts[i + 1], source, lanes))
+
+
+@_kernel
+def swap_resets(previous, kept, starts, batch_size):  # type: ignore[no-untyped-def]
+    """Exchange the states from which no step started, because an episode did, with others.
+
+    :param previous: (blocks, n, CHUNK), states before each step, columns ordered by time, then batch
+    :param kept: (starts, n), the others, in the order of the columns
+    :param starts: (S, P) bool, of which the first B of a step count
+    """
+    k = 0
+    for s in range(len(starts)):
+        for b in range(batch_size):
+            if starts[s, b]:
+                block, at = divmod(s * starts.shape[1] + b, CHUNK)
+                for i in range(kept.shape[1]):
+                    previous[block, i, at], kept[k, i] = kept[k, i], previous[block, i, at]
+                k += 1
 
 
 @_kernel
@@ -311,14 +344,13 @@ def step_sparse(out, x, values, row_starts, columns, lanes, starts, n_hidden, re
     L = len(lanes)
     B, n = out.shape
     source, total = np.zeros(x.shape[1] * L, out.dtype), np.empty(L, out.dtype)
-    nothing = np.zeros(L, out.dtype)
     for first in range(0, B, L):
         width = min(L, B - first)
         for lane in range(width):
             for j in range(x.shape[1]):
                 source[j * L + lane] = 0 if starts[first + lane] else x[first + lane, j]
         for i in range(n):
-            _row_product(values, columns, row_starts[i], row_starts[i + 1], source, nothing, 0, total, 0, lanes)
+            store(total, 0, _row_product(values, columns, row_starts[i], row_starts[i + 1], source, lanes))
             for lane in range(width):
                 out[first + lane, i] += total[lane]
         for lane in range(width):

@@ -93,6 +93,17 @@ def multiply_add(typing: Any, scalar: Any, vector: Any, total: Any) -> Any:
 
 
 @_intrinsic
+def zero_unless_positive(typing: Any, vector: Any, condition: Any) -> Any:
+    """Return the vector, with zero in those lanes in which the condition is zero or less; NaN is neither."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        zero = ir.Constant(args[0].type, None)
+        return builder.select(builder.fcmp_ordered("<=", args[1], zero), zero, args[0])
+
+    return vector(vector, condition), generate
+
+
+@_intrinsic
 def add_lanes(typing: Any, start: Any, vector: Any) -> Any:
     """Return start plus the sum of all lanes."""
 

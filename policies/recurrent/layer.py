@@ -21,12 +21,14 @@ from policies.recurrent.torch_scan import TorchScan
 from policies.refusal import Refusal
 
 ACTIVATIONS = ("relu", "tanh")
+_INPUT_BLOCKS, _RECURRENT_BLOCKS = (("hx",), ("yx",)), (("hh", "hy"), ("yh", "yy"))
+_ORDER = tuple(block for layout in (_INPUT_BLOCKS, _RECURRENT_BLOCKS) for row in layout for block in row)
 
 
 class LayerStates(NamedTuple):
     """What a layer computed over whole sequences.
 
-    :param states: z = [h; y] after each step, (T, B, n_h + n_y)
+    :param states: z = [h; y] after each step, (T, B, n_h + n_y); empty if outputs alone were asked for
     :param outputs: y, a copy of the last n_y entries of the states, (T, B, n_y); gradients that come through it alone
         need not be spread over all units
     """
@@ -133,7 +135,7 @@ class SparseRecurrentLayer(nn.Module):
     def matrices(self) -> tuple[BlockMatrix, BlockMatrix]:
         """Return the patterns of the input matrix U (n x n_x) and the recurrent matrix R (n x n)."""
         if self._matrices is None:
-            self._matrices = self.matrix([["hx"], ["yx"]]), self.matrix([["hh", "hy"], ["yh", "yy"]])
+            self._matrices = self.matrix(_INPUT_BLOCKS), self.matrix(_RECURRENT_BLOCKS)
         return self._matrices
 
     def matrix(self, layout: Sequence[Sequence[str]]) -> BlockMatrix:
@@ -148,10 +150,9 @@ class SparseRecurrentLayer(nn.Module):
 
     def tensors(self) -> list[Tensor]:
         """Return the bias, the weights of U's blocks and the weights of R's blocks, as the scans take them."""
-        weights = cast(
-            dict[str, Tensor], self.weights._parameters
-        )  # ParameterDict's own look-up would slow every step.
-        return [self.bias, *(weights[block] for matrix in self.matrices() for block in matrix.blocks)]
+        # The look-ups of Module and ParameterDict would slow every step.
+        weights = cast(dict[str, Tensor], cast(nn.Module, self._modules["weights"])._parameters)
+        return [cast(Tensor, self._parameters["bias"]), *map(weights.__getitem__, _ORDER)]
 
     def recurrence(self, n_steps: int, batch_size: int) -> Recurrence:
         """Return what a scan is to compute."""
@@ -167,9 +168,11 @@ class SparseRecurrentLayer(nn.Module):
         states = TorchScan.apply(recurrence, starts, inputs, state, bias, *recurrence.concatenate(weights))
         return LayerStates(states, self.outputs(states).clone())
 
-    def forward(self, inputs: Tensor, state: Tensor, episode_starts: Tensor | None = None) -> LayerStates:
+    def forward(
+        self, inputs: Tensor, state: Tensor, episode_starts: Tensor | None = None, *, outputs_only: bool = False
+    ) -> LayerStates:
         """Run over whole sequences; see `forward_together`."""
-        return forward_together([self], inputs, [state], episode_starts)[0]
+        return forward_together([self], inputs, [state], episode_starts, outputs_only=outputs_only)[0]
 
     def step(self, inputs: Tensor, state: Tensor, episode_starts: Tensor | None = None) -> Tensor:
         """Make a single step without gradients; faster in evaluation mode (`eval()`), see `train`.
@@ -194,6 +197,7 @@ def forward_together(
     states: Sequence[Tensor],
     episode_starts: Tensor | None = None,
     *,
+    outputs_only: bool = False,
     n_threads: int | None = None,
 ) -> list[LayerStates]:
     """Run several layers over the same sequences, on the CPU at the same time.
@@ -202,6 +206,7 @@ def forward_together(
     :param inputs: (T, B, n_x), of the weights' dtype
     :param states: one state (B, n_h + n_y) per layer, before the first step
     :param episode_starts: (T, B), nonzero where the state is zeroed before the step
+    :param outputs_only: leave the states away, which spares memory and time
     :param n_threads: threads to use on the CPU, all available cores by default; results do not depend on it
     :return: per layer its states (T, B, n_h + n_y) and outputs (T, B, n_y) after each step
     :raises ValueError: for other shapes or dtypes
@@ -215,8 +220,12 @@ def forward_together(
         starts = torch.zeros(inputs.shape[:2], dtype=torch.bool)
     tensors = [tensor for layer, state in zip(layers, states, strict=True) for tensor in (state, *layer.tensors())]
     recurrences = [layer.recurrence(*inputs.shape[:2]) for layer in layers]
-    results = CompiledScan.apply(recurrences, inputs, starts, n_threads, *tensors)
-    return [LayerStates(*pair) for pair in zip(results[::2], results[1::2], strict=True)]
+    results = CompiledScan.apply(recurrences, inputs, starts, not outputs_only, n_threads, *tensors)
+    nothing = inputs.new_empty(0)
+    return [
+        LayerStates(nothing if states is None else states, outputs)
+        for states, outputs in zip(results[::2], results[1::2], strict=True)
+    ]
 
 
 def choose_backends(
@@ -282,11 +291,11 @@ class _Stepper:
             (U, R), (for_U, for_R) = recurrence.concatenate(self._tensors[1:]), recurrence.backends
             self._products[B] = _product(recurrence.U, U, for_U, B), _product(recurrence.R, R, for_R, B)
         everywhere = np.zeros(B, np.bool_)
-        starts = everywhere if episode_starts is None else episode_starts.numpy().astype(np.bool_)
-        out = np.empty((B, layer.state_size), inputs.detach().numpy().dtype)
-        out[:] = self._tensors[0].numpy()
+        starts = everywhere if episode_starts is None else episode_starts.numpy() != 0
         (multiply_inputs, *input_matrix), (multiply_state, *recurrent_matrix) = self._products[B]
-        x, z = (np.ascontiguousarray(tensor.detach().numpy()) for tensor in (inputs, state))
+        x, z = np.ascontiguousarray(inputs.detach().numpy()), np.ascontiguousarray(state.detach().numpy())
+        out = np.empty((B, layer.state_size), x.dtype)
+        out[:] = self._tensors[0].numpy()
         multiply_inputs(out, x, *input_matrix, everywhere, 0, True)
         multiply_state(out, z, *recurrent_matrix, starts, layer.n_hidden, layer.activation == "relu")
         return torch.from_numpy(out)
@@ -307,7 +316,7 @@ def _product(matrix: BlockMatrix, tensor: Tensor, backend: str, batch_size: int)
 def _check(
     layer: SparseRecurrentLayer, inputs: Tensor, state: Tensor, starts: Tensor | None, leading: tuple[str, ...]
 ) -> None:
-    n_x, n, dtype = layer.specification.n_inputs, layer.state_size, layer.bias.dtype
+    n_x, n, dtype = layer.specification.n_inputs, layer.state_size, cast(Tensor, layer._parameters["bias"]).dtype
     shape = inputs.shape
     if len(shape) != len(leading) + 1 or shape[-1] != n_x or 0 in shape:
         raise ValueError(

@@ -1,12 +1,19 @@
-"""The scan with compressed matrices, everything in blocked columns ordered by group, time, lane.
+"""The scan with compressed matrices, everything in blocked columns.
+
+Only the states are kept of all steps. What leads to them, and their gradients, live for a tile of a few steps, small
+enough for the caches: while the loop runs over one tile, other threads multiply the inputs of the next one, or
+differentiate the weights along the last one.
 
 The input matrix is taken as sparse even when it is full: in this layout its kernels are as fast as dense products.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -14,7 +21,18 @@ from torch.nn.functional import pad
 from policies.recurrent import kernels
 from policies.recurrent.arrangement import Inputs, Recurrence, from_columns, from_rows, row_ranges, to_columns, to_rows
 from policies.recurrent.block_matrix import BlockMatrix
+from policies.recurrent.kernels import CHUNK
 from policies.recurrent.threads import Chain, Job
+
+_TILE = 1 << 19
+"""Entries of all units in a tile, about: two megabytes. Smaller ones cost more than the caches give."""
+
+
+class Tile(NamedTuple):
+    """Some steps: their range, and that of the blocks which hold their columns."""
+
+    steps: slice
+    blocks: slice
 
 
 @dataclass(frozen=True)
@@ -23,8 +41,8 @@ class Saved:
 
     :param batch_size: B
     :param starts: (T, P) bool
-    :param states: (T, n, P)
-    :param previous: the states that the steps started from, blocked columns (blocks, n, CHUNK)
+    :param previous: the states before each step and before any reset, blocked columns (blocks, n, CHUNK)
+    :param ends: the state after each tile, (n, P)
     :param x: inputs, blocked columns (blocks, n_x, CHUNK)
     :param input_weights: weights of U, 1-D
     :param transposed: weights of R in the order of its columns, 1-D
@@ -32,48 +50,70 @@ class Saved:
 
     batch_size: int
     starts: Tensor
-    states: Tensor
     previous: Tensor
+    ends: list[Tensor]
     x: Tensor
     input_weights: Tensor
     transposed: Tensor
 
 
 def forward(
-    layer: Recurrence, inputs: Inputs, state: Tensor, bias: Tensor, weights: Sequence[Tensor]
-) -> Chain[tuple[Tensor, Saved]]:
+    layer: Recurrence, inputs: Inputs, state: Tensor, bias: Tensor, weights: Sequence[Tensor], all_states: bool
+) -> Chain[tuple[Tensor | None, Tensor, Saved]]:
     """Run over whole sequences.
 
     :param state: (B, n)
     :param bias: (n,)
     :param weights: those of U's and of R's blocks, each 1-D
-    :return: the states (T, B, n), and what `backward` takes
+    :param all_states: return the states, too
+    :return: the states (T, B, n) or None, the outputs (T, B, n_y), and what `backward` takes
     """
     (T, B, _), n = inputs.shape, len(bias)
     lanes, groups = lane_groups(B, n)
-    padding = (0, lanes * groups - B)
+    P = lanes * groups
     input_weights, recurrent_weights = layer.concatenate(weights)
     # Padded columns start anew at every step, so that they can never grow.
-    starts = pad(inputs.starts, padding, value=True)
-    first_state = pad(state.t(), padding).contiguous()
-    x = inputs.columns(groups, lanes)
-    projected = x.new_empty(len(x), n, kernels.CHUNK)
-    states = x.new_empty(T, n, lanes * groups)
-    previous = torch.empty_like(projected)
+    starts = pad(inputs.starts, (0, P - B), value=True)
+    x = inputs.columns(P)
+    tiles = list(_tiles(T, P, n))
+    previous = x.new_empty(len(x), n, CHUNK)
     previous[-1] = 0  # The rest of the last block, which the loop leaves out, takes part in the products.
+    current = pad(state.t(), (0, P - B)).masked_fill(starts[0], 0).contiguous()
+    ends: list[Tensor] = []
     R, R_transposed = layer.R.by_row, layer.R.by_column
     values, transposed = torch.empty_like(recurrent_weights), torch.empty_like(recurrent_weights)
-    jobs: list[Job] = [
-        partial(multiply, layer.U, input_weights, x, bias, projected, *rows)
-        for rows in _ranges(layer.U, starts.numel())
-    ]
+    projections = [x.new_empty(tiles[0].blocks.stop, n, CHUNK) for _ in tiles[:2]]
+
+    def projection(index: int) -> list[Job]:
+        """Return the jobs that multiply the inputs of a tile."""
+        if index == len(tiles):
+            return []
+        columns = x[tiles[index].blocks]
+        target = projections[index % 2][: len(columns)]
+        return [
+            partial(multiply, layer.U, input_weights, columns, bias, target, *rows)
+            for rows in _ranges(layer.U, len(columns) * CHUNK)
+        ]
+
+    jobs = projection(0)
     for form, target in ((R, values), (R_transposed, transposed)):
         jobs.append(partial(torch.index_select, recurrent_weights, 0, torch.from_numpy(form.order), out=target))
     yield jobs
-    arrays = [tensor.numpy() for tensor in (projected, first_state, states, previous, starts)]
-    scan = partial(kernels.scan_sparse, values.numpy(), R.starts, R.columns, *arrays, layer.n_hidden, layer.relu)
-    yield [partial(scan, group, (0,) * lanes) for group in range(groups)]
-    return states.transpose(1, 2)[:, :B], Saved(B, starts, states, previous, x, input_weights, transposed)
+    for index, (steps, blocks) in enumerate(tiles):
+        current = current.clone()
+        arrays = [tensor.numpy() for tensor in (projections[index % 2], current, previous[blocks], starts[steps])]
+        scan = partial(kernels.scan_sparse, values.numpy(), R.starts, R.columns, *arrays, layer.n_hidden, layer.relu)
+        yield [partial(scan, left, (0,) * lanes) for left in range(0, P, lanes)] + projection(index + 1)
+        ends.append(current)
+
+    def sequences(first: int) -> Tensor:
+        """Return the states of the units from the first on, (T, B, .)."""
+        rows = torch.cat([from_columns(previous[:, first:], T * P)[P:], current[first:].t()])
+        return from_rows(rows, P, B)
+
+    states = sequences(0) if all_states else None
+    saved = Saved(B, starts, previous, ends, x, input_weights, transposed)
+    return states, sequences(layer.n_hidden).contiguous(), saved
 
 
 def backward(
@@ -86,30 +126,66 @@ def backward(
     :param inputs_needed: whether the gradient of the inputs is needed
     :return: gradients of inputs (T, B, n_x), state (B, n), bias (n,), and of the weights of U and of R, 1-D
     """
-    n, B, N = layer.R.shape[0], saved.batch_size, saved.starts.numel()
-    lanes, groups = lane_groups(B, n)
-    deltas = torch.zeros_like(saved.previous)
-    for grads, first in ((grad_states, 0), (grad_outputs, layer.n_hidden)):
-        if grads is not None:
-            deltas[:, first:] += to_columns(to_rows(grads, groups, lanes))
-    grad_state = deltas.new_empty(n, lanes * groups)
-    arrays = [tensor.numpy() for tensor in (deltas, grad_state, saved.states, saved.starts)]
-    starts, columns, _ = layer.R.by_column
-    retreat = partial(kernels.backpropagate_sparse, saved.transposed.numpy(), starts, columns, *arrays)
-    yield [partial(retreat, layer.n_hidden, layer.relu, group, (0,) * lanes) for group in range(groups)]
-    grad_U, grad_R = deltas.new_zeros(layer.U.n_weights), deltas.new_zeros(layer.R.n_weights)
-    grad_bias, grad_rows = deltas.new_empty(n), deltas.new_empty(0)
-    jobs: list[Job] = []
-    for matrix, right, gradient in ((layer.R, saved.previous, grad_R), (layer.U, saved.x, grad_U)):
-        jobs += [partial(add_gradient, matrix, deltas, right, gradient, *rows) for rows in _ranges(matrix, N)]
-    jobs.append(partial(torch.sum, deltas, (0, 2), out=grad_bias))
-    if inputs_needed:
-        grad_rows = deltas.new_empty(N, layer.U.shape[1])
-        jobs.append(partial(multiply_transposed, layer.U, saved.input_weights, deltas, grad_rows))
-    yield jobs
-    grad_inputs = from_rows(grad_rows, groups, lanes, B) if inputs_needed else None
+    n, B, (T, P) = layer.R.shape[0], saved.batch_size, saved.starts.shape
+    lanes, _ = lane_groups(B, n)
+    tiles = list(_tiles(T, P, n))
+    new = saved.previous.new_zeros
+    carried = new(n, P)
+    grad_U, grad_R, grad_bias = new(layer.U.n_weights), new(layer.R.n_weights), new(n)
+    grad_rows = new(T * P if inputs_needed else 0, layer.U.shape[1])
+    buffers = [new(tiles[0].blocks.stop, n, CHUNK) for _ in tiles[:2]]
+    form = layer.R.by_column.starts, layer.R.by_column.columns
+    gradients: list[Job] = []  # of the tile before, whose deltas are ready
+    undo: list[Job] = []  # what was done to its states
+    for index in reversed(range(len(tiles))):
+        steps, blocks = tiles[index]
+        deltas = buffers[index % 2][: blocks.stop - blocks.start]
+        given = layer.n_hidden
+        if grad_states is not None:
+            given = 0
+            deltas.copy_(to_columns(to_rows(grad_states[steps], P)))
+        if grad_outputs is not None:
+            columns = to_columns(to_rows(grad_outputs[steps], P))
+            outputs = deltas[:, layer.n_hidden :]
+            outputs.copy_(columns) if grad_states is None else outputs.add_(columns)
+        previous, starts = saved.previous[blocks].numpy(), saved.starts[steps].numpy()
+        arrays = (deltas.numpy(), given, carried.numpy(), previous, saved.ends[index].numpy(), starts)
+        retreat = partial(kernels.backpropagate_sparse, saved.transposed.numpy(), *form, *arrays)
+        loop: list[Job] = [
+            partial(retreat, layer.n_hidden, layer.relu, left, (0,) * lanes) for left in range(0, P, lanes)
+        ]
+        yield loop + gradients
+        for job in undo:
+            job()
+        # The loop needs the states as they were; the gradient of R needs them as the steps saw them.
+        zeros = new(np.count_nonzero(starts[:, :B]), n).numpy()
+        swap = partial(kernels.swap_resets, previous, zeros, starts, B)
+        swap()
+        undo = [swap]
+        gradients = [partial(lambda part: grad_bias.add_(part.sum((0, 2))), deltas)]
+        for matrix, right, gradient in ((layer.R, saved.previous, grad_R), (layer.U, saved.x, grad_U)):
+            gradients += [
+                partial(add_gradient, matrix, deltas, right[blocks], gradient, *rows)
+                for rows in _ranges(matrix, len(deltas) * CHUNK)
+            ]
+        if inputs_needed:
+            rows = grad_rows[steps.start * P : steps.stop * P]
+            gradients.append(partial(multiply_transposed, layer.U, saved.input_weights, deltas, rows))
+    yield gradients
+    for job in undo:
+        job()
+    grad_inputs = from_rows(grad_rows, P, B) if inputs_needed else None
     grad_weights = torch.empty_like(grad_R).index_copy_(0, torch.from_numpy(layer.R.by_row.order), grad_R)
-    return [grad_inputs, grad_state[:, :B].t(), grad_bias, grad_U, grad_weights]
+    return [grad_inputs, carried[:, :B].t(), grad_bias, grad_U, grad_weights]
+
+
+def _tiles(n_steps: int, padded_size: int, n_units: int) -> Iterator[Tile]:
+    """Cut steps into tiles, each of whole blocks of columns."""
+    unit = CHUNK // math.gcd(CHUNK, padded_size)  # So many steps fill whole blocks.
+    length = max(1, _TILE // (n_units * padded_size * unit)) * unit
+    for first in range(0, n_steps, length):
+        last = min(first + length, n_steps)
+        yield Tile(slice(first, last), slice(first * padded_size // CHUNK, -(-last * padded_size // CHUNK)))
 
 
 def loop_cost(layer: Recurrence, n_steps: int, batch_size: int) -> int:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import pytest
 from data_files import ROOT
 
@@ -77,6 +78,11 @@ def test_environments_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch
     assert "CartPole-v0 " in capsys.readouterr().out
     assert call("train.py", "--list-envs", "LunarLander-", patch=monkeypatch) == 0
     assert "cannot be made" in capsys.readouterr().out
+    monkeypatch.syspath_prepend(ROOT / "tests")
+    sys.modules.pop("picky", None)
+    gymnasium.registry.pop("Picky-v0", None)
+    assert call("train.py", "--list-envs", "picky:", patch=monkeypatch) == 0
+    assert [row.split()[0] for row in capsys.readouterr().out.splitlines()] == ["environment", "Picky-v0"]
     assert call("train.py", "--list-envs", "no such", patch=monkeypatch) == 2
     assert capsys.readouterr().err.startswith("error: --list-envs 'no such' is in no environment's id")
 

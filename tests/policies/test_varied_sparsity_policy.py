@@ -10,6 +10,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 
 from policies.gru_policy import GruPolicy
@@ -160,3 +161,42 @@ def test_unsupported_is_refused_in_one_line(
     with pytest.raises(ValueError, match=named) as caught:
         VariedSparsityPolicy(observation_space, action_space, lambda _: 1e-3, **options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.6])
+@pytest.mark.parametrize("action", ACTIONS)
+def test_predict_does_what_sb3_contrib_does(action: str, correlation: float) -> None:
+    built = policy(action, noise_correlation=correlation)
+    state = stock_state = None
+    generator = np.random.default_rng(0)
+    for step, deterministic in enumerate([True, False, True, False]):
+        observations, starts = generator.normal(size=(3, 5)).astype(np.float32), np.array([False, step == 2, False])
+        torch.manual_seed(step)
+        stock_actions, stock_state = RecurrentActorCriticPolicy.predict(
+            built, observations, stock_state, starts, deterministic
+        )
+        torch.manual_seed(step)
+        before = None if state is None else [part.copy() for part in state]
+        actions, new_state = built.predict(observations, state, starts, deterministic)
+        np.testing.assert_array_equal(actions, stock_actions)
+        for part, stock_part in zip(new_state, stock_state, strict=True):
+            np.testing.assert_array_equal(part, stock_part)
+        if state is not None:
+            for part, old, new in zip(state, before, new_state, strict=True):
+                np.testing.assert_array_equal(part, old)
+                assert not np.shares_memory(part, new)
+        state = new_state
+
+
+def test_predict_takes_one_observation_or_several_and_refuses_others() -> None:
+    built = policy()
+    observation = np.linspace(-1, 1, 5, dtype=np.float32)
+    observation.setflags(write=False)
+    alone, _ = built.predict(observation, deterministic=True)
+    several, _ = built.predict(np.stack([observation, observation]), deterministic=True)
+    assert alone.shape == (3,)
+    np.testing.assert_allclose(several, [alone, alone], rtol=1e-5)
+    listed, _ = built.predict([float(number) for number in observation], deterministic=True)
+    np.testing.assert_allclose(listed, alone, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"\(4,\)"):
+        built.predict(np.zeros(4, np.float32))

@@ -125,6 +125,27 @@ def test_scores_of_several_environments_are_normalized(logs: Path) -> None:
     assert free.ranges == {"CartPole-v1": (60.0, 150.0), "Pendulum-v1": (-1400.0, -600.0)}
 
 
+def test_environments_are_told_apart_by_their_arguments(tmp_path: Path) -> None:
+    for seed, steps in enumerate((50, 90)):
+        finish(
+            tmp_path,
+            "CartPole-v1",
+            seed,
+            float(steps),
+            env_arguments={"max_episode_steps": steps, "sutton_barto_reward": True},
+        )
+    names = [f"CartPole-v1 max_episode_steps={steps}" for steps in (50, 90)]
+    with pytest.raises(ValueError, match="range 'CartPole-v1 max_episode_steps=50=LOW:HIGH' is needed"):
+        compare([tmp_path])
+    (one,) = compare([tmp_path], ranges=dict.fromkeys(names, (0.0, 100.0))).found
+    assert {env: scores.tolist() for env, scores in one.scores.items()} == {
+        names[0]: [50.0],
+        names[1]: [90.0],
+    }
+    assert one.overall is not None
+    assert one.overall.value == pytest.approx(0.7)
+
+
 def test_curves_are_aligned(tmp_path: Path) -> None:
     finish(tmp_path, "CartPole-v1", 0, 5.0, [(1024, 0.0), (2048, 10.0), (4096, 30.0)])
     finish(tmp_path, "CartPole-v1", 1, 5.0, [(2048, 20.0), (3072, 40.0), (4096, 40.0)])

@@ -154,7 +154,7 @@ def test_doubt_names_what_is_missing(parent: Parent) -> None:
     assert "weights lie outside" in str(parent.doubt(facts, known.steps, 10**9))
     assert "steps of training lie outside" in str(parent.doubt(facts, 10**9, budget))
     imitated = TaskFacts(*list(vars(facts).values())[:-1], imitates=True)
-    assert "no task of the table has choices and is imitated" in str(parent.doubt(imitated, 0, budget))
+    assert "no task of the table has choices and demonstrations" in str(parent.doubt(imitated, 0, budget))
     few = learn(synthetic_records(FEWEST_TASKS - 1), **QUICK)
     assert "the table holds 8 tasks, of which at least 9 are needed" in str(few.doubt(facts, known.steps, budget))
     assert few.half_width == math.inf

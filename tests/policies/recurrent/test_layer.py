@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from policies.network.specification import BLOCKS, NetworkSpecification, specify
+from policies.recurrent import sparse
 from policies.recurrent.layer import SparseRecurrentLayer, forward_together
 
 MIXED = {"hx": 1.0, "hh": 0.15, "hy": 0.6, "yx": 0.5, "yh": 0.9, "yy": 0.4}
@@ -56,9 +57,9 @@ def step_by_step(layer: SparseRecurrentLayer, inputs: Tensor, state: Tensor, sta
     return torch.stack(states)
 
 
-def gradients(layer: SparseRecurrentLayer, states: Tensor, *others: Tensor) -> list[Tensor]:
+def gradients(layer: SparseRecurrentLayer, states: Tensor, *others: Tensor, retain: bool = False) -> list[Tensor]:
     weighting = torch.randn(states.shape, generator=torch.Generator().manual_seed(5), dtype=states.dtype)
-    return list(torch.autograd.grad(states, [*layer.parameters(), *others], weighting))
+    return list(torch.autograd.grad(states, [*layer.parameters(), *others], weighting, retain_graph=retain))
 
 
 @pytest.mark.parametrize("device_path", ["compiled", "torch"])
@@ -306,3 +307,25 @@ def test_unknown_options_are_refused() -> None:
     for options in ({"activation": "gelu"}, {"backend": "gpu"}, {"initialization": "xavier"}):
         with pytest.raises(ValueError, match="is unknown"):
             SparseRecurrentLayer(small_specification(), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("B", [3, 16])
+def test_tiles_of_few_steps_change_nothing(activation: str, B: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = make_layer("csr", activation)
+    inputs, state, starts = sequences(layer, T=150, B=B)
+    inputs.requires_grad_()
+    state.requires_grad_()
+    found = []
+    for entries in (1 << 30, 1):
+        monkeypatch.setattr(sparse, "_TILE", entries)
+        states, outputs = layer(inputs, state, starts)
+        (alone,) = forward_together([layer], inputs, [state], starts, outputs_only=True)
+        assert torch.equal(alone.outputs, outputs)
+        assert not alone.states.numel()
+        twice = [gradients(layer, states, inputs, state, retain=True) for _ in range(2)]
+        for first, second in zip(*twice, strict=True):
+            assert torch.equal(first, second)
+        found.append([states, outputs, *twice[0], *torch.autograd.grad(alone.outputs.sum(), list(layer.parameters()))])
+    for whole, tiled in zip(*found, strict=True):
+        torch.testing.assert_close(tiled, whole, rtol=1e-9, atol=1e-10)

@@ -12,7 +12,7 @@ from policies.recurrent import kernels
 from policies.recurrent.arrangement import from_columns, from_rows, to_columns, to_rows
 from policies.recurrent.block_matrix import BlockMatrix, DenseValues, SparseValues
 from policies.recurrent.layer import choose_backends
-from policies.recurrent.sparse import lane_groups
+from policies.recurrent.sparse import _tiles, lane_groups
 from policies.recurrent.threads import available_cores, run_chains
 
 
@@ -64,12 +64,23 @@ def test_sparse_products_equal_dense_ones(dtype: torch.dtype) -> None:
 
 
 def test_rows_lead_back_to_sequences() -> None:
-    for B, groups, lanes in ((5, 1, 5), (5, 2, 4), (16, 2, 8), (17, 3, 8)):
+    for B, padded in ((5, 5), (5, 8), (16, 16), (17, 24)):
         sequences = torch.randn(7, B, 3)
-        rows = to_rows(sequences, groups, lanes)
-        assert rows.shape == (7 * groups * lanes, 3)
-        assert torch.equal(rows.view(groups, 7, lanes, 3)[0, :, 0], sequences[:, 0])
-        assert torch.equal(from_rows(rows, groups, lanes, B), sequences)
+        rows = to_rows(sequences, padded)
+        assert rows.shape == (7 * padded, 3)
+        assert torch.equal(rows.view(7, padded, 3)[:, 0], sequences[:, 0])
+        assert torch.equal(from_rows(rows, padded, B), sequences)
+
+
+def test_tiles_cover_the_steps_in_whole_blocks() -> None:
+    for n_steps, padded, n_units in ((1, 1, 5), (200, 16, 262), (200, 4, 4430), (50, 24, 20_000), (3, 200, 262)):
+        tiles = list(_tiles(n_steps, padded, n_units))
+        steps = [step for tile in tiles for step in range(tile.steps.start, tile.steps.stop)]
+        blocks = [block for tile in tiles for block in range(tile.blocks.start, tile.blocks.stop)]
+        assert steps == list(range(n_steps))
+        assert blocks == list(range(-(-n_steps * padded // kernels.CHUNK)))
+        for tile in tiles:
+            assert tile.steps.start * padded == tile.blocks.start * kernels.CHUNK
 
 
 def test_lanes_cover_the_batch() -> None:
