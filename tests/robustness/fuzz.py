@@ -834,7 +834,8 @@ def fuzz(name: str, inputs: int, seed: int, runs: Path) -> dict[str, Any]:
             counts["failed"] += 1
             failures.append(f"input {following}: the reader's process ended with exit code {worker.returncode}")
             following += 1
-    return {"inputs": inputs, **counts, "slowest_seconds": round(slowest, 2), "failures": failures[:20]}
+    taken = {"slowest_seconds": round(slowest, 2), "date": machine()["date"]}
+    return {"inputs": inputs, **counts, **taken, "failures": failures[:20]}
 
 
 def run_configuration(name: str, log_dir: Path) -> TrainingConfiguration:
@@ -878,12 +879,12 @@ def show(name: str, number: int, seed: int) -> None:
 
 def report(results: Mapping[str, Mapping[str, Any]], command: str) -> None:
     """Write the table."""
-    columns = ("inputs", "accepted", "refused", "failed", "slowest_seconds")
+    columns = ("inputs", "accepted", "refused", "failed", "slowest_seconds", "date")
     total = {column: sum(result[column] for result in results.values()) for column in columns[:4]}
     rows = [(name, *(result[column] for column in columns)) for name, result in results.items()]
     table = markdown_table(
-        ("reader", "inputs", "accepted", "refused in one line", "failed", "slowest (s)"),
-        [*rows, ("all", *total.values(), "")],
+        ("reader", "inputs", "accepted", "refused in one line", "failed", "slowest (s)", "date"),
+        [*rows, ("all", *total.values(), "", "")],
     )
     publish("fuzz", "Fuzzing of all readers", f"`{command}`", table, describe(machine()))
 
