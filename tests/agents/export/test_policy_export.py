@@ -226,7 +226,14 @@ def test_the_default_network_is_one_matrix_and_fast() -> None:
     policy, metadata = hammer_sized(budget=50_000)
     normalization = ObservationNormalization(np.zeros(46), np.ones(46), 10.0, 1e-8)
     exported = read(policy, metadata, normalization)
-    assert min(step_microseconds(exported.step, 46, 2000)) <= 30
+
+    def in_torch(
+        observation: np.ndarray, state: tuple[np.ndarray, ...] | None, starts: np.ndarray
+    ) -> tuple[np.ndarray, None, tuple[np.ndarray, ...] | None]:
+        action, after = policy.predict(observation, state, starts, deterministic=True)
+        return action, None, after
+
+    assert min(step_microseconds(exported.step, 46, 2000)) < 0.5 * min(step_microseconds(in_torch, 46, 500))
 
 
 def test_metadata_say_what_the_run_said(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_where_ctrl_c_raises_something_else_an_interrupt_is_the_environments_own
     finally:
         signal.signal(signal.SIGINT, before)
     assert failure.step == 2
-    assert "KeyboardInterrupt: (" in str(failure)
+    assert "KeyboardInterrupt: raise KeyboardInterrupt (" in str(failure)
 
 
 def test_words_of_an_environment_are_no_fields_of_ours() -> None:
