@@ -104,28 +104,24 @@ def test_memory_over_thirty_steps(tmp_path: Path) -> None:
         assert later == [[0, 0]] * (RememberFirst.delay - 1) + [[0, 1]]
     assert signs == {-1.0, 1.0}
 
-    for seed in range(3):  # where a seed learns nothing by then depends on roundings
-        result = train_quietly(
-            "RememberFirst-v0",
-            {
-                "budget": 1000,
-                "total_timesteps": 400_000,
-                "n_envs": 32,
-                "n_steps": 64,
-                "batch_size": 512,
-                "learning_rate": 1e-3,
-                "gamma": 1.0,
-                "gae_lambda": 1.0,
-                "eval_every": 50_000,
-                "eval_episodes": 400,
-                "log_dir": str(tmp_path),
-                "seed": seed,
-            },
-        )
-        assert result.final.success_rate is not None
-        print(f"\nRememberFirst: {result.final.success_rate:.3f} right after {result.steps:,} steps")
-        if result.final.success_rate >= 0.95:
-            break
+    result = train_quietly(
+        "RememberFirst-v0",
+        {
+            "budget": 1000,
+            "total_timesteps": 400_000,
+            "n_envs": 32,
+            "n_steps": 64,
+            "batch_size": 512,
+            "learning_rate": 1e-3,
+            "gamma": 1.0,
+            "gae_lambda": 1.0,
+            "eval_every": 50_000,
+            "eval_episodes": 400,
+            "log_dir": str(tmp_path),
+        },
+    )
+    assert result.final.success_rate is not None
+    print(f"\nRememberFirst: {result.final.success_rate:.3f} right after {result.steps:,} steps")
     assert result.final.success_rate >= 0.95
 
 
