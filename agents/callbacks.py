@@ -35,42 +35,6 @@ def make_callbacks(texts: Sequence[str]) -> list[BaseCallback]:
     return made
 
 
-class ChosenCallbacks(CallbackList):
-    """The callbacks of a configuration, whose failures are told from ours.
-
-    Where one returns False, as Stable-Baselines3's do to stop a training, the rollout at hand is learned from first:
-    only between two updates can a training be resumed exactly.
-
-    :raises CallbackFailure: from every method, for what a callback raises
-    """
-
-    def _init_callback(self) -> None:
-        with _blamed():
-            super()._init_callback()
-
-    def _on_training_start(self) -> None:
-        with _blamed():
-            super()._on_training_start()
-
-    def _on_rollout_start(self) -> None:
-        with _blamed():
-            super()._on_rollout_start()
-
-    def _on_step(self) -> bool:
-        with _blamed():
-            if not super()._on_step():
-                self.model.stop_after_update = True
-        return True
-
-    def _on_rollout_end(self) -> None:
-        with _blamed():
-            super()._on_rollout_end()
-
-    def _on_training_end(self) -> None:
-        with _blamed():
-            super()._on_training_end()
-
-
 @contextmanager
 def _blamed() -> Iterator[None]:
     try:
@@ -81,3 +45,25 @@ def _blamed() -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise
         raise CallbackFailure(f"a callback failed: {' '.join(describe(error).split())}") from error
+
+
+class ChosenCallbacks(CallbackList):
+    """The callbacks of a configuration, whose failures are told from ours.
+
+    Where one returns False, as Stable-Baselines3's do to stop a training, the rollout at hand is learned from first:
+    only between two updates can a training be resumed exactly.
+
+    :raises CallbackFailure: from every method, for what a callback raises
+    """
+
+    _init_callback = _blamed()(CallbackList._init_callback)
+    _on_training_start = _blamed()(CallbackList._on_training_start)
+    _on_rollout_start = _blamed()(CallbackList._on_rollout_start)
+    _on_rollout_end = _blamed()(CallbackList._on_rollout_end)
+    _on_training_end = _blamed()(CallbackList._on_training_end)
+
+    @_blamed()
+    def _on_step(self) -> bool:
+        if not super()._on_step():
+            self.model.stop_after_update = True
+        return True

@@ -17,6 +17,7 @@ from agents.reporting.estimates import Estimate
 from agents.reporting.page import document, escape, figures, table
 from agents.reporting.pictures import draw_sheet
 from policies.refusal import Refusal
+from policies.text_table import aligned
 
 MOST_PAIRS = 12
 """Up to so many configurations are compared each with each."""
@@ -100,12 +101,8 @@ class Comparison:
     def __str__(self) -> str:
         columns = self.columns()
         rows = [list(columns), *([str(of(one)) for of in columns.values()] for one in self.found)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(cells))
-            for cells in (zip(row, widths, strict=True) for row in rows)
-        ]
-        return "\n".join([*(f"differs: {line}" for line in self.differences()), *lines, *self.notes()])
+        differences = [f"differs: {line}" for line in self.differences()]
+        return "\n".join([*differences, *aligned(rows, left=(0,)), *self.notes()])
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, texts and tables for JSON; intervals are null where there is none."""

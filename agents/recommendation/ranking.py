@@ -2,6 +2,7 @@
 
 from agents.recommendation.parent import COVERAGE
 from agents.recommendation.recommend import Candidate, Recommendation
+from policies.text_table import aligned
 
 SHOWN = 12
 """Networks of a table, the best ones."""
@@ -14,15 +15,13 @@ def format_ranking(found: Recommendation) -> str:
     shown = found.ranked[:SHOWN] if found.doubt is None else found.ranked[:1]
     rows = [("rank", "network", "hidden units", "score", f"{COVERAGE:.0%} interval")]
     rows += [(str(rank), *_row(found, one)) for rank, one in enumerate(shown, start=1)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    form = "".join(f"  {{:{'<' if column == 1 else '>'}{width}}}" for column, width in enumerate(widths))
     kind = "choices" if facts.chooses else "Box actions"
     learned = "from demonstrations" if facts.imitates else "from rewards"
     lines = [
         f"{facts.n_inputs:,} inputs, {facts.n_outputs:,} outputs ({kind}), episodes of {facts.episode_length:,.0f} "
         f"steps, {learned}, {best.network.budget:,} weights per network",
         "",
-        *(form.format(*row).rstrip() for row in rows),
+        *(f"  {line}".rstrip() for line in aligned(rows, left=(1,))),
         "",
         f"recommended: {found.sentence}",
     ]

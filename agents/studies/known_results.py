@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from agents.studies.ledger import cell_states, recorded, shown_distributions
+from agents.studies.ledger import cell_states, recorded, shown_distributions, trial_attributes
 from agents.studies.planning import Plan
 from agents.studies.results import Result, read_results
 from agents.studies.samplers import SAMPLERS
@@ -64,11 +64,7 @@ def adopt(study: optuna.Study, plan: Plan, results: Sequence[Result]) -> list[st
                 distributions={name: shown[name] for name in cell.parameters},
                 intermediate_values=dict(result.curve),
                 user_attrs={
-                    "cell": cell.id,
-                    "configuration_id": cell.configuration_id,
-                    "group": cell.group,
-                    "seed": cell.seed,
-                    "attempt": result.attempt,
+                    **trial_attributes(cell, result.attempt),
                     "configuration": configuration,
                     "network": dict(result.network),
                     "outcome": _outcome(result),

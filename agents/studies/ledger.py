@@ -164,13 +164,7 @@ def enqueue_missing(study: optuna.Study, plan: Plan, *, retry_failed: bool = Fal
 
 def _waiting_trial(plan: Plan, state: CellState, shown: Mapping[str, BaseDistribution]) -> FrozenTrial:
     cell = state.cell
-    attributes: dict[str, Any] = {
-        "cell": cell.id,
-        "configuration_id": cell.configuration_id,
-        "group": cell.group,
-        "seed": cell.seed,
-        "attempt": state.attempts + 1,
-    }
+    attributes = trial_attributes(cell, state.attempts + 1)
     if not SAMPLERS[plan.group(cell).sampler].proposes:
         params, distributions = dict(cell.parameters), {name: shown[name] for name in cell.parameters}
         attributes["configuration"] = recorded(plan.configuration(cell, cell.parameters))
@@ -181,6 +175,17 @@ def _waiting_trial(plan: Plan, state: CellState, shown: Mapping[str, BaseDistrib
     return optuna.create_trial(
         state=TrialState.WAITING, params=params, distributions=distributions, user_attrs=attributes
     )
+
+
+def trial_attributes(cell: Cell, attempt: int) -> dict[str, Any]:
+    """Return what every trial of a cell says of it."""
+    return {
+        "cell": cell.id,
+        "configuration_id": cell.configuration_id,
+        "group": cell.group,
+        "seed": cell.seed,
+        "attempt": attempt,
+    }
 
 
 def recorded(configuration: TrainingConfiguration) -> dict[str, Any]:

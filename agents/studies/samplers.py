@@ -82,6 +82,21 @@ Parameter = tuple[Scalar, ...] | Distribution
 """A list of values, all combinations of which are planned, or what is drawn from."""
 
 
+@dataclass(frozen=True)
+class Start:
+    """A trial that starts.
+
+    :ivar seed: of this trial
+    :ivar number: its place in the group, from 0
+    """
+
+    study: optuna.Study
+    trial: optuna.Trial
+    seed: int
+    number: int
+    configure: Configure
+
+
 class Sampler:
     """Where a group's parameters come from: this one goes through lists of values alone, its subclasses draw."""
 
@@ -98,20 +113,8 @@ class Sampler:
         """Return values for a configuration that is planned."""
         return {}
 
-    def propose(
-        self,
-        drawn: Mapping[str, Distribution],
-        study: optuna.Study,
-        trial: optuna.Trial,
-        seed: int,
-        number: int,
-        configure: Configure,
-    ) -> dict[str, Scalar]:
-        """Return values for a trial that starts.
-
-        :param seed: of this trial
-        :param number: its place in the group, from 0
-        """
+    def propose(self, drawn: Mapping[str, Distribution], start: Start) -> dict[str, Scalar]:
+        """Return values for a trial that starts."""
         raise NotImplementedError
 
 
@@ -143,18 +146,10 @@ class TreeParzen(Sampler):
             "is normal, which tpe does not propose from: another kind is needed" if parameter.kind == "normal" else None
         )
 
-    def propose(
-        self,
-        drawn: Mapping[str, Distribution],
-        study: optuna.Study,
-        trial: optuna.Trial,
-        seed: int,
-        number: int,
-        configure: Configure,
-    ) -> dict[str, Scalar]:
+    def propose(self, drawn: Mapping[str, Distribution], start: Start) -> dict[str, Scalar]:
         """Learn from the study's trials; those that run count as bad, so that no two workers try the same."""
-        study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-        return {name: distribution.suggest(trial, name) for name, distribution in drawn.items()}
+        start.study.sampler = optuna.samplers.TPESampler(seed=start.seed, constant_liar=True)
+        return {name: distribution.suggest(start.trial, name) for name, distribution in drawn.items()}
 
 
 class ParentFirst(TreeParzen):
@@ -165,23 +160,16 @@ class ParentFirst(TreeParzen):
         said = super().complaint(parameter)
         return None if said is None else said.replace("tpe", "parent")
 
-    def propose(
-        self,
-        drawn: Mapping[str, Distribution],
-        study: optuna.Study,
-        trial: optuna.Trial,
-        seed: int,
-        number: int,
-        configure: Configure,
-    ) -> dict[str, Scalar]:
+    def propose(self, drawn: Mapping[str, Distribution], start: Start) -> dict[str, Scalar]:
         """Take the parent's choice of this number, if there is one."""
-        starts = starting_points(drawn, configure) if number < STARTS else []
-        if number >= len(starts):
-            return super().propose(drawn, study, trial, seed, number, configure)
+        points = starting_points(drawn, start.configure) if start.number < STARTS else []
+        if start.number >= len(points):
+            return super().propose(drawn, start)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            study.sampler = optuna.samplers.PartialFixedSampler(starts[number], optuna.samplers.RandomSampler(seed=0))
-        return {name: distribution.suggest(trial, name) for name, distribution in drawn.items()}
+            others = optuna.samplers.RandomSampler(seed=0)
+            start.study.sampler = optuna.samplers.PartialFixedSampler(points[start.number], others)
+        return {name: distribution.suggest(start.trial, name) for name, distribution in drawn.items()}
 
 
 def starting_points(drawn: Mapping[str, Distribution], configure: Configure) -> list[dict[str, Scalar]]:

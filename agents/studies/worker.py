@@ -34,7 +34,7 @@ from agents.studies.known_results import adopt
 from agents.studies.ledger import LEFT, CellState, configuration_of, enqueue_missing, fail_dead, open_study, recorded
 from agents.studies.planning import Cell, NetworkPlanner, Plan, draw_generator
 from agents.studies.results import Result
-from agents.studies.samplers import SAMPLERS
+from agents.studies.samplers import SAMPLERS, Start
 from agents.studies.storage import STORAGE_ERRORS, Address, StudyLock, patiently
 from agents.training import TrainingResult, train
 from envs.contract import describe
@@ -225,9 +225,8 @@ class Worker:
         plan, group = self.access.plan, self.access.plan.group(cell)
         number = int(cell.configuration_id.rpartition("-")[2])
         seed = int(draw_generator(plan.definition, group.name, number).integers(2**31))
-        parameters = SAMPLERS[group.sampler].propose(
-            group.drawn, self.access.study, trial, seed, number, lambda point: plan.configuration(cell, point)
-        )
+        start = Start(self.access.study, trial, seed, number, lambda point: plan.configuration(cell, point))
+        parameters = SAMPLERS[group.sampler].propose(group.drawn, start)
         try:
             configuration = plan.configuration(cell, parameters)
             self.access.planner.networks(configuration)

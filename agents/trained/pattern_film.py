@@ -1,6 +1,5 @@
 """A film of where the weights of a run's networks were in the course of its training."""
 
-import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 from agents.extras import require
 from agents.runs.patterns import PatternPicture, read_patterns
 from agents.trained.policy import TrainedPolicy
-from agents.trained.recording import write_video
+from agents.trained.recording import write_video, written_whole
 from envs.rendering import figure_pixels
 from policies.refusal import Refusal
 
@@ -33,15 +32,11 @@ def record_patterns(policy: TrainedPolicy, path: str | Path) -> None:
     if not moments:
         raise Refusal(f"`video_of` pattern does not fit {policy.source}: a run in which weights moved is needed")
     require("video", "`video`")
-    unfinished = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.unfinished{path.suffix}")
     try:
-        unfinished.touch()
-        write_video(unfinished, _frames(moments), FRAMES_PER_SECOND)
-        unfinished.replace(path)
+        with written_whole(path) as unfinished:
+            write_video(unfinished, _frames(moments), FRAMES_PER_SECOND)
     except OSError as error:
         raise Refusal(f"`video` {path} cannot be written: {error.strerror}") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _frames(moments: list[tuple[int, dict[str, PatternPicture]]]) -> Iterator[np.ndarray]:

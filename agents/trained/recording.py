@@ -77,6 +77,35 @@ def record(
         )
     if path.suffix in _ENCODING:
         require("video", "`video`")
+    whole = written_whole(path)
+    with whole as unfinished, explained_failures(), torch_threads("cpu"), torch.random.fork_rng(devices=()):
+        torch.manual_seed(first_seed)
+        drawing = task.still if path.suffix == ".png" else task.film
+        if drawing is not None:
+            played = play(policy, episodes=episodes, first_seed=first_seed, deterministic=deterministic)
+            for index, episode in enumerate(played):
+                if not episode.over:
+                    _say_cut(first_seed + index)
+            drawn = pkgutil.resolve_name(drawing)(played, policy.parameters)
+            if path.suffix == ".png":
+                drawn.savefig(unfinished)
+            else:
+                write_video(unfinished, *drawn)
+        else:
+            with ExitStack() as cleanup:
+                environment = _rendering_environment(policy)
+                cleanup.callback(contract.close, environment)
+                fps, every = thinned(_pace(environment), path.suffix)
+                seeds = range(first_seed, first_seed + episodes)
+                write_video(unfinished, _frames(policy, environment, seeds, every, deterministic), fps)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a file to write that takes the place of `path` when all is done; nothing is left of it if that fails.
+
+    :raises Refusal: at once, if it cannot be written
+    """
     unfinished = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.unfinished{path.suffix}")
     if path.is_dir():
         raise Refusal(f"`video` {path} cannot be written: it is a folder")
@@ -85,26 +114,7 @@ def record(
     except OSError as error:
         raise Refusal(f"`video` {path} cannot be written: {error.strerror}") from None
     try:
-        with explained_failures(), torch_threads("cpu"), torch.random.fork_rng(devices=()):
-            torch.manual_seed(first_seed)
-            drawing = task.still if path.suffix == ".png" else task.film
-            if drawing is not None:
-                played = play(policy, episodes=episodes, first_seed=first_seed, deterministic=deterministic)
-                for index, episode in enumerate(played):
-                    if not episode.over:
-                        _say_cut(first_seed + index)
-                drawn = pkgutil.resolve_name(drawing)(played, policy.parameters)
-                if path.suffix == ".png":
-                    drawn.savefig(unfinished)
-                else:
-                    write_video(unfinished, *drawn)
-            else:
-                with ExitStack() as cleanup:
-                    environment = _rendering_environment(policy)
-                    cleanup.callback(contract.close, environment)
-                    fps, every = thinned(_pace(environment), path.suffix)
-                    seeds = range(first_seed, first_seed + episodes)
-                    write_video(unfinished, _frames(policy, environment, seeds, every, deterministic), fps)
+        yield unfinished
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from policies.network.specification import BlockSpecification
 from policies.refusal import Refusal
+from policies.text_table import aligned
 
 
 @dataclass(frozen=True)
@@ -209,9 +210,7 @@ def _block_table(network: BlockSpecification) -> str:
         figures = (f"{n_rows} x {n_columns}", _format_density(density), f"{weights:,}", f"{share:.1%}")
         rows.append((block, *network.ends(block), *figures))
     rows.append(("total", "", "", "", "", f"{network.total_weights:,}", "100.0%"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    form = "".join(f"  {{:{'<' if column < 3 else '>'}{width}}}" for column, width in enumerate(widths))
-    lines = [form.format(*row) for row in rows]
+    lines = [f"  {line}" for line in aligned(rows, left=range(3))]
     rule = "  " + "-" * (len(lines[0]) - 2)
     return "\n".join(
         [lines[0], rule, *lines[1:-1], rule, lines[-1], f"  hidden proportion {network.hidden_proportion:.4g}"]

@@ -19,7 +19,7 @@ from agents.recommendation.parent import Parent, learn
 from agents.recommendation.recommend import BUDGETS, PROPORTIONS, WORTH, facts_of, is_open, recommend, resolved
 from agents.studies.definition import read_study
 from agents.studies.planning import plan_study
-from agents.studies.samplers import APART, SAMPLERS, STARTS, Distribution, starting_points
+from agents.studies.samplers import APART, SAMPLERS, STARTS, Distribution, Start, starting_points
 from policies.refusal import Refusal
 
 TINY = {
@@ -278,7 +278,7 @@ def test_sampler_begins_with_the_parents_choices(folder: Path) -> None:
     study = optuna.create_study(direction="maximize")
     for number in (0, STARTS - 1, STARTS):
         trial = study.ask()
-        proposed = SAMPLERS["parent"].propose(DRAWN, study, trial, number, number, configured)
+        proposed = SAMPLERS["parent"].propose(DRAWN, Start(study, trial, number, number, configured))
         assert trial.params == proposed
         if number < STARTS:  # the same again, whoever asks
             assert proposed == points[number]
