@@ -69,7 +69,7 @@ def stock(
     Monitor and VecNormalize are included, torch has its default threads. An LSTM is sb3-contrib's own policy.
     """
     policy_class, options = policy_recipe(settings, plan_training(settings))
-    del options["optimizer_kwargs"]
+    del options["optimizer_class"], options["optimizer_kwargs"]
     if settings.architecture == "lstm":
         del options["noise_correlation"]  # ours; the stock policy explores with white noise
     environments = VecNormalize(stock_vec_env(make, n_envs=settings.n_envs, seed=0, vec_env_cls=vec_env_class))
