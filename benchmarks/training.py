@@ -5,6 +5,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from importlib.util import find_spec
 from statistics import median
 from typing import Any
@@ -123,9 +124,7 @@ def physics_alone() -> float:
 
 def envpool_alone() -> float:
     """Step EnvPool's own version of the environments with random actions, and return steps per second."""
-    import envpool  # type: ignore[import-not-found] # no dependency of the project
-
-    environments = envpool.make_gymnasium(ENV, num_envs=N_ENVS, num_threads=2, seed=0)
+    environments = import_module("envpool").make_gymnasium(ENV, num_envs=N_ENVS, num_threads=2, seed=0)
     environments.reset()
     actions = np.random.default_rng(0).uniform(-1, 1, (N_STEPS, N_ENVS, 26)).astype(np.float32)
     elapsed = seconds(lambda: [environments.step(drawn) for drawn in actions])
