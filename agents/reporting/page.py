@@ -87,7 +87,7 @@ def _figure(chart: Chart) -> go.Figure:
     figure.update_yaxes(title_text=chart.y_label, col=1)
     figure.update_layout(
         # Below plotly's own buttons and above ours, which in a narrow window it would run into.
-        title={"text": chart.title, "font": {"size": 15}, "y": 1, "yanchor": "top", "pad": {"t": 30}},
+        title={"text": chart.title, "font": {"size": 15}, "y": 1, "yanchor": "top", "pad": {"t": 44}},
         height=540,
         template="simple_white",
         hovermode="closest",
