@@ -79,7 +79,7 @@ SHORTER = {
     "python.md": {"100_000)": "256, n_steps=64, eval_episodes=2)", "episodes=100": "episodes=2"},
     "parent.md": {
         "total_timesteps: 100000": "total_timesteps: 32, n_envs: 2, n_steps: 16, n_epochs: 1, eval_episodes: 2",
-        "trials: 20": "trials: 2",
+        "trials: 20": "trials: 2\nworkers: 1",
     },
     "studies.md": {
         "total_timesteps: 100000": "total_timesteps: 32, n_envs: 2, n_steps: 16, n_epochs: 1, eval_episodes: 2",
@@ -213,7 +213,7 @@ def test_a_network_and_a_task_are_added_to_a_copy_of_the_project(place: Path) ->
             continue
         file, _, rest = block.removeprefix("# ").partition("\n")
         if file == "policies/network/architectures.py":
-            insert(file, ")\nARCHITECTURES: ", textwrap.indent(rest, "    "))
+            insert(file, ")\nARCHITECTURES: ", textwrap.indent(f"{rest.rstrip()},\n", "    "))
         else:
             (place / file).write_text(rest)
     lines = [[*line, *shlex.split(SHORT.get(line[0], ""))] if "--list-envs" not in line else line for line in lines]
