@@ -79,7 +79,7 @@ SHORTER = {
     "python.md": {"100_000)": "256, n_steps=64, eval_episodes=2)", "episodes=100": "episodes=2"},
     "parent.md": {
         "total_timesteps: 100000": "total_timesteps: 32, n_envs: 2, n_steps: 16, n_epochs: 1, eval_episodes: 2",
-        "trials: 20": "trials: 2\nworkers: 1",
+        "trials: 20": "trials: 2",
     },
     "studies.md": {
         "total_timesteps: 100000": "total_timesteps: 32, n_envs: 2, n_steps: 16, n_epochs: 1, eval_episodes: 2",
