@@ -30,6 +30,7 @@ NETWORK_OPTIONS = (
     "hidden_size",
     "densities",
     "uniform_density",
+    "pattern",
     "rebalance",
     "rebalance_networks",
     "rebalance_scope",
@@ -124,7 +125,7 @@ def write_explorer(file: Path, configuration: TrainingConfiguration, sizes: tupl
                 "from `budget` and `hidden_proportion` alone"
             )
     proportion = configuration.hidden_proportion or DEFAULT_HIDDEN_PROPORTION
-    page = network_page(*sizes, configuration.budget, proportion, configuration.env or None)
+    page = network_page(*sizes, configuration.budget, proportion, configuration.env or None, configuration.pattern)
     try:
         file.write_text(page, encoding="utf-8")
     except OSError as error:

@@ -6,16 +6,24 @@ import math
 from importlib.resources import files
 from typing import Any
 
-from policies.network.blocks import OUTER_BLOCKS
+from policies.network.blocks import OUTER_BLOCKS, PATTERNS
 from policies.network.specification import BLOCKS, specify
 
 
-def network_page(n_inputs: int, n_outputs: int, budget: int, hidden_proportion: float, env: str | None = None) -> str:
+def network_page(
+    n_inputs: int,
+    n_outputs: int,
+    budget: int,
+    hidden_proportion: float,
+    env: str | None = None,
+    pattern: str = PATTERNS[0],
+) -> str:
     """Return the page as HTML; its sliders begin at this budget and hidden proportion.
 
     It finds networks by the formulas of `policies.network.specification`, written once more in JavaScript.
 
     :param env: what the sizes are of, if anything
+    :param pattern: how the weights that the page draws are placed, one of `PATTERNS`
     """
     data = {
         "env": env,
@@ -23,6 +31,7 @@ def network_page(n_inputs: int, n_outputs: int, budget: int, hidden_proportion: 
         "nOutputs": n_outputs,
         "budget": budget,
         "hiddenProportion": hidden_proportion,
+        "pattern": pattern,
         "published": published_networks(),
     }
     here = files(__package__)
