@@ -10,6 +10,7 @@ import torch
 from agents.building import load_agent
 from agents.configuration import configure
 from agents.export.export import export_policy
+from agents.resumption.options import configuration_to_resume
 from agents.runs.folder import RunFolder
 from agents.trained.policy import load_trained_policy
 from agents.trained.report import evaluate_policy
@@ -60,7 +61,8 @@ def test_the_pattern_is_drawn_recorded_and_kept(run: Path) -> None:
 
 def test_a_run_goes_on_and_its_exported_policy_acts_alike(run: Path, tmp_path: Path) -> None:
     before = load_agent(run, "final")[0].actor.weights["hx"].detach().clone()
-    resume(run, total_timesteps=160)
+    folder, configuration = configuration_to_resume(run, {"total_timesteps": 160})
+    train(configuration, resume=folder)
     assert not torch.equal(load_agent(run, "final")[0].actor.weights["hx"], before)
     exported = export_policy(run, tmp_path / "policy.onnx", "final")
     assert exported.metadata.specification.pattern == "blocks"
@@ -74,11 +76,11 @@ def test_a_run_goes_on_and_its_exported_policy_acts_alike(run: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rebalance": "momentum"}, "`rebalance` momentum does not fit `pattern` blocks"),
-        ({"rebalance": "random", "rebalance_scope": "block"}, "`rebalance` random does not fit `pattern` blocks"),
-        ({"architecture": "dense", "hidden_proportion": None}, "`pattern` blocks does not fit `architecture` dense"),
-        ({"architecture": "gru", "hidden_proportion": None}, "`pattern` blocks does not fit `architecture` gru"),
-        ({"pattern": "tiles"}, "`pattern`"),
+        ({"rebalance": "momentum"}, "rebalance momentum does not fit pattern blocks"),
+        ({"rebalance": "random", "rebalance_scope": "block"}, "rebalance random does not fit pattern blocks"),
+        ({"architecture": "dense", "hidden_proportion": None}, "pattern blocks does not fit architecture dense"),
+        ({"architecture": "gru", "hidden_proportion": None}, "pattern blocks does not fit architecture gru"),
+        ({"pattern": "tiles"}, "one of unstructured, blocks is needed"),
     ],
 )
 def test_what_cannot_work_is_refused(options: dict[str, object], message: str) -> None:
