@@ -58,12 +58,9 @@ def measure(rounds: int) -> Finding:
         ("n_h", lambda row: f"{row[1].n_hidden:,}"),
         ("batch", lambda row: row[2]),
         (f"dense, n_h {dense.n_hidden}, ms", lambda row: f"{median(row[0][DENSE]):,.0f}"),
+        *((f"{pattern}, ms", lambda row, pattern=pattern: f"{median(row[0][pattern]):,.0f}") for pattern in PATTERNS),
         *(
-            (f"{pattern}, ms", lambda row, pattern=pattern: f"{median(row[0][pattern]):,.0f}")  # type: ignore[misc]
-            for pattern in PATTERNS
-        ),
-        *(
-            (f"{pattern} / dense", lambda row, pattern=pattern: f"{median_ratio(row[0][pattern], row[0][DENSE]):.2f}")  # type: ignore[misc]
+            (f"{pattern} / dense", lambda row, pattern=pattern: f"{median_ratio(row[0][pattern], row[0][DENSE]):.2f}")
             for pattern in PATTERNS
         ),
         ("target", lambda row: f"≤ {row[3]}"),

@@ -215,11 +215,13 @@ def differentiate(U: BlockMatrix, rows: Tensor, x: Tensor, gradient: Tensor, fir
     :param x: (slabs, n_x, CHUNK)
     :param gradient: (n_weights,)
     """
-    form, (start, stop) = U.by_group, U.by_row.starts[[first, last]]
-    deltas = to_group_rows(U, to_columns(rows, CHUNK).transpose(1, 2))
-    entries = rows.new_zeros(len(form.columns), WIDTH)
-    skipped = torch.zeros(len(x), CHUNK, dtype=torch.bool)
-    add_gradient(U, deltas, x, skipped, entries, rows.new_zeros(deltas.shape[1], WIDTH), first, last)
+    form, (start, stop), (left, right) = U.by_group, U.by_row.starts[[first, last]], _groups(U, first, last)
+    units = torch.from_numpy(form.rows[left:right, None] + np.arange(WIDTH)).clamp(max=U.shape[0] - 1)
+    deltas = pad(rows, (0, 0, 0, -len(rows) % CHUNK)).view(-1, CHUNK, rows.shape[1])[..., units.long()].transpose(1, 2)
+    entries, sums = rows.new_zeros(len(form.columns), WIDTH), rows.new_zeros(right - left, WIDTH)
+    arrays = [tensor.numpy() for tensor in (deltas.contiguous(), x, torch.zeros(len(x), CHUNK, dtype=torch.bool))]
+    lanes, results = (0,) * CHUNK, (entries.numpy(), sums.numpy())
+    kernels.gradient_groups(form.starts[left : right + 1], form.columns, *arrays, *results, 0, right - left, lanes)
     # The blocks of U lie one above the other, so its weights are in the order of its rows.
     gradient[start:stop] = entries.flatten()[torch.from_numpy(form.places[start:stop])]
 
@@ -229,13 +231,6 @@ def ranges(matrix: BlockMatrix, n_columns: int) -> list[tuple[int, int]]:
     rows = matrix.by_group.rows
     cuts = row_ranges(len(rows) - 1, n_columns * WIDTH * len(matrix.by_group.columns))
     return [(int(rows[first]), int(rows[last])) for first, last in cuts]
-
-
-def to_group_rows(matrix: BlockMatrix, rows: Tensor) -> Tensor:
-    """Turn (slabs, L, n) into group rows (slabs, groups, L, WIDTH), the rest of smaller groups filled with others."""
-    first = torch.from_numpy(matrix.by_group.rows[:-1].astype(np.int64))
-    units = (first[:, None] + torch.arange(WIDTH)).clamp(max=rows.shape[2] - 1)
-    return rows[:, :, units].transpose(1, 2).contiguous()
 
 
 def from_group_rows(matrix: BlockMatrix, rows: Tensor) -> Tensor:
