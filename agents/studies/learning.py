@@ -128,7 +128,7 @@ def learn_studies(
         f"compare networks; {parent.kind}; rule: {parent.rule}"
     )
     if parent.n_tasks < FEWEST_TASKS:
-        said.append(f"too few to choose by: the rule decides until there are {FEWEST_TASKS} tasks")
+        said.append(f"Too few to choose by: the rule decides until there are {FEWEST_TASKS} tasks")
     return said
 
 

@@ -137,14 +137,15 @@ class TreeParzen(Sampler):
     """Optuna's tree-structured Parzen estimator: proposes what resembles the best trials so far."""
 
     draws = proposes = True
+    name = "tpe"
 
     def complaint(self, parameter: Parameter) -> str | None:
         """Accept what Optuna has a distribution for."""
         if not isinstance(parameter, Distribution):
-            return "is a list, which tpe does not go through: {choice: [...]} is needed"
-        return (
-            "is normal, which tpe does not propose from: another kind is needed" if parameter.kind == "normal" else None
-        )
+            return f"is a list, which {self.name} does not go through: {{choice: [...]}} is needed"
+        if parameter.kind == "normal":
+            return f"is normal, which {self.name} does not propose from: another kind is needed"
+        return None
 
     def propose(self, drawn: Mapping[str, Distribution], start: Start) -> dict[str, Scalar]:
         """Learn from the study's trials; those that run count as bad, so that no two workers try the same."""
@@ -155,10 +156,7 @@ class TreeParzen(Sampler):
 class ParentFirst(TreeParzen):
     """Begins with what the parent ranks first, and goes on as TPE, which learns from these trials too."""
 
-    def complaint(self, parameter: Parameter) -> str | None:
-        """Accept what TPE does."""
-        said = super().complaint(parameter)
-        return None if said is None else said.replace("tpe", "parent")
+    name = "parent"
 
     def propose(self, drawn: Mapping[str, Distribution], start: Start) -> dict[str, Scalar]:
         """Take the parent's choice of this number, if there is one."""

@@ -18,6 +18,9 @@ LARGEST_BURST = 100.0
 """Largest factor by which a difference may be amplified for a while. What expands has factors of thousands."""
 SETTLED = 100
 """After so many steps a difference may be no larger than it was; of memory that never fades it is as large."""
+LARGEST_STATE = 10.0
+"""The norm of a state up to which that holds. A rounding is in proportion to the state that is rounded, so along larger
+states differences may be kept less, in inverse proportion: otherwise a thousand roundings add up to what counts."""
 
 _ATTEMPTS = 50
 _DIFFERENCE = 1e-3
@@ -43,9 +46,15 @@ def growth(run: Run, state_size: int, inputs: Tensor) -> float:
     :param run: the network
     :param state_size: n
     :param inputs: (T, B, n_x), of sequences that are not interrupted by a reset
-    :return: the largest factor after `SETTLED` steps, or a hundredth of the largest before if that is more; infinite
-        where states are not finite. More than 1 is beyond the limit
+    :return: the largest factor after `SETTLED` steps, or a hundredth of the largest before if that is more, times the
+        largest state's norm over `LARGEST_STATE` where it is larger; infinite where states are not finite. More than 1
+        is beyond the limit
     """
+    return math.prod(_growth(run, state_size, inputs))
+
+
+def _growth(run: Run, state_size: int, inputs: Tensor) -> tuple[float, float]:
+    """Return the two factors of `growth`: that of the difference, and that of the states' size."""
     T, B = inputs.shape[:2]
     directions = torch.randn(B, state_size, generator=torch.Generator().manual_seed(0)).to(inputs)
     moved = _DIFFERENCE * directions / directions.norm(dim=1, keepdim=True)
@@ -54,7 +63,12 @@ def growth(run: Run, state_size: int, inputs: Tensor) -> float:
         both = run(inputs.repeat(1, 2, 1), states, inputs.new_zeros(T, 2 * B)).double()
     factors = (both[:, B:] - both[:, :B]).norm(dim=2) / _DIFFERENCE
     factors[:SETTLED] /= LARGEST_BURST
-    return float(torch.nan_to_num(factors, nan=math.inf, posinf=math.inf).max())
+    size = both[:, :B].norm(dim=2).max() / LARGEST_STATE
+    return _largest(factors), max(_largest(size), 1.0)
+
+
+def _largest(values: Tensor) -> float:
+    return float(torch.nan_to_num(values, nan=math.inf, posinf=math.inf).max())
 
 
 def limit_growth(run: Run, loops: Sequence[Tensor], state_size: int, inputs: Tensor) -> Growth:
@@ -67,12 +81,14 @@ def limit_growth(run: Run, loops: Sequence[Tensor], state_size: int, inputs: Ten
     """
     before, scale = math.nan, 1.0
     for _ in range(_ATTEMPTS):
-        factor = growth(run, state_size, inputs)
+        grown, size = _growth(run, state_size, inputs)
+        factor = grown * size
         before = factor if math.isnan(before) else before
         if factor <= 1:
             break
-        # The growth of a step falls as its loops are scaled; a little more, since other units may wake up.
-        by = max(0.99 * factor ** (-1 / len(inputs)), 0.5)
+        # The growth of a step falls as its loops are scaled; a little more, since other units may wake up. States that
+        # are large because they grow, as differences do, are so no longer.
+        by = max(0.99 * (grown if grown > 1 else factor) ** (-1 / len(inputs)), 0.5)
         with torch.no_grad():
             for weights in loops:
                 weights.mul_(by)

@@ -60,7 +60,7 @@ def boxes(draw: st.DrawFn) -> spaces.Box:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Gymnasium's, of bounds that it rounds for printing
 @given(boxes())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_actions_lie_in_any_box(space: spaces.Box) -> None:
     built = policy(space)
     observations = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)

@@ -104,11 +104,14 @@ def test_memory_over_thirty_steps(tmp_path: Path) -> None:
         assert later == [[0, 0]] * (RememberFirst.delay - 1) + [[0, 1]]
     assert signs == {-1.0, 1.0}
 
+    # With relu one large step can grow the states until the logits are certain for either sign, and whether that
+    # happens is a matter of rounding; tanh bounds them (four seeds of four end right, from 50,000 steps on).
     result = train_quietly(
         "RememberFirst-v0",
         {
             "budget": 1000,
-            "total_timesteps": 400_000,
+            "activation": "tanh",
+            "total_timesteps": 200_000,
             "n_envs": 32,
             "n_steps": 64,
             "batch_size": 512,

@@ -134,7 +134,7 @@ FIELDS = st.dictionaries(st.sampled_from([*TrainingConfiguration.model_fields, "
 PRESETS = st.dictionaries(st.sampled_from(["CartPole-v1", "other"]), FIELDS | VALUES, max_size=2)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(FIELDS, PRESETS | VALUES, st.text(max_size=30))
 def test_any_file_is_read_or_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, fields: dict[str, Any], presets: Any, text: str

@@ -87,7 +87,7 @@ def log_probability(action: np.ndarray, outputs: np.ndarray, space: spaces.Space
 
 
 @given(OBSERVATION_SPACES, ACTION_SPACES, st.integers(0, 2**31 - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_space(observation_space: spaces.Space, action_space: spaces.Space, seed: int) -> None:
     """Actions lie in the space, their log probabilities are sums over parts, and exported actions are the policy's."""
     flat = FlatBox(observation_space)

@@ -29,7 +29,7 @@ def is_picture(space: spaces.Space) -> bool:
 
 
 @given(OBSERVATION_SPACES, st.integers(0, 2**31 - 1))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_rows_are_those_of_gymnasium(space: spaces.Space, seed: int) -> None:
     assert misfit(space) is None
     flat = FlatBox(space)

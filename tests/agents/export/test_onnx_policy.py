@@ -109,7 +109,7 @@ def test_cut_off_files_are_refused(share: float, tmp_path: Path) -> None:
     refused(tmp_path / "policy.onnx", content()[: int(share * len(content()))])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4))
 def test_changed_bytes_are_refused_in_one_line_or_harmless(changes: list[tuple[float, int]]) -> None:
     changed = bytearray(content())

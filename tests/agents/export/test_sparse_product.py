@@ -31,7 +31,7 @@ def product(matrix: SparseRows, vectors: np.ndarray) -> tuple[np.ndarray, int]:
     return session.run(None, {"vectors": vectors, "start": np.zeros(len(vectors), np.float32)})[0], entries
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     lengths=st.lists(st.sampled_from([0, 1, 3, 40, 400]), min_size=1, max_size=60),
     n_columns=st.integers(1, 500),

@@ -54,7 +54,7 @@ def by_position(policy: VariedSparsityPolicy, network: str, block: str) -> dict[
     return dict(zip(layer.positions(block).tolist(), zip(*(c.tolist() for c in columns), strict=True), strict=True))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.sampled_from(RULES),
     st.sampled_from(SCOPES),

@@ -43,7 +43,6 @@ def test_choice_on_new_tasks_is_near_the_best(parent: Parent) -> None:
     assert parent.half_width < 0.5  # which is no more than half of the scale
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
 def test_width_is_the_quantile_of_one_task_more(errors: list[float]) -> None:
     """With one error for each task: the ⌈0.9 (K + 1)⌉-th smallest of K, infinite where there is none."""
@@ -53,7 +52,6 @@ def test_width_is_the_quantile_of_one_task_more(errors: list[float]) -> None:
     assert (half_width(np.array(errors), np.arange(len(errors))) == math.inf) == (len(errors) < FEWEST_TASKS)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 5))
 def test_tasks_count_alike_however_many_errors_they_have(copies: int) -> None:
     errors, tasks = np.linspace(0, 1, 30), np.arange(30) % 10
@@ -182,7 +180,7 @@ def test_rule_finds_the_number_that_decides() -> None:
     assert str(rule).count("dense") >= 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 3_000), st.integers(1, 50), st.integers(200, 300_000))
 def test_proportion_of_a_dense_network(n_inputs: int, n_outputs: int, budget: int) -> None:
     try:

@@ -44,7 +44,7 @@ def test_scores_are_scaled_from_the_lowest_evaluation_to_the_best_network() -> N
 SYNTHETIC = synthetic_records(2)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(0.001, 1000), st.floats(-1000, 1000))
 def test_scale_of_a_tasks_scores_does_not_matter(factor: float, offset: float) -> None:
     records = SYNTHETIC

@@ -55,7 +55,7 @@ def test_scale_of_a_task_matters_to_the_mean_alone(
     assert interquartile_mean(*moved[0]) == pytest.approx(interquartile_mean(*own) * factor + shift, abs=1e-6)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 4), st.integers(3, 6))
 def test_intervals_are_of_the_stratified_bootstrap(seed: int, tasks: int, runs: int) -> None:
     """Runs are drawn again with replacement within each task; the interval is that of the middle 95 % (percentiles)."""

@@ -180,7 +180,7 @@ KEYS = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.dictionaries(KEYS, VALUES, max_size=5), st.binary(max_size=30))
 def test_any_file_is_read_or_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, content: dict[str, object], tail: bytes
@@ -239,7 +239,7 @@ def test_paper_draw(tmp_path: Path) -> None:
     assert len(configuration.densities) == 6
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(1e-6, 1e3), st.floats(1.001, 1e3), st.integers(0, 2**32))
 def test_draws_stay_within_bounds(low: float, factor: float, seed: int) -> None:
     generator = np.random.default_rng(seed)

@@ -17,7 +17,7 @@ from agents.trained.intervals import bootstrap_interval
 SCORES = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=12).map(np.array)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(SCORES)
 def test_interval_lies_within_the_scores_and_is_repeatable(scores: np.ndarray) -> None:
     interval = bootstrap_interval(scores)

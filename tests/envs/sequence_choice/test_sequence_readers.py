@@ -17,7 +17,7 @@ from hypothesis.extra.numpy import arrays
 from envs.sequence_choice import readers
 from envs.sequence_choice.readers import READERS, Recordings, Unreadable, read
 
-QUIET = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUIET = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 LABELS = st.text("abcdefgh 0123456789-", min_size=1, max_size=6).map(str.strip).filter(bool)
 NUMBERS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
@@ -278,7 +278,7 @@ def test_an_array_that_says_it_is_endless_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [suffix for suffix in READERS if suffix != "folder"])
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=200))
 def test_anything_else_is_refused(suffix: str, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"

@@ -40,7 +40,7 @@ def test_embedded_digits_row_by_row() -> None:
     assert seen == known
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(counts=st.dictionaries(st.sampled_from("abcde"), st.integers(3, 40), min_size=2), seed=st.integers(0, 2**31 - 1))
 def test_splits_are_disjoint_complete_and_of_every_class(
     counts: dict[str, int], seed: int, tmp_path_factory: pytest.TempPathFactory

@@ -72,7 +72,7 @@ def test_uniform_density_is_an_option():
 GATES = {"lstm": 4, "gru": 3}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from(list(GATES)), st.integers(1, 3000), st.integers(1, 100), st.integers(1, 10_000_000))
 def test_gated_cells_are_the_largest_that_fit(architecture, n_inputs, n_outputs, budget):
     def weights(n_hidden):

@@ -29,7 +29,7 @@ def specifications(draw: st.DrawFn) -> NetworkSpecification:
     return NetworkSpecification(*sizes, sum(weights.values()), weights)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(specifications(), st.lists(st.floats(0, 1), min_size=1, max_size=4), st.booleans(), SEEDS)
 def test_moves_keep_total_floors_and_order(
     specification: NetworkSpecification, fractions: list[float], has_candidates: bool, seed: int

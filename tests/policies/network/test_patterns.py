@@ -9,7 +9,7 @@ from policies.network.patterns import draw_patterns
 from policies.network.specification import BLOCKS, NetworkSpecification, specify
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     sizes=st.tuples(st.integers(1, 30), st.integers(1, 40), st.integers(1, 12)),
     fractions=st.tuples(*[st.floats(0, 1)] * 6),

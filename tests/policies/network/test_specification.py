@@ -130,7 +130,7 @@ def test_hidden_proportion_defaults_to_one_half():
     assert specify(46, 26, 50_000, densities={}) == specify(46, 26, 50_000)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(sizes, sizes, budgets, proportions)
 def test_budget_and_hidden_proportion(n_inputs, n_outputs, budget, proportion):
     n_hh = round(proportion * budget)
@@ -152,7 +152,7 @@ def test_budget_and_hidden_proportion(n_inputs, n_outputs, budget, proportion):
         assert abs(specification.weights[block] - outer * size) <= raised + 1
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(small_sizes, small_sizes, small_budgets, proportions, some_densities)
 def test_hidden_size_is_the_smallest_by_brute_force(n_inputs, n_outputs, budget, proportion, pins):
     expected = smallest_hidden_size(n_inputs, n_outputs, budget, proportion, pins)
@@ -170,7 +170,7 @@ def test_hidden_size_is_the_smallest_by_brute_force(n_inputs, n_outputs, budget,
             assert specification.weights[block] == max(floor[block], round(density * size[block]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(small_sizes, small_sizes, small_budgets, proportions, some_densities, st.integers(1, 400))
 def test_given_hidden_size(n_inputs, n_outputs, budget, proportion, pins, n_hidden):
     assume("hh" not in pins and len(pins) < 5)
@@ -205,7 +205,7 @@ def answers(message):
             yield {"budget": int(figure.replace(",", ""))}
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(small_sizes, small_sizes, small_budgets, proportions, some_densities)
 def test_what_an_error_says_would_fit_does_fit(n_inputs, n_outputs, budget, proportion, pins):
     message = refusal(n_inputs, n_outputs, budget, hidden_proportion=proportion, densities=pins)
@@ -243,7 +243,7 @@ def test_smallest_budget_is_named_exactly():
     assert refusal(46, 26, answer["budget"] - 1)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(sizes, sizes, budgets, st.lists(st.floats(0.001, 1), min_size=6, max_size=6))
 def test_six_densities(n_inputs, n_outputs, budget, values):
     densities = dict(zip(BLOCKS, values, strict=True))
@@ -309,7 +309,7 @@ def test_five_pinned_outer_blocks_fit_at_their_budgets_only():
     check(specify(46, 26, answer["budget"], densities=dense), 0.5)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(sizes, budgets, proportions)
 def test_critic(n_inputs, budget, proportion):
     dense = {"yx": 1.0, "yh": 1.0, "yy": 1.0}

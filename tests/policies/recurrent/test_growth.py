@@ -63,8 +63,18 @@ def test_a_memory_that_never_fades_is_left_as_it_is() -> None:
     assert limited(single_loop(1.0), inputs_of(0)).scale == 1
 
 
+def test_along_large_states_less_is_let_through() -> None:
+    small, large = single_loop(1.0), single_loop(1.0)
+    with torch.no_grad():
+        large.bias[large.bias.nonzero()] = (
+            1.0  # which comes to 300 after as many steps, thirty times what is let through
+        )
+    inputs = inputs_of(0)
+    assert growth(large, inputs) == pytest.approx(30 * growth(small, inputs), rel=0.05)
+
+
 def test_the_factor_is_that_of_the_loop() -> None:
-    n_steps = 120
+    n_steps = 105
     slow, fast = (growth(single_loop(gain), inputs_of(0, n_steps)) for gain in (1.05, 1.06))
     assert slow > 1
     assert fast / slow == pytest.approx((1.06 / 1.05) ** n_steps, rel=0.02)
