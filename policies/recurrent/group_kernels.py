@@ -45,7 +45,7 @@ _FAST = {"reassoc", "contract", "nsz"}
 _compile: Callable[..., Any] = njit(nogil=True, fastmath=_FAST, error_model="numpy")
 _part: Callable[..., Any] = njit(nogil=True, fastmath=_FAST, error_model="numpy", inline="always")
 
-LANES_VERSION = "99430bf712240eaa"
+LANES_VERSION = "ab03f803acb62291"
 """Digest of lanes.py, as in `kernels`."""
 
 _ROWS = (0,) * WIDTH

@@ -23,7 +23,7 @@ OPTIONS = {
     "env": "RandomAnomaly-v0",
     "env_arguments": {"image_size": 8, "sequence_length": 4},
     "budget": 1_500,
-    "hidden_proportion": 0.2,
+    "hidden_proportion": 0.5,
     "pattern": "blocks",
     "n_envs": 8,
     "n_steps": 5,
