@@ -10,15 +10,16 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from agents.command_line import OneLineParser, run, standard_output_for_machines, whole_number
+from agents.command_line import OneLineParser, given_words, run, standard_output_for_machines, whole_number
 from agents.extras import require
 from policies.refusal import Refusal
 
 
 def main() -> None:
     """Do what the first word says: compare runs, or evaluate a policy."""
-    if sys.argv[1:2] == ["compare"]:
-        compare_runs(sys.argv[2:])
+    words = given_words()
+    if words[:1] == ["compare"]:
+        compare_runs(words[1:])
     else:
         evaluate_one()
 

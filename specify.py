@@ -111,6 +111,7 @@ def write_explorer(file: Path, configuration: TrainingConfiguration, sizes: tupl
     :raises Refusal: if something else decides the network, or the file cannot be written
     """
     from agents.explorer.page import network_page
+    from agents.recommendation.recommend import facts_of, parent_of
     from policies.network.specification import DEFAULT_HIDDEN_PROPORTION
 
     for name, usual in (
@@ -125,7 +126,9 @@ def write_explorer(file: Path, configuration: TrainingConfiguration, sizes: tupl
                 "from `budget` and `hidden_proportion` alone"
             )
     proportion = configuration.hidden_proportion or DEFAULT_HIDDEN_PROPORTION
-    page = network_page(*sizes, configuration.budget, proportion, configuration.env or None, configuration.pattern)
+    env = configuration.env or None
+    asked = None if env is None else (parent_of(configuration), facts_of(configuration), configuration.last_step)
+    page = network_page(*sizes, configuration.budget, proportion, env, asked, configuration.pattern)
     try:
         file.write_text(page, encoding="utf-8")
     except OSError as error:

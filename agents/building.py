@@ -10,6 +10,7 @@ from agents.configuration import TrainingConfiguration
 from agents.runs.folder import PolicyName, RunFolder
 from agents.runs.normalization import ObservationNormalization
 from envs.lookup import ActionSpace, environment_spaces
+from policies.fused_adam import FusedAdam
 from policies.network.architectures import ARCHITECTURES, ActorCriticSpecification, specify_architecture
 from policies.refusal import Refusal
 from policies.sequence_policy import SequencePolicy, network_sizes
@@ -48,11 +49,12 @@ def policy_recipe(
     configuration: TrainingConfiguration, specification: ActorCriticSpecification
 ) -> tuple[type[SequencePolicy], dict[str, Any]]:
     """Return the policy class and its keyword arguments beyond spaces and learning rate."""
-    # Adam's eps is Stable-Baselines3's own; fused is one call per update instead of a dozen per parameter.
+    # Adam's eps is Stable-Baselines3's own.
     common = {
         "log_std_init": configuration.log_std_init,
         "noise_correlation": configuration.noise_correlation,
-        "optimizer_kwargs": {"eps": 1e-5, "fused": True},
+        "optimizer_class": FusedAdam,
+        "optimizer_kwargs": {"eps": 1e-5},
     }
     settings = {
         **network_settings(configuration),

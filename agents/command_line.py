@@ -150,6 +150,16 @@ class OneLineParser(argparse.ArgumentParser):
             self.epilog = f"There is no preset for {env}."
 
 
+def given_words() -> list[str]:
+    """Return the words after the command's name; where a shell asks to complete one, those before it."""
+    place = os.environ.get("_ARGCOMPLETE")
+    if place is None:
+        return sys.argv[1:]
+    import argcomplete
+
+    return argcomplete.split_line(os.environ["COMP_LINE"], int(os.environ["COMP_POINT"]))[3][int(place) :]
+
+
 def fail(message: str, exit_code: int = BAD_INPUT) -> NoReturn:
     """Print one line on stderr and exit, by default with the code for bad input."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr)

@@ -27,6 +27,7 @@ from envs import contract
 from envs.vectorized.batch import CheckedBatch
 from envs.vectorized.finite import FiniteVecEnv
 from envs.vectorized.threads import ThreadVecEnv
+from policies.fused_adam import FusedAdam
 from policies.recurrent import dense, kernels, threads
 from policies.recurrent.layer import SparseRecurrentLayer
 from policies.sequence_policy import SequencePolicy
@@ -59,8 +60,8 @@ SECTIONS: dict[str, Sequence[Place]] = {
     "update: minibatches": [(SequenceRolloutBuffer, "_batch")],
     "update: loss": [(SequencePPO, "loss")],
     "update: backward around the loops": [(torch.Tensor, "backward")],
-    "update: clipping": [(torch.nn.utils, "clip_grad_norm_")],
-    "update: Adam": [(torch.optim.Adam, "step"), (torch.optim.Adam, "zero_grad")],
+    "update: clipping": [(sequence_ppo, "clip_gradients")],
+    "update: Adam": [(FusedAdam, "step"), (FusedAdam, "zero_grad")],
     "update: checks": [
         (sequence_ppo, "check_gradient"),
         (sequence_ppo, "check_rollout"),

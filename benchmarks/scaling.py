@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from benchmarks.harness import FOLDER, Finding, alternate, run_benchmark, tabulate
+from benchmarks.harness import FOLDER, Finding, alternate, median_ratio, run_benchmark, tabulate
 from benchmarks.layer import N_INPUTS, N_OUTPUTS, N_STEPS, milliseconds, one_pass, ours
+from policies.fused_adam import FusedAdam
 from policies.network.specification import BLOCKS, DEFAULT_HIDDEN_PROPORTION, NetworkSpecification, specify
 from policies.recurrent.layer import SparseRecurrentLayer
 
@@ -52,7 +53,7 @@ def memory(n_hidden: int) -> Memory:
 
     layer = SparseRecurrentLayer(specification(n_hidden))
     parameters = list(layer.parameters())
-    optimizer = torch.optim.Adam(parameters, fused=True)
+    optimizer = FusedAdam(parameters)
     run = one_pass(ours(layer), BATCH_SIZE)
     before = resident("VmRSS", reset_peak=True)
     run()
@@ -150,6 +151,7 @@ def measure(rounds: int) -> Finding:
         ("p", lambda n: f"{networks[n].hidden_proportion:.2f}"),
         ("density of hh", lambda n: f"{networks[n].densities['hh']:.4f}"),
         ("ms", lambda n: f"{medians[n]:.1f}"),
+        ("times dense", lambda n: f"{median_ratio(figures[f'n_h {n}'], figures[f'n_h {DENSE_HIDDEN_SIZE}']):.2f}"),
         ("µs per step", lambda n: f"{1000 * medians[n] / N_STEPS:.0f}"),
         ("weights, gradients, optimizer", lambda n: megabytes(persistent(memories[n]))),
         ("as full matrices", lambda n: megabytes(full_matrices(n))),

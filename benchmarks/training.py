@@ -5,6 +5,8 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from importlib.util import find_spec
 from statistics import median
 from typing import Any
 
@@ -29,6 +31,7 @@ LOOP = {"n_steps": N_STEPS, "batch_size": ROLLOUT // 4, "n_epochs": EPOCHS}
 
 SIMULATOR = "simulator alone, two threads"
 PHYSICS = "mj_step alone, two threads"
+ENVPOOL = "EnvPool's simulator alone, two threads"
 
 
 def configuration(architecture: str) -> TrainingConfiguration:
@@ -69,7 +72,7 @@ def stock(
     Monitor and VecNormalize are included, torch has its default threads. An LSTM is sb3-contrib's own policy.
     """
     policy_class, options = policy_recipe(settings, plan_training(settings))
-    del options["optimizer_kwargs"]
+    del options["optimizer_class"], options["optimizer_kwargs"]
     if settings.architecture == "lstm":
         del options["noise_correlation"]  # ours; the stock policy explores with white noise
     environments = VecNormalize(stock_vec_env(make, n_envs=settings.n_envs, seed=0, vec_env_cls=vec_env_class))
@@ -119,6 +122,16 @@ def physics_alone() -> float:
     return figure
 
 
+def envpool_alone() -> float:
+    """Step EnvPool's own version of the environments with random actions, and return steps per second."""
+    environments = import_module("envpool").make_gymnasium(ENV, num_envs=N_ENVS, num_threads=2, seed=0)
+    environments.reset()
+    actions = np.random.default_rng(0).uniform(-1, 1, (N_STEPS, N_ENVS, 26)).astype(np.float32)
+    elapsed = seconds(lambda: [environments.step(drawn) for drawn in actions])
+    environments.close()
+    return ROLLOUT / elapsed
+
+
 def in_two_threads(step: Callable[[int, int], object]) -> float:
     """Make every step of every environment, half of these in each of two threads, and return steps per second."""
 
@@ -133,7 +146,8 @@ def in_two_threads(step: Callable[[int, int], object]) -> float:
 
 
 def measure(rounds: int) -> Finding:
-    """Measure our training, the stock ones and the simulator."""
+    """Measure our training, the stock ones and the simulator, EnvPool's too where it is installed."""
+    has_envpool = find_spec("envpool") is not None
     figures = alternate(
         {
             "this agent, p = 0.5": ours(configuration("varied")),
@@ -142,6 +156,7 @@ def measure(rounds: int) -> Finding:
             "stock RecurrentPPO, LSTM, SubprocVecEnv": stock(configuration("lstm"), registered_hammer, SubprocVecEnv),
             SIMULATOR: simulator_alone,
             PHYSICS: physics_alone,
+            **({ENVPOOL: envpool_alone} if has_envpool else {}),
         },
         rounds,
     )
@@ -157,9 +172,9 @@ def measure(rounds: int) -> Finding:
     notes = (
         f"{ENV}, {N_ENVS} environments × {N_STEPS} steps, 4 minibatches, {EPOCHS} epochs, no early stop, 25,000 "
         f"weights per network, {rounds} rounds; ratios are medians over rounds, against the faster LSTM. "
-        "Stock runs with torch's default threads."
+        f"Stock runs with torch's default threads.{'' if has_envpool else ' EnvPool is not installed here.'}"
     )
-    return Finding({"steps_per_second": figures}, [table, notes])
+    return Finding({"steps_per_second": figures}, [table, notes], packages=("envpool",) if has_envpool else ())
 
 
 if __name__ == "__main__":

@@ -48,7 +48,8 @@ def check_environment(env_id: str, *, allow_module: bool = True) -> str:
         raise Refusal(f"`env` {env_id!r} imports a module, which only the command line may: a registered id is needed")
     if separator:
         import_named(module, f"`env` {env_id!r}")
-    _register_robotics()
+    if name not in gymnasium.registry:
+        _register_robotics()
     if name.startswith("popgym-"):
         register_popgym(name)
     if name in gymnasium.registry:
@@ -138,7 +139,8 @@ def make_from_spec(
 
     Every environment of the project is made here. Success is counted outside of the wrappers, which may end episodes.
     """
-    importlib.import_module("envs.adroit.robotics")  # silences the notice in a process of its own, too
+    if "gymnasium_robotics" in str(spec.entry_point):
+        importlib.import_module("envs.adroit.robotics")  # silences the notice in a process of its own, too
     arguments = copy.deepcopy(dict(arguments or {}))  # an environment may change its own, and none of the others'
     if task.replacement is not None:
         spec = dataclasses.replace(spec, entry_point=task.replacement)

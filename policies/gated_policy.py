@@ -84,7 +84,7 @@ class GatedPolicy(SequencePolicy):
     :param options: further options of sb3-contrib's RecurrentActorCriticPolicy
     """
 
-    cell_class: ClassVar[type[nn.LSTM] | type[nn.GRU]] = nn.LSTM
+    cell_class: ClassVar[type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = nn.LSTM
     """called as an LSTM is"""
     actor: nn.RNNBase
     critic: nn.RNNBase

@@ -5,8 +5,10 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,8 +149,11 @@ def run(line: str, patch: pytest.MonkeyPatch) -> None:
     assert call(script, *options, patch=patch) == 0, line
 
 
+RUN = [page for page in PAGES if page.name != "adding.md"]  # which changes the project
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+@pytest.mark.parametrize("page", RUN, ids=[page.name for page in RUN])
 def test_what_a_page_shows_runs(page: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = page.read_text()
     for long, short in SHORTER.get(page.name, {}).items():
@@ -170,6 +175,56 @@ def test_what_a_page_shows_runs(page: Path, place: Path, monkeypatch: pytest.Mon
                 run(line, monkeypatch)
         else:
             assert language == "text", f"{page.name} has a block of {language} that nobody runs"
+
+
+DRIVER = """
+import runpy, sys
+for line in {lines}:
+    sys.argv = line
+    try:
+        runpy.run_path(line[0], run_name="__main__")
+    except SystemExit as end:
+        assert not end.code, (line, end.code)
+"""
+
+
+@pytest.mark.slow
+def test_a_network_and_a_task_are_added_to_a_copy_of_the_project(place: Path) -> None:
+    for package in ("agents", "policies", "envs"):
+        shutil.copytree(ROOT / package, place / package)
+    for script in ROOT.glob("*.py"):
+        shutil.copy(script, place)
+
+    def insert(file: str, before: str, text: str) -> None:
+        whole = (place / file).read_text()
+        assert whole.count(before) == 1
+        (place / file).write_text(whole.replace(before, text + before))
+
+    (place / "envs" / "recall").mkdir()
+    (place / "envs" / "recall" / "__init__.py").write_text('"""Recalling a cue."""\n')
+    environment = BLOCK.search((ROOT / "docs" / "own-environment.md").read_text())[2]
+    (place / "envs" / "recall" / "environment.py").write_text(environment.partition("gymnasium.register(")[0])
+    insert("envs/__init__.py", "from envs.task import", "from envs.recall.record import RECALL\n")
+    insert("envs/__init__.py", "SEQUENCE_CHOICE):", "RECALL, ")
+    lines = []
+    for language, block in BLOCK.findall((ROOT / "docs" / "adding.md").read_text()):
+        if language == "":
+            lines += [shlex.split(line)[1:] for line in block.splitlines()]
+            continue
+        file, _, rest = block.removeprefix("# ").partition("\n")
+        if file == "policies/network/architectures.py":
+            insert(file, ")\nARCHITECTURES: ", textwrap.indent(f"{rest.rstrip()},\n", "    "))
+        else:
+            (place / file).write_text(rest)
+    lines = [[*line, *shlex.split(SHORT.get(line[0], ""))] if "--list-envs" not in line else line for line in lines]
+    assert len(lines) == 6
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER.format(lines=lines)], cwd=place, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for shown in ("architecture elman", "Recall-v0", "recalled"):
+        assert shown in done.stdout
+    assert (place / "elman.onnx").exists()
 
 
 def test_the_readme_shows_what_pages_show() -> None:

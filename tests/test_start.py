@@ -55,3 +55,24 @@ def test_nothing_heavy_is_imported_for_an_answer_about_options(command: str) -> 
         assert done.stderr.count("\n") == 1
     if command == "evaluate.py --help":
         assert str(FRESH_SEED) in done.stdout
+
+
+FIRST_UPDATE = """
+import sys
+from stable_baselines3.common.logger import configure as make_logger
+from agents.configuration import configure
+from agents.training import build_algorithm, plan_training, training_environments
+settings = configure("CartPole-v1", n_envs=2, n_steps=8, batch_size=8, n_epochs=1)
+algorithm = build_algorithm(settings, plan_training(settings), training_environments(settings))
+algorithm.set_logger(make_logger(None, []))
+algorithm.learn(16)
+print(*sys.modules)
+"""
+NOT_NEEDED = {"torch._dynamo", "sympy", "matplotlib", "mujoco", "gymnasium_robotics", "optuna", "sklearn", "minari"}
+
+
+def test_a_training_imports_no_compiler_of_torch_and_nothing_of_what_it_does_not_do() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_UPDATE], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert NOT_NEEDED.isdisjoint(done.stdout.split())

@@ -4,7 +4,9 @@
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const LEAST = 10, MOST = 1e6; // ends of the budget's slider; any budget can be typed
 const MOST_DRAWN = 3e5; // more weights of a block are shown as an even shade
-const SHADES = {hh: "#20639b", outer: "#d1495b"};
+const SIZES = [{name: "nHidden", colour: "#20639b"}];
+const DENSITIES = [{name: "hh", colour: "#20639b", text: "hh"}, {name: "outer", colour: "#d1495b", text: "the other blocks"}];
+const SCORES = [{name: "score", colour: "#20639b"}];
 const element = (id) => document.getElementById(id);
 const grouped = (number) => number.toLocaleString("en-US");
 const short = (number) => (number >= 0.001 ? number.toFixed(4) : number.toExponential(2));
@@ -43,9 +45,33 @@ function update() {
     result.textContent = `${grouped(actor.nHidden)} hidden units (critic ${grouped(critic.nHidden)}), density of hh ` +
       `${short(actor.densities.hh)}, of the other blocks ${short(outerDensity(actor))}`;
   }
+  element("prediction").textContent = found.actor ? predictionInWords(budget, found.actor) : "";
   for (const name of ["actor", "critic"]) element(name).innerHTML = found[name] ? table(found[name]) : "";
   drawBlocks(found.actor);
   if (fits) drawCharts(budget, p, found.actor);
+}
+
+/** What the parent says of a network, beside its sizes. */
+function predictionInWords(budget, actor) {
+  const parent = DATA.parent;
+  if (!parent) return "";
+  const doubt = doubtOf(parent, budget);
+  if (doubt) return `No score is predicted: ${doubt}.`;
+  const score = predictedScore(parent, budget, actor);
+  const [low, high] = [score - parent.halfWidth, score + parent.halfWidth].map((end) => end.toFixed(2));
+  return `Predicted score ${score.toFixed(2)}, ${100 * parent.coverage}% interval ${low} to ${high}`;
+}
+
+/** Who predicts, and what the numbers mean. */
+function aboutParent(budget) {
+  const parent = DATA.parent;
+  if (!parent) return "What the parent predicts depends on the task: write this page with --env in place of sizes.";
+  const who = `The parent ${parent.version}, which has learned from ${parent.nTasks} ${parent.nTasks === 1 ? "task" : "tasks"}`;
+  const doubt = doubtOf(parent, budget);
+  if (doubt) return `${who}, knows too little to predict: ${doubt}. What auto stands for is then decided by a rule: ${parent.rule}.`;
+  return `${who}, predicts for a training of ${grouped(parent.steps)} steps. A score of 1 is that of the best network of the ` +
+    `task, 0 that of an untrained one. The shade is the interval: it holds the mean score of a network of a new task ` +
+    `with a probability of ${100 * parent.coverage}%, if the task is one like those that are known.`;
 }
 
 function outerDensity(network) {
@@ -126,54 +152,86 @@ function networksOf(budget) {
     kept.budget = budget;
     kept.line = Array.from({length: 99}, (_, place) => {
       const p = (place + 1) / 100, {actor: network} = specifyVaried(DATA.nInputs, DATA.nOutputs, budget, p);
-      return network ? {p, nHidden: network.nHidden, hh: network.densities.hh, outer: outerDensity(network)} : null;
+      return network ? figures(budget, p, network) : null;
     });
   }
   return kept.line;
+}
+
+/** What the charts show of a network. */
+function figures(budget, p, network) {
+  const found = {p, nHidden: network.nHidden, hh: network.densities.hh, outer: outerDensity(network)};
+  if (!DATA.parent || doubtOf(DATA.parent, budget)) return found;
+  return {...found, score: predictedScore(DATA.parent, budget, network)};
 }
 
 function drawCharts(budget, p, actor) {
   const line = networksOf(budget);
   const points = DATA.published.map((one) => ({...one, same: one.nInputs === DATA.nInputs && one.nOutputs === DATA.nOutputs}));
   points.sort((a, b) => a.same - b.same); // dark ones on top
-  const here = actor && {p, nHidden: actor.nHidden, hh: actor.densities.hh, outer: outerDensity(actor)};
-  chart(element("sizes"), line, points, here, {nHidden: SHADES.hh}, "hidden units");
-  chart(element("densities"), line, points, here, SHADES, "density");
+  const here = actor && figures(budget, p, actor);
+  chart(element("sizes"), line, points, here, SIZES, "hidden units", logarithmic);
+  chart(element("densities"), line, points, here, DENSITIES, "density", logarithmic);
+  element("parent").textContent = aboutParent(budget);
+  const predicted = DATA.parent && !doubtOf(DATA.parent, budget);
+  element("scores").style.display = predicted ? "" : "none";
+  if (predicted) chart(element("scores"), line, [], here, SCORES, "predicted score", linear, DATA.parent.halfWidth);
 }
 
-/** Draw lines of some figures against p, on a logarithmic scale, with dots and the place where we are. */
-function chart(svg, line, points, here, colours, label) {
-  const width = 520, height = 300, left = 62, bottom = 40, top = 12, right = 12;
-  const names = Object.keys(colours);
-  const values = [...line.filter(Boolean), ...points, ...(here ? [here] : [])].flatMap((one) => names.map((name) => one[name]));
+/** Powers of ten around some values: their places from 0 to 1, and what is written at the lines between. */
+function logarithmic(values) {
   const low = Math.floor(Math.log10(Math.min(...values))), high = Math.max(low + 1, Math.ceil(Math.log10(Math.max(...values))));
-  const x = (share) => left + share * (width - left - right);
-  const y = (value) => top + (high - Math.log10(value)) / (high - low) * (height - top - bottom);
+  const powers = Array.from({length: high - low + 1}, (_, place) => low + place);
+  return {
+    share: (value) => (Math.log10(value) - low) / (high - low),
+    ticks: powers.map((power) => [10 ** power, power < -3 ? `1e${power}` : grouped(10 ** power)]),
+  };
+}
+
+/** Quarters around some values and from 0 to 1, likewise. */
+function linear(values) {
+  const low = Math.floor(4 * Math.min(0, ...values)), high = Math.ceil(4 * Math.max(1, ...values));
+  const quarters = Array.from({length: high - low + 1}, (_, place) => (low + place) / 4);
+  return {share: (value) => (4 * value - low) / (high - low), ticks: quarters.map((value) => [value, `${value}`])};
+}
+
+/** Draw lines of some figures against p, with dots and the place where we are; within a half width there is a shade. */
+function chart(svg, line, points, here, lines, label, scaleOf, halfWidth = 0) {
+  const width = 520, height = 300, left = 62, bottom = 40, top = 12, right = 12;
+  const shown = [...line.filter(Boolean), ...points, ...(here ? [here] : [])];
+  if (!shown.length) return svg.replaceChildren();
+  const {share, ticks} = scaleOf(
+    shown.flatMap((one) => lines.flatMap(({name}) => [one[name] - halfWidth, one[name] + halfWidth])));
+  const x = (p) => left + p * (width - left - right);
+  const y = (value) => top + (1 - share(value)) * (height - top - bottom);
   const parts = [];
-  for (let power = low; power <= high; power += 1) {
-    parts.push(`<line x1="${left}" x2="${width - right}" y1="${y(10 ** power)}" y2="${y(10 ** power)}" stroke="#e4e7eb"/>`,
-      `<text x="${left - 6}" y="${y(10 ** power) + 4}" text-anchor="end">${power < -3 ? `1e${power}` : grouped(10 ** power)}</text>`);
+  for (const [value, text] of ticks) {
+    parts.push(`<line x1="${left}" x2="${width - right}" y1="${y(value)}" y2="${y(value)}" stroke="#e4e7eb"/>`,
+      `<text x="${left - 6}" y="${y(value) + 4}" text-anchor="end">${text}</text>`);
   }
-  for (const share of [0, 0.25, 0.5, 0.75, 1]) {
-    parts.push(`<text x="${x(share)}" y="${height - bottom + 18}" text-anchor="middle">${share}</text>`);
+  for (const p of [0, 0.25, 0.5, 0.75, 1]) {
+    parts.push(`<text x="${x(p)}" y="${height - bottom + 18}" text-anchor="middle">${p}</text>`);
   }
   parts.push(`<text x="${(left + width - right) / 2}" y="${height - 4}" text-anchor="middle">hidden proportion p</text>`,
     `<text transform="translate(12 ${(height - bottom + top) / 2}) rotate(-90)" text-anchor="middle">${label}</text>`);
   for (const one of points) {
     const title = `${one.task}: ${grouped(one.nInputs)} inputs, ${grouped(one.nOutputs)} outputs, budget ` +
       `${grouped(one.budget)}, ${grouped(one.nHidden)} hidden units, p = ${one.p.toFixed(3)}`;
-    for (const name of names) {
+    for (const {name, colour} of lines) {
       parts.push(`<circle class="published" cx="${x(one.p)}" cy="${y(one[name])}" r="${one.same ? 4 : 2.5}" ` +
-        `fill="${one.same ? colours[name] : "#9aa5b1"}" fill-opacity="${one.same ? 0.8 : 0.45}"><title>${title}</title></circle>`);
+        `fill="${one.same ? colour : "#9aa5b1"}" fill-opacity="${one.same ? 0.8 : 0.45}"><title>${title}</title></circle>`);
     }
   }
-  names.forEach((name, place) => {
+  lines.forEach(({name, colour, text}, place) => {
     const path = line.map((one, step) => one && `${line[step - 1] ? "L" : "M"}${x(one.p)} ${y(one[name])}`).filter(Boolean);
-    parts.push(`<path d="${path.join("")}" fill="none" stroke="${colours[name]}" stroke-width="2"/>`);
-    if (here) parts.push(`<circle cx="${x(here.p)}" cy="${y(here[name])}" r="6" fill="#fff" stroke="${colours[name]}" stroke-width="3"/>`);
-    if (names.length > 1) {
-      const text = name === "hh" ? "hh" : "the other blocks";
-      parts.push(`<text x="${left + 8}" y="${height - bottom - 8 - 16 * (names.length - 1 - place)}" fill="${colours[name]}">${text}</text>`);
+    if (halfWidth) {
+      const bars = line.filter(Boolean).map((one) => `M${x(one.p)} ${y(one[name] - halfWidth)}V${y(one[name] + halfWidth)}`);
+      parts.push(`<path d="${bars.join("")}" stroke="${colour}" stroke-opacity="0.12" stroke-width="${x(0.01) - left}"/>`);
+    }
+    parts.push(`<path d="${path.join("")}" fill="none" stroke="${colour}" stroke-width="2"/>`);
+    if (here) parts.push(`<circle cx="${x(here.p)}" cy="${y(here[name])}" r="6" fill="#fff" stroke="${colour}" stroke-width="3"/>`);
+    if (text) {
+      parts.push(`<text x="${left + 8}" y="${height - bottom - 8 - 16 * (lines.length - 1 - place)}" fill="${colour}">${text}</text>`);
     }
   });
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);

@@ -6,6 +6,9 @@ import math
 from importlib.resources import files
 from typing import Any
 
+from agents.explorer.prediction import prediction_data
+from agents.recommendation.networks import TaskFacts
+from agents.recommendation.parent import Parent
 from policies.network.blocks import OUTER_BLOCKS, PATTERNS
 from policies.network.specification import BLOCKS, specify
 
@@ -16,13 +19,16 @@ def network_page(
     budget: int,
     hidden_proportion: float,
     env: str | None = None,
+    asked: tuple[Parent, TaskFacts, int] | None = None,
     pattern: str = PATTERNS[0],
 ) -> str:
     """Return the page as HTML; its sliders begin at this budget and hidden proportion.
 
-    It finds networks by the formulas of `policies.network.specification`, written once more in JavaScript.
+    It finds networks by the formulas of `policies.network.specification`, and asks the parent's trees, both written
+    once more in JavaScript.
 
     :param env: what the sizes are of, if anything
+    :param asked: the parent whose predictions are shown, with the task and the steps of a training; none without a task
     :param pattern: how the weights that the page draws are placed, one of `PATTERNS`
     """
     data = {
@@ -33,11 +39,13 @@ def network_page(
         "hiddenProportion": hidden_proportion,
         "pattern": pattern,
         "published": published_networks(),
+        "parent": None if asked is None else prediction_data(*asked),
     }
     here = files(__package__)
     contents = {
         "data": json.dumps(data).replace("<", "\\u003c"),
         "specification": here.joinpath("specification.js").read_text(encoding="utf-8"),
+        "prediction": here.joinpath("prediction.js").read_text(encoding="utf-8"),
         "explorer": here.joinpath("explorer.js").read_text(encoding="utf-8"),
     }
     page = here.joinpath("page.html").read_text(encoding="utf-8")

@@ -1,15 +1,11 @@
 """Figures about a sparse network that TensorBoard shows beside the learning curves."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 import scipy.sparse
 import torch
-from matplotlib.figure import Figure
-from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigs
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Image
 
@@ -19,6 +15,9 @@ from envs.rendering import figure_pixels
 from envs.vectorized.state_tree import StateTree
 from policies.network.specification import BLOCKS
 from policies.recurrent.layer import SparseRecurrentLayer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _DENSE_EIGENVALUES = 300
 """Up to this size all eigenvalues of a matrix take less time than the iteration for one."""
@@ -37,6 +36,9 @@ def spectral_radius(matrix: scipy.sparse.csr_array) -> float:
     Found by Arnoldi iteration to three digits. Where that does not converge, which happens when many eigenvalues
     share the largest modulus, the best estimate so far is returned, or all eigenvalues are computed.
     """
+    from scipy.sparse.csgraph import connected_components
+    from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigs
+
     size = matrix.shape[0]
     components, _ = connected_components(matrix, directed=True, connection="strong")
     if components == size and not matrix.diagonal().any():
@@ -66,8 +68,11 @@ def silent_units(layer: SparseRecurrentLayer, buffer: SequenceRolloutBuffer) -> 
         return float((states[..., :n_hidden] == 0).all(dim=0).all(dim=0).float().mean())
 
 
-def pattern_picture(layer: SparseRecurrentLayer, title: str) -> Figure:
+def pattern_picture(layer: SparseRecurrentLayer, title: str) -> "Figure":
     """Draw where a network has weights: rows are targets (h above y), columns sources (x, h, y)."""
+    import matplotlib  # takes long to load
+    from matplotlib.figure import Figure
+
     specification = layer.specification
     rows = [[block_matrix(layer, [[target + source]]) for source in "xhy"] for target in "hy"]
     pattern = scipy.sparse.block_array(rows)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from agents.ppo.finite import check_gradient
 from agents.ppo.rebalancing import Rebalancing
 from agents.runs.normalization import ObservationNormalization
+from policies.fused_adam import FusedAdam, clip_gradients
 from policies.sequence_policy import SequencePolicy
 
 UPDATES = 300
@@ -205,7 +206,7 @@ def fit(
     updates = epochs * len(starts)
     # Adam's moments of the fit are of another loss than PPO's: an optimizer of its own leaves the policy's fresh.
     parameters = [*policy.parameters(), fitted.log_std]
-    optimizer = torch.optim.Adam(parameters, lr=learning_rate, eps=1e-5, fused=True)
+    optimizer = FusedAdam(parameters, lr=learning_rate, eps=1e-5)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda update: 1 - update / updates)
     with tqdm(total=updates, desc="imitation", unit="update", disable=not progress, dynamic_ncols=True) as bar:
         for epoch in range(1, epochs + 1):
@@ -216,7 +217,7 @@ def fit(
                 loss = fitted(policy, order[start : start + batch_size])
                 optimizer.zero_grad()
                 loss.backward()
-                gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+                gradient_norm = clip_gradients(parameters, max_grad_norm)
                 check_gradient(
                     loss, gradient_norm, {"imitation_loss": loss}, policy.named_parameters(), "demo_learning_rate"
                 )

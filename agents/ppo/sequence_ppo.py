@@ -12,6 +12,7 @@ from agents.ppo.finite import check_gradient, check_rollout, explain_failed_step
 from agents.ppo.imitation import ImitationLoss
 from agents.ppo.mismatch import check_mismatch
 from agents.ppo.sequence_buffer import SequenceBatch, SequenceRolloutBuffer
+from policies.fused_adam import clip_gradients
 from policies.refusal import Refusal
 from policies.sequence_policy import SequencePolicy
 
@@ -142,7 +143,7 @@ class SequencePPO(RecurrentPPO):
                     loss = loss + self._imitation_loss(self.imitation, policy_updates, batch, statistics)
                 self.policy.optimizer.zero_grad()
                 loss.backward()
-                gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+                gradient_norm = clip_gradients(parameters, self.max_grad_norm)
                 check_gradient(loss, gradient_norm, terms, self.policy.named_parameters(), "learning_rate")
                 self.policy.optimizer.step()
                 updated = True

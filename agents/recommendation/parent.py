@@ -94,6 +94,11 @@ class Parent:
         rows = np.concatenate([known.features() for known in self.tasks])
         return np.maximum(rows.std(axis=0), 0.25)
 
+    def alike(self, facts: TaskFacts) -> list[KnownTask]:
+        """Return the tasks of the same kind of actions, learned in the same way."""
+        kind = (facts.chooses, facts.imitates)
+        return [known for known in self.tasks if (known.facts.chooses, known.facts.imitates) == kind]
+
     def doubt(self, facts: TaskFacts, steps: int, budget: int) -> str | None:
         """Return why the parent knows too little to choose; None if it can."""
         if self.n_tasks < FEWEST_TASKS:
@@ -101,8 +106,7 @@ class Parent:
                 f"the table holds {self.n_tasks} {'task' if self.n_tasks == 1 else 'tasks'}, of which at least "
                 f"{FEWEST_TASKS} are needed"
             )
-        alike = [known for known in self.tasks if known.facts.imitates == facts.imitates]
-        alike = [known for known in alike if known.facts.chooses == facts.chooses]
+        alike = self.alike(facts)
         if not alike:
             kind = "choices" if facts.chooses else "Box actions"
             return f"no task of the table has {kind} and {'' if facts.imitates else 'no '}demonstrations"

@@ -130,7 +130,7 @@ def recommend(configuration: TrainingConfiguration) -> Recommendation:
     :raises Refusal: if no network fits
     """
     _check(configuration)
-    parent = _parent(configuration)
+    parent = parent_of(configuration)
     shapes = environment_spaces(configuration.env, configuration.training_arguments, configuration.wrappers)
     facts = facts_of(configuration, shapes)
     steps = configuration.last_step
@@ -170,7 +170,7 @@ def suitabilities(configurations: Sequence[TrainingConfiguration]) -> list[float
     if not configurations:
         return []
     first = configurations[0]
-    parent = _parent(first)
+    parent = parent_of(first)
     shapes = environment_spaces(first.env, first.training_arguments, first.wrappers)
     facts = facts_of(first, shapes)
     networks: list[tuple[int, Network]] = []
@@ -228,7 +228,11 @@ def _episode_length(configuration: TrainingConfiguration) -> float:
         close(environment)
 
 
-def _parent(configuration: TrainingConfiguration) -> Parent:
+def parent_of(configuration: TrainingConfiguration) -> Parent:
+    """Return the parent that a configuration names, or the project's own.
+
+    :raises Refusal: if it cannot be read
+    """
     return Parent.load(HOME if configuration.parent is None else Path(configuration.parent))
 
 

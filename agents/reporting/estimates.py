@@ -43,8 +43,9 @@ def interval_of_mean(scores: np.ndarray, final: Mapping[str, Any]) -> Interval |
         return wilson_interval(round(score * episodes), episodes)
     if score != final["mean_return"]:
         return None
-    low, high = stats.norm.interval(CONFIDENCE, score, final["std_return"] / math.sqrt(episodes))
-    return float(low), float(high)
+    # Of norm.interval a deviation of 0, which episodes of the highest return have, would make NaN.
+    margin = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * final["std_return"] / math.sqrt(episodes)
+    return score - margin, score + margin
 
 
 def number(value: float) -> str:

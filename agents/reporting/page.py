@@ -86,13 +86,14 @@ def _figure(chart: Chart) -> go.Figure:
         figure.update_xaxes(tickvals=chart.ticks, ticktext=[f"{tick:,.0f}" for tick in chart.ticks])
     figure.update_yaxes(title_text=chart.y_label, col=1)
     figure.update_layout(
-        title={"text": chart.title, "font": {"size": 15}},
-        height=500,
+        # Below plotly's own buttons and above ours, which in a narrow window it would run into.
+        title={"text": chart.title, "font": {"size": 15}, "y": 1, "yanchor": "top", "pad": {"t": 44}},
+        height=540,
         template="simple_white",
         hovermode="closest",
         legend={"orientation": "h", "yanchor": "top", "y": -0.18, "x": 0},
         updatemenus=[_axis_buttons(n, log_first=chart.log_x)],
-        margin={"t": 90},
+        margin={"t": 130},
     )
     return figure
 

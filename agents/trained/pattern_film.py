@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
 from agents.extras import require
 from agents.runs.patterns import PatternPicture, read_patterns
@@ -13,6 +12,9 @@ from agents.trained.policy import TrainedPolicy
 from agents.trained.recording import write_video, written_whole
 from envs.rendering import figure_pixels
 from policies.refusal import Refusal
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FRAMES_PER_SECOND = 6.0
 _LAST = 12
@@ -46,7 +48,10 @@ def _frames(moments: list[tuple[int, dict[str, PatternPicture]]]) -> Iterator[np
     yield from [frame] * _LAST
 
 
-def _figure(steps: int, pictures: Mapping[str, PatternPicture]) -> Figure:
+def _figure(steps: int, pictures: Mapping[str, PatternPicture]) -> "Figure":
+    import matplotlib  # takes long to load
+    from matplotlib.figure import Figure
+
     with matplotlib.rc_context({"font.size": 9}):
         figure = Figure(figsize=(8, 3 * len(pictures) + 0.4), dpi=100, layout="constrained")
         figure.suptitle(f"after {steps:,} steps")

@@ -20,7 +20,8 @@ SETTLED = 100
 """After so many steps a difference may be no larger than it was; of memory that never fades it is as large."""
 LARGEST_STATE = 10.0
 """The norm of a state up to which that holds. A rounding is in proportion to the state that is rounded, so along larger
-states differences may be kept less, in inverse proportion: otherwise a thousand roundings add up to what counts."""
+states differences may be kept less, in inverse proportion: otherwise the roundings of a thousand steps add up to what
+counts. Before `SETTLED` steps there are too few of them."""
 
 _ATTEMPTS = 50
 _DIFFERENCE = 1e-3
@@ -46,15 +47,15 @@ def growth(run: Run, state_size: int, inputs: Tensor) -> float:
     :param run: the network
     :param state_size: n
     :param inputs: (T, B, n_x), of sequences that are not interrupted by a reset
-    :return: the largest factor after `SETTLED` steps, or a hundredth of the largest before if that is more, times the
-        largest state's norm over `LARGEST_STATE` where it is larger; infinite where states are not finite. More than 1
-        is beyond the limit
+    :return: the largest factor after `SETTLED` steps, times the largest state's norm over `LARGEST_STATE` where it is
+        larger, or a hundredth of the largest factor before if that is more; infinite where states are not finite. More
+        than 1 is beyond the limit
     """
-    return math.prod(_growth(run, state_size, inputs))
+    return _growth(run, state_size, inputs)[1]
 
 
 def _growth(run: Run, state_size: int, inputs: Tensor) -> tuple[float, float]:
-    """Return the two factors of `growth`: that of the difference, and that of the states' size."""
+    """Return `growth` for states of any size, and as it is."""
     T, B = inputs.shape[:2]
     directions = torch.randn(B, state_size, generator=torch.Generator().manual_seed(0)).to(inputs)
     moved = _DIFFERENCE * directions / directions.norm(dim=1, keepdim=True)
@@ -63,8 +64,9 @@ def _growth(run: Run, state_size: int, inputs: Tensor) -> tuple[float, float]:
         both = run(inputs.repeat(1, 2, 1), states, inputs.new_zeros(T, 2 * B)).double()
     factors = (both[:, B:] - both[:, :B]).norm(dim=2) / _DIFFERENCE
     factors[:SETTLED] /= LARGEST_BURST
-    size = both[:, :B].norm(dim=2).max() / LARGEST_STATE
-    return _largest(factors), max(_largest(size), 1.0)
+    grown = _largest(factors)
+    factors[SETTLED:] *= (both[:, :B].norm(dim=2).max() / LARGEST_STATE).clamp(min=1)
+    return grown, _largest(factors)
 
 
 def _largest(values: Tensor) -> float:
@@ -81,8 +83,7 @@ def limit_growth(run: Run, loops: Sequence[Tensor], state_size: int, inputs: Ten
     """
     before, scale = math.nan, 1.0
     for _ in range(_ATTEMPTS):
-        grown, size = _growth(run, state_size, inputs)
-        factor = grown * size
+        grown, factor = _growth(run, state_size, inputs)
         before = factor if math.isnan(before) else before
         if factor <= 1:
             break

@@ -94,6 +94,9 @@ def test_environments_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch
         ("train.py --env CartPo", {"CartPole-v0", "CartPole-v1"}),
         ("train.py --architecture ", {"varied", "uniform", "dense", "lstm", "gru", "auto"}),
         ("sweep.py sh", {"show"}),
+        ("evaluate.py compare logs --", {"--help", "--json", "--out", "--range", "--score"}),
+        ("evaluate.py compare --s", {"--score"}),
+        ("evaluate.py logs --s", {"--seed", "--stochastic"}),
     ],
 )
 def test_a_shell_completes_words(line: str, expected: set[str], tmp_path: Path) -> None:

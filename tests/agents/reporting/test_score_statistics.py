@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.reporting.estimates import Estimate
+from agents.reporting.estimates import Estimate, interval_of_mean
 from agents.reporting.statistics import interquartile_mean, probability_of_improvement
 from agents.trained.intervals import bootstrap_interval
 
@@ -82,6 +82,12 @@ def test_interval_of_many_tasks_takes_no_time() -> None:
     tasks = [np.array([0.0, 1.0, 2.0]) for _ in range(30)]
     low, high = bootstrap_interval(*tasks, statistic=interquartile_mean) or (0, 0)
     assert 0.6 < low < 1 < high < 1.4
+
+
+@pytest.mark.parametrize(("deviation", "interval"), [(0.0, (500.0, 500.0)), (50.0, (486.14, 513.86))])
+def test_single_run_has_the_interval_over_its_episodes(deviation: float, interval: tuple[float, float]) -> None:
+    final = {"episodes": 50, "mean_return": 500.0, "std_return": deviation}
+    assert interval_of_mean(np.array([500.0]), final) == pytest.approx(interval, abs=0.01)
 
 
 def test_interquartile_mean_by_hand() -> None:
