@@ -30,6 +30,7 @@ NETWORK_OPTIONS = (
     "hidden_size",
     "densities",
     "uniform_density",
+    "pattern",
     "rebalance",
     "rebalance_networks",
     "rebalance_scope",
@@ -127,7 +128,7 @@ def write_explorer(file: Path, configuration: TrainingConfiguration, sizes: tupl
     proportion = configuration.hidden_proportion or DEFAULT_HIDDEN_PROPORTION
     env = configuration.env or None
     asked = None if env is None else (parent_of(configuration), facts_of(configuration), configuration.last_step)
-    page = network_page(*sizes, configuration.budget, proportion, env, asked)
+    page = network_page(*sizes, configuration.budget, proportion, env, asked, configuration.pattern)
     try:
         file.write_text(page, encoding="utf-8")
     except OSError as error:

@@ -76,6 +76,7 @@ def network_settings(configuration: TrainingConfiguration) -> dict[str, Any]:
         "hidden_proportion": configuration.hidden_proportion,
         "hidden_size": configuration.hidden_size,
         "densities": configuration.densities or None,
+        "pattern": configuration.pattern,
         "uniform_density": configuration.uniform_density,
         "room": configuration.moving_networks if across and sized else None,
     }

@@ -23,6 +23,7 @@ from pydantic import (
 from agents.literals import read_arguments, surviving, written_arguments
 from agents.settings import Settings, field_schemas, first_misfit, in_short
 from policies.network.architectures import ARCHITECTURES
+from policies.network.blocks import PATTERNS
 from policies.network.specification import BLOCKS
 from policies.refusal import Refusal
 
@@ -78,8 +79,8 @@ ClassNames = Annotated[tuple[ClassName, ...], BeforeValidator(_as_tuple)]
 GROUPS = {
     "task": ("env", "env_arguments", "wrappers", "reward"),
     "network": (
-        *("architecture", "hidden_proportion", "budget", "hidden_size", "densities", "uniform_density", "init"),
-        *("activation", "parent"),
+        *("architecture", "hidden_proportion", "budget", "hidden_size", "densities", "uniform_density", "pattern"),
+        *("init", "activation", "parent"),
     ),
     "weights that move": (
         *("rebalance", "rebalance_networks", "rebalance_scope", "rebalance_every", "rebalance_fraction"),
@@ -150,6 +151,12 @@ class TrainingConfiguration(Settings):
         metavar="BLOCK=VALUE",
     )
     uniform_density: Density | None = _setting(None, "density of every block under uniform (default 0.2)")
+    pattern: Literal["unstructured", "blocks"] = _setting(
+        "unstructured",
+        "where the weights of a network of six blocks lie: unstructured (each anywhere), or blocks (eight rows share "
+        "their columns, which is faster where hh or hx is sparse)",
+        later=True,
+    )
     rebalance: Literal["none", "momentum", "magnitude", "random"] = _setting(
         "none",
         "weights of a network of six blocks that move while it learns: none; momentum (small ones go to where the "
@@ -281,6 +288,11 @@ class TrainingConfiguration(Settings):
             raise Refusal(
                 f"`rebalance` {self.rebalance} does not fit `architecture` {self.architecture}, in which a weight has "
                 f"no other place to go to: {fitting} is needed"
+            )
+        elif self.pattern != PATTERNS[0]:
+            raise Refusal(
+                f"`rebalance` {self.rebalance} does not fit `pattern` {self.pattern}: weights move one by one, "
+                "out of the groups of rows that share their columns; leave one of the two out"
             )
         elif self.rebalance_scope == "network" and set(self.densities) == set(BLOCKS):
             raise Refusal(

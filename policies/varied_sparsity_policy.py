@@ -43,7 +43,8 @@ class VariedSparsityPolicy(SequencePolicy):
     :param backend: "auto", "dense" or "csr"
     :param network_seed: seed of patterns and initial weights; drawn from torch's generator if None
     :param log_std_init: initial logarithm of the Gaussian's standard deviation
-    :param sparsity: `hidden_proportion`, `hidden_size`, `densities`, `uniform_density`; see `specify_architecture`
+    :param sparsity: `hidden_proportion`, `hidden_size`, `densities`, `uniform_density`, `pattern`; see
+        `specify_architecture`
     :raises ValueError: for unsupported spaces, `use_sde=True`, or a specification that cannot be met
     """
 
@@ -75,7 +76,7 @@ class VariedSparsityPolicy(SequencePolicy):
         self.network_options = {"architecture": architecture, "budget": budget, **sparsity, **layers}
         sizes = network_sizes(observation_space, action_space)
         specification = specify_architecture(architecture, *sizes, budget, **sparsity)
-        actor, critic = specification.actor, specification.critic
+        actor, critic, layers["pattern"] = specification.actor, specification.critic, specification.pattern
         if not (isinstance(actor, NetworkSpecification) and isinstance(critic, NetworkSpecification)):
             raise ValueError(f"architecture {architecture!r} is no sparse network: varied, uniform or dense is needed")
         super().__init__(
@@ -106,7 +107,8 @@ class VariedSparsityPolicy(SequencePolicy):
     def specification(self) -> ActorCriticSpecification:
         """The networks as they are: weights may have moved between blocks since they were made."""
         architecture = self.network_options["architecture"]
-        return ActorCriticSpecification(architecture, self.actor.specification, self.critic.specification)
+        networks = self.actor.specification, self.critic.specification
+        return ActorCriticSpecification(architecture, *networks, self.actor.pattern)
 
     @classmethod
     def options_of(cls, specification: ActorCriticSpecification, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -130,7 +130,8 @@ function shade(canvas, rows, columns, count, random, oneInEachRow, height, width
   const capacity = rows * columns / counts.length;
   if (count === rows * columns || count > MOST_DRAWN) counts.fill(count / counts.length);
   else {
-    for (const place of drawPattern(rows, columns, count, random, oneInEachRow)) {
+    const draw = DATA.pattern === "blocks" ? drawGroupedPattern : drawPattern;
+    for (const place of draw(rows, columns, count, random, oneInEachRow)) {
       const row = Math.floor(Math.floor(place / columns) * canvas.height / rows);
       counts[row * canvas.width + Math.floor((place % columns) * canvas.width / columns)] += 1;
     }

@@ -9,7 +9,7 @@ from typing import Any
 from agents.explorer.prediction import prediction_data
 from agents.recommendation.networks import TaskFacts
 from agents.recommendation.parent import Parent
-from policies.network.blocks import OUTER_BLOCKS
+from policies.network.blocks import OUTER_BLOCKS, PATTERNS
 from policies.network.specification import BLOCKS, specify
 
 
@@ -20,6 +20,7 @@ def network_page(
     hidden_proportion: float,
     env: str | None = None,
     asked: tuple[Parent, TaskFacts, int] | None = None,
+    pattern: str = PATTERNS[0],
 ) -> str:
     """Return the page as HTML; its sliders begin at this budget and hidden proportion.
 
@@ -28,6 +29,7 @@ def network_page(
 
     :param env: what the sizes are of, if anything
     :param asked: the parent whose predictions are shown, with the task and the steps of a training; none without a task
+    :param pattern: how the weights that the page draws are placed, one of `PATTERNS`
     """
     data = {
         "env": env,
@@ -35,6 +37,7 @@ def network_page(
         "nOutputs": n_outputs,
         "budget": budget,
         "hiddenProportion": hidden_proportion,
+        "pattern": pattern,
         "published": published_networks(),
         "parent": None if asked is None else prediction_data(*asked),
     }

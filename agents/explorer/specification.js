@@ -109,6 +109,35 @@ function draw(size, count, random, chosen) {
   return Array.from({length: size}, (_, place) => place).filter((place) => !absent.has(place));
 }
 
+/** Positions in groups of eight rows that share their columns, as policies/network/grouped_patterns.py draws them. */
+function drawGroupedPattern(rows, columns, count, random) {
+  const everywhere = Math.floor(count / rows), groups = shuffled(Math.ceil(rows / 8), random), positions = [];
+  let left = count % rows, deck = [];
+  for (const group of groups) {
+    const size = Math.min(8, rows - 8 * group), more = Math.min(left, size), taken = everywhere + (more > 0 ? 1 : 0);
+    left -= more;
+    if (taken > deck.length) {
+      const held = new Set(deck), fresh = shuffled(columns, random);
+      // Those held come last, so that no group gets a column twice.
+      deck = [...deck, ...fresh.filter((column) => !held.has(column)), ...fresh.filter((column) => held.has(column))];
+    }
+    deck.splice(0, taken).forEach((column, place) => {
+      const height = place < everywhere ? size : more;
+      for (let row = 0; row < height; row += 1) positions.push((8 * group + row) * columns + column);
+    });
+  }
+  return positions;
+}
+
+function shuffled(size, random) {
+  const order = Array.from({length: size}, (_, place) => place);
+  for (let place = size - 1; place > 0; place -= 1) {
+    const other = Math.floor(random() * (place + 1));
+    [order[place], order[other]] = [order[other], order[place]];
+  }
+  return order;
+}
+
 /** The generator mulberry32: numbers from 0 to below 1, the same for the same seed. */
 function generator(seed) {
   return () => {

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any, cast
 
+from policies.network.blocks import PATTERNS
 from policies.network.specification import BlockSpecification
 from policies.refusal import Refusal
 from policies.text_table import aligned
@@ -34,7 +35,7 @@ class Architecture:
     options: tuple[str, ...] = ()
     """options of `specify_architecture` beside the budget"""
     has_room: bool = False
-    """blocks may have positions without a weight, so that weights can move"""
+    """blocks may have positions without a weight, so that there are patterns, and weights can move"""
     is_baseline: bool = False
     """reports say how probably the others score above it"""
     note: str = ""
@@ -113,15 +114,18 @@ ARCHITECTURES: Mapping[str, Architecture] = {architecture.name: architecture for
 
 @dataclass(frozen=True)
 class ActorCriticSpecification:
-    """An architecture and the specifications of its two networks."""
+    """An architecture, the specifications of its two networks, and how positions of weights are drawn in them."""
 
     architecture: str
     actor: BlockSpecification
     critic: BlockSpecification
+    pattern: str = PATTERNS[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain numbers, texts and dictionaries for JSON."""
-        return {"architecture": self.architecture, "actor": self.actor.to_dict(), "critic": self.critic.to_dict()}
+        """Return plain numbers, texts and dictionaries for JSON; the pattern only if it is not unstructured."""
+        pattern = {} if self.pattern == PATTERNS[0] else {"pattern": self.pattern}
+        networks = {"actor": self.actor.to_dict(), "critic": self.critic.to_dict()}
+        return {"architecture": self.architecture, **pattern, **networks}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "ActorCriticSpecification":
@@ -130,10 +134,12 @@ class ActorCriticSpecification:
         :raises Refusal: if an entry is missing, unknown, of the wrong type or at odds with another
         """
         names = ("architecture", "actor", "critic")
-        if not isinstance(data, Mapping) or set(data) != set(names):
+        if not isinstance(data, Mapping) or set(data) - {"pattern"} != set(names):
             raise Refusal(f"the specification must be a table with exactly the entries {', '.join(names)}")
-        network = _known(data["architecture"]).specification_class
-        return cls(data["architecture"], network.from_dict(data["actor"]), network.from_dict(data["critic"]))
+        entry, pattern = _known(data["architecture"]), data.get("pattern", PATTERNS[0])
+        _check_pattern(pattern, entry)
+        network = entry.specification_class
+        return cls(data["architecture"], network.from_dict(data["actor"]), network.from_dict(data["critic"]), pattern)
 
 
 def specify_architecture(
@@ -141,6 +147,8 @@ def specify_architecture(
     n_inputs: int,
     n_outputs: int,
     budget: int,
+    *,
+    pattern: str = PATTERNS[0],
     **options: float | Mapping[str, float] | Sequence[str] | None,
 ) -> ActorCriticSpecification:
     """Find the actor and the critic of an architecture; each of the two has the whole budget.
@@ -149,6 +157,7 @@ def specify_architecture(
     :param n_inputs: observation size
     :param n_outputs: action size or number of choices
     :param budget: weights of each network
+    :param pattern: how positions of weights are drawn, one of `PATTERNS`
     :param options: `hidden_proportion`, `hidden_size` and `densities` of varied, see `specify`, and `room`, see
         `specify_varied`; `uniform_density` of uniform, see `specify_uniform`. None is as if left out
     :raises Refusal: one line that names the field at fault and what would fit
@@ -166,8 +175,9 @@ def specify_architecture(
                 f"`{name}` {text} contradicts `architecture` {architecture}: "
                 f"leave it out or take `architecture` {fitting}"
             )
+    _check_pattern(pattern, entry)
     actor, critic = resolve_name(entry.specify)(n_inputs, n_outputs, budget, **given)
-    return ActorCriticSpecification(architecture, actor, critic)
+    return ActorCriticSpecification(architecture, actor, critic, pattern)
 
 
 def oversize_warning(specification: ActorCriticSpecification) -> str | None:
@@ -190,6 +200,8 @@ def oversize_warning(specification: ActorCriticSpecification) -> str | None:
 def format_table(specification: ActorCriticSpecification) -> str:
     """Lay out both networks as plain text: sizes, and shape, density, weights and share of every block."""
     parts = [f"architecture {specification.architecture}, budget {specification.actor.budget:,} weights per network"]
+    if specification.pattern != PATTERNS[0]:
+        parts[0] += f", pattern {specification.pattern}"
     for name, network in (("actor", specification.actor), ("critic", specification.critic)):
         parts.append(f"{name}: {_sizes(network)}\n{_block_table(network)}")
     if note := ARCHITECTURES[specification.architecture].note:
@@ -225,3 +237,14 @@ def _known(architecture: object) -> Architecture:
     if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
         raise Refusal(f"`architecture` {architecture!r} is unknown: one of {', '.join(ARCHITECTURES)} is needed")
     return ARCHITECTURES[architecture]
+
+
+def _check_pattern(pattern: object, entry: Architecture) -> None:
+    if pattern not in PATTERNS:
+        raise Refusal(f"`pattern` {pattern!r} is unknown: {' or '.join(PATTERNS)} is needed")
+    if pattern != PATTERNS[0] and not entry.has_room:
+        fitting = " or ".join(other.name for other in ARCHITECTURES.values() if other.has_room)
+        raise Refusal(
+            f"`pattern` {pattern} does not fit `architecture` {entry.name}, in which every position holds a weight: "
+            f"{fitting} is needed"
+        )

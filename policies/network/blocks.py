@@ -3,6 +3,9 @@
 BLOCKS = ("hx", "hh", "hy", "yx", "yh", "yy")
 OUTER_BLOCKS = ("hx", "hy", "yx", "yh", "yy")
 
+PATTERNS = ("unstructured", "blocks")
+"""How positions of weights are drawn: each by itself, or for groups of rows that share their columns."""
+
 LARGEST = 10**12
 """No size or budget is above this, so that products with densities stay exact enough and never overflow."""
 

@@ -28,7 +28,7 @@ class Recurrence:
     :param R: pattern of the recurrent matrix, (n, n)
     :param n_hidden: how many units, the first ones, have an activation
     :param relu: ReLU if true, else tanh
-    :param backends: "dense" or "csr", of U and of R
+    :param backends: "dense", "csr" or "groups", of U and of R
     """
 
     U: BlockMatrix
@@ -55,18 +55,19 @@ class Inputs:
         self.shape = inputs.shape
         self._inputs = inputs
         self._lock = RLock()
-        self._columns: dict[int, Tensor] = {}
+        self._columns: dict[tuple[int, int], Tensor] = {}
 
     def rows(self) -> Tensor:
         """Return the inputs as rows (N, n_x), without padding."""
         return self._inputs.reshape(-1, self.shape[2])
 
-    def columns(self, padded_size: int) -> Tensor:
-        """Return the inputs as blocked columns (blocks, n_x, CHUNK), the batch padded to P."""
+    def columns(self, padded_size: int, chunk: int = CHUNK) -> Tensor:
+        """Return the inputs as blocked columns (blocks, n_x, chunk), the batch padded to P."""
         with self._lock:
-            if padded_size not in self._columns:
-                self._columns[padded_size] = to_columns(to_rows(self._inputs, padded_size)).contiguous()
-            return self._columns[padded_size]
+            form = padded_size, chunk
+            if form not in self._columns:
+                self._columns[form] = to_columns(to_rows(self._inputs, padded_size), chunk).contiguous()
+            return self._columns[form]
 
 
 def to_rows(sequences: Tensor, padded_size: int) -> Tensor:
@@ -81,15 +82,15 @@ def from_rows(rows: Tensor, padded_size: int, batch_size: int) -> Tensor:
     return rows.view(-1, padded_size, rows.shape[1])[:, :batch_size]
 
 
-def to_columns(rows: Tensor) -> Tensor:
-    """Turn rows (N, k) into a view (blocks, k, CHUNK) of blocked columns, padded with zeros."""
-    missing = -len(rows) % CHUNK
+def to_columns(rows: Tensor, chunk: int = CHUNK) -> Tensor:
+    """Turn rows (N, k) into a view (blocks, k, chunk) of blocked columns, padded with zeros."""
+    missing = -len(rows) % chunk
     padded = pad(rows, (0, 0, 0, missing)) if missing else rows
-    return padded.view(-1, CHUNK, rows.shape[1]).transpose(1, 2)
+    return padded.view(-1, chunk, rows.shape[1]).transpose(1, 2)
 
 
 def from_columns(columns: Tensor, n_rows: int) -> Tensor:
-    """Turn blocked columns (blocks, k, CHUNK) back into rows (N, k)."""
+    """Turn blocked columns (blocks, k, chunk) back into rows (N, k)."""
     return columns.transpose(1, 2).reshape(-1, columns.shape[1])[:n_rows]
 
 

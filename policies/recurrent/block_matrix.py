@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from policies.network.grouped_patterns import GROUP_ROWS
 
 
 class CompressedRows(NamedTuple):
@@ -21,6 +24,23 @@ class CompressedRows(NamedTuple):
     starts: NDArray[np.int32]
     columns: NDArray[Any]
     order: NDArray[np.int64]
+
+
+class RowGroups(NamedTuple):
+    """Groups of up to GROUP_ROWS rows, which share their columns if the pattern was drawn so.
+
+    An entry is a column in which some row of a group has a weight.
+
+    :param rows: (n_groups + 1,) int32, group g holds rows rows[g] to rows[g + 1]
+    :param starts: (n_groups + 1,) int32, its entries are starts[g] to starts[g + 1]
+    :param columns: column of each entry, uint16 where that holds them all, else int32
+    :param places: of each weight in (entries, GROUP_ROWS), flat, int64
+    """
+
+    rows: NDArray[np.int32]
+    starts: NDArray[np.int32]
+    columns: NDArray[Any]
+    places: NDArray[np.int64]
 
 
 class BlockMatrix:
@@ -41,8 +61,10 @@ class BlockMatrix:
         self.blocks = tuple(block for row in layout for block in row)
         rows, columns = [], []
         top = 0
+        self.tops = []
         for layout_row in layout:
             left = 0
+            self.tops.append(top)
             for block in layout_row:
                 (n_rows, n_columns), positions = shapes[block], patterns[block]
                 if len(positions) and (
@@ -83,14 +105,29 @@ class BlockMatrix:
         """The transposed matrix in compressed rows."""
         return _compress(self.columns, self.rows, self.shape[1])
 
+    @cached_property
+    def by_group(self) -> RowGroups:
+        """The matrix in row groups; those of each row of blocks begin with its first row."""
+        bounds = [*self.tops, self.shape[0]]
+        rows = np.concatenate([np.arange(*pair, GROUP_ROWS) for pair in pairwise(bounds)] + [bounds[-1:]])
+        groups = np.searchsorted(rows, self.rows, side="right") - 1
+        entries, entry = np.unique(groups * self.shape[1] + self.columns, return_inverse=True)
+        starts = np.searchsorted(entries, np.arange(len(rows)) * self.shape[1])
+        columns = entries % self.shape[1]
+        places = entry * GROUP_ROWS + self.rows - rows[groups]
+        return RowGroups(rows.astype(np.int32), starts.astype(np.int32), _narrow(columns), places)
+
 
 def _compress(rows: NDArray[np.int64], columns: NDArray[np.int64], n_rows: int) -> CompressedRows:
     order = np.lexsort((columns, rows))
     starts = np.zeros(n_rows + 1, np.int32)
     starts[1:] = np.cumsum(np.bincount(rows, minlength=n_rows))
+    return CompressedRows(starts, _narrow(columns[order]), order)
+
+
+def _narrow(columns: NDArray[np.int64]) -> NDArray[Any]:
     # The loop over time streams values and columns from memory: half-sized columns save a quarter of it.
-    kind = np.uint16 if columns.max(initial=0) <= np.iinfo(np.uint16).max else np.int32
-    return CompressedRows(starts, columns[order].astype(kind), order)
+    return columns.astype(np.uint16 if columns.max(initial=0) <= np.iinfo(np.uint16).max else np.int32)
 
 
 class Values:

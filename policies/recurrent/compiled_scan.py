@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from policies.recurrent import dense, sparse
+from policies.recurrent import dense, grouped, sparse
 from policies.recurrent.arrangement import Inputs, Recurrence
 from policies.recurrent.threads import run_chains
 
@@ -75,4 +75,4 @@ class CompiledScan(torch.autograd.Function):
 
 def _scan(layer: Recurrence) -> ModuleType:
     """Return the module whose `forward`, `backward` and `loop_cost` suit the layer."""
-    return sparse if layer.backends[1] == "csr" else dense
+    return {"dense": dense, "csr": sparse, "groups": grouped}[layer.backends[1]]

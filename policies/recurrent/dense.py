@@ -6,14 +6,14 @@ The input matrix is filled in as well, or stays compressed.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from policies.recurrent import kernels
-from policies.recurrent.arrangement import Inputs, Recurrence, from_columns, row_ranges, to_columns
+from policies.recurrent import grouped, kernels, sparse
+from policies.recurrent.arrangement import Inputs, Recurrence, from_columns, row_ranges
 from policies.recurrent.block_matrix import BlockMatrix
-from policies.recurrent.sparse import add_gradient, multiply, multiply_transposed
 from policies.recurrent.threads import Chain, Job
 
 
@@ -26,7 +26,7 @@ class Saved:
     :param R: the recurrent matrix, (n, n)
     :param input_weights: weights of U, 1-D
     :param U: the input matrix, (n, n_x); None if it stays compressed
-    :param x: inputs, rows (T * B, n_x); with a compressed U blocked columns (blocks, n_x, CHUNK)
+    :param x: inputs, rows (T * B, n_x); with a compressed U blocked columns (blocks, n_x, chunk)
     """
 
     starts: Tensor
@@ -47,14 +47,16 @@ def forward(
     states[0] = state.masked_fill(inputs.starts[0, :, None], 0)
     R, transposed = state.new_zeros(n, n), state.new_zeros(n, n)
     U = state.new_zeros(n, n_x) if layer.backends[0] == "dense" else None
-    x = inputs.columns(B) if U is None else inputs.rows()
+    compressed = _compressed(layer)
+    x = inputs.columns(B, compressed.CHUNK) if U is None else inputs.rows()
+    values = compressed.arranged(layer.U, input_weights)
     projected = states[1:].view(T * B, n)
 
     def project(first: int, last: int) -> None:
         """Compute columns first to last of x U' + b."""
         if U is None:
-            columns = x.new_empty(len(x), n, kernels.CHUNK)
-            multiply(layer.U, input_weights, x, bias, columns, first, last)
+            columns = x.new_empty(len(x), n, compressed.CHUNK)
+            compressed.multiply(layer.U, values, x, bias, columns, first, last)
             projected[:, first:last] = from_columns(columns[:, first:last], T * B)
         else:
             kernels.fill_dense(input_weights.numpy(), *layer.U.by_row, U.numpy(), first, last)
@@ -97,21 +99,15 @@ def backward(
             previous = previous.masked_fill(saved.starts.view(N, 1), 0)
         _gather_gradient(layer.R, rows, previous, grad_R, first, last)
 
-    def delta_columns(first: int, last: int) -> Tensor:
-        """Return the deltas as blocked columns (blocks, n, CHUNK), of which only first to last are filled in."""
-        columns = deltas.new_empty(-(-N // kernels.CHUNK), n, kernels.CHUNK)
-        columns[:, first:last] = to_columns(rows[:, first:last])
-        return columns
-
     def differentiate_U(first: int, last: int) -> None:
         if U is None:
-            add_gradient(layer.U, delta_columns(first, last), x, grad_U, first, last)
+            _compressed(layer).differentiate(layer.U, rows, x, grad_U, first, last)
         else:
             _gather_gradient(layer.U, rows, x, grad_U, first, last)
 
     def differentiate_inputs(out: Tensor) -> None:
         if U is None:
-            multiply_transposed(layer.U, saved.input_weights, delta_columns(0, n), out)
+            sparse.multiply_transposed(layer.U, saved.input_weights, sparse.delta_columns(rows, 0, n), out)
         else:
             torch.mm(rows, U, out=out)
 
@@ -142,4 +138,11 @@ def _batch_ranges(layer: Recurrence, n_steps: int, batch_size: int) -> list[tupl
 
 def _input_ranges(layer: Recurrence, n_rows: int) -> list[tuple[int, int]]:
     n, n_x = layer.U.shape
-    return row_ranges(n, n_rows * (n * n_x if layer.backends[0] == "dense" else layer.U.n_weights))
+    return (
+        row_ranges(n, n_rows * n * n_x) if layer.backends[0] == "dense" else _compressed(layer).ranges(layer.U, n_rows)
+    )
+
+
+def _compressed(layer: Recurrence) -> ModuleType:
+    """Return the module whose products suit a compressed U."""
+    return grouped if layer.backends[0] == "groups" else sparse

@@ -32,7 +32,7 @@ _compile: Callable[..., Any] = njit(nogil=True, fastmath=_FAST, error_model="num
 # Parts of kernels, put in place before anything is compiled: as functions of their own they were up to 6 % slower.
 _part: Callable[..., Any] = njit(nogil=True, fastmath=_FAST, error_model="numpy", inline="always")
 
-LANES_VERSION = "7063d9bfca8753a0"
+LANES_VERSION = "ab03f803acb62291"
 """Digest of lanes.py. A change there has to change this file as well, or numba goes on with what it compiled before."""
 
 

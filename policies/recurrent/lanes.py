@@ -60,6 +60,23 @@ def store(typing: Any, array: Any, index: Any, vector: Any) -> Any:
 
 
 @_intrinsic
+def prefetch(typing: Any, array: Any, index: Any) -> Any:
+    """Begin to bring array[index] of a contiguous array, flattened, into the caches."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(array)(context, builder, args[0]).data
+        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        function_type = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [pointer], function_type)
+        reads, all_levels, data_cache = number(0), number(3), number(1)
+        place = builder.bitcast(builder.gep(data, [args[1]]), pointer)
+        builder.call(function, [place, reads, all_levels, data_cache])
+        return context.get_dummy_value()
+
+    return types.void(array, _INT64), generate
+
+
+@_intrinsic
 def broadcast(typing: Any, scalar: Any, lanes: Any) -> Any:
     """Return a vector of equal lanes."""
 
@@ -101,6 +118,19 @@ def zero_unless_positive(typing: Any, vector: Any, condition: Any) -> Any:
         return builder.select(builder.fcmp_ordered("<=", args[1], zero), zero, args[0])
 
     return vector(vector, condition), generate
+
+
+@_intrinsic
+def interleave(typing: Any, left: Any, right: Any) -> Any:
+    """Return left[0], right[0], left[1], right[1], …; three rounds of it transpose eight vectors."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        order = [
+            lane for pair in zip(range(left.count), range(left.count, 2 * left.count), strict=True) for lane in pair
+        ]
+        return builder.shuffle_vector(*args, ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order))
+
+    return Lanes(left.dtype, 2 * left.count)(left, right), generate
 
 
 @_intrinsic

@@ -92,7 +92,7 @@ def forward(
         target = projections[index % 2][: len(columns)]
         return [
             partial(multiply, layer.U, input_weights, columns, bias, target, *rows)
-            for rows in _ranges(layer.U, len(columns) * CHUNK)
+            for rows in ranges(layer.U, len(columns) * CHUNK)
         ]
 
     jobs = projection(0)
@@ -166,7 +166,7 @@ def backward(
         for matrix, right, gradient in ((layer.R, saved.previous, grad_R), (layer.U, saved.x, grad_U)):
             gradients += [
                 partial(add_gradient, matrix, deltas, right[blocks], gradient, *rows)
-                for rows in _ranges(matrix, len(deltas) * CHUNK)
+                for rows in ranges(matrix, len(deltas) * CHUNK)
             ]
         if inputs_needed:
             rows = grad_rows[steps.start * P : steps.stop * P]
@@ -205,7 +205,6 @@ def lane_groups(batch_size: int, n_units: int) -> tuple[int, int]:
 
 def multiply(U: BlockMatrix, weights: Tensor, x: Tensor, bias: Tensor, out: Tensor, first: int, last: int) -> None:
     """Write rows first to last of U x + bias into out (blocks, n, CHUNK); x (blocks, n_x, CHUNK), bias (n,)."""
-    # The blocks of U lie one above the other, so its weights are in the order of its rows already.
     arrays = [tensor.numpy() for tensor in (x, bias, out)]
     kernels.multiply_sparse(weights.numpy(), U.by_row.starts, U.by_row.columns, *arrays, first, last)
 
@@ -230,5 +229,28 @@ def add_gradient(matrix: BlockMatrix, deltas: Tensor, right: Tensor, gradient: T
     kernels.gradient_sparse(matrix.by_row.starts, matrix.by_row.columns, *arrays, first, last)
 
 
-def _ranges(matrix: BlockMatrix, n_rows: int) -> list[tuple[int, int]]:
+def differentiate(U: BlockMatrix, rows: Tensor, x: Tensor, gradient: Tensor, first: int, last: int) -> None:
+    """Add rows.T @ x to the gradient of U's rows first to last.
+
+    :param rows: (N, n)
+    :param x: (blocks, n_x, CHUNK)
+    :param gradient: (n_weights,)
+    """
+    add_gradient(U, delta_columns(rows, first, last), x, gradient, first, last)
+
+
+def delta_columns(rows: Tensor, first: int, last: int) -> Tensor:
+    """Return rows (N, n) as blocked columns (blocks, n, CHUNK), of which only first to last are filled in."""
+    columns = rows.new_empty(-(-len(rows) // CHUNK), rows.shape[1], CHUNK)
+    columns[:, first:last] = to_columns(rows[:, first:last])
+    return columns
+
+
+def arranged(matrix: BlockMatrix, weights: Tensor) -> Tensor:
+    """Return the weights of U as `multiply` takes them."""
+    return weights  # The blocks of U lie one above the other, so they are in the order of its rows already.
+
+
+def ranges(matrix: BlockMatrix, n_rows: int) -> list[tuple[int, int]]:
+    """Cut the rows of a product with so many columns into ranges that are worth a job each."""
     return row_ranges(matrix.shape[0], n_rows * matrix.n_weights)

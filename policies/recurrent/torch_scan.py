@@ -13,7 +13,11 @@ from torch.autograd.function import once_differentiable
 from policies.recurrent.arrangement import Recurrence
 from policies.recurrent.block_matrix import DenseValues, SparseValues
 
-BACKENDS: dict[str, type[DenseValues] | type[SparseValues]] = {"dense": DenseValues, "csr": SparseValues}
+BACKENDS: dict[str, type[DenseValues] | type[SparseValues]] = {
+    "dense": DenseValues,
+    "csr": SparseValues,
+    "groups": SparseValues,
+}
 
 
 class TorchScan(torch.autograd.Function):

@@ -23,6 +23,7 @@ PROBE = """
 {
   const found = {networks: REQUESTS.map((request) => specifyVaried(...request))};
   found.patterns = PATTERNS.map((pattern) => [...drawPattern(...pattern, generator(1), true)]);
+  found.grouped = PATTERNS.map((pattern) => drawGroupedPattern(...pattern, generator(1)));
   found.start = element("result").textContent;
   found.circles = document.querySelectorAll("circle.published").length;
   found.dark = document.querySelectorAll('#sizes circle.published[r="4"]').length;
@@ -101,7 +102,8 @@ def test_page_finds_the_networks_that_python_finds(probed: dict[str, Any]) -> No
 
 @needs_chromium
 def test_patterns_have_exactly_their_weights(probed: dict[str, Any]) -> None:
-    for (rows, columns, count), places in zip(PATTERNS, probed["patterns"], strict=True):
+    drawn = [*probed["patterns"], *probed["grouped"]]
+    for (rows, columns, count), places in zip(2 * PATTERNS, drawn, strict=True):
         assert len(set(places)) == count
         assert set(places) <= set(range(rows * columns))
         assert {place // columns for place in places} == set(range(rows))
@@ -125,6 +127,15 @@ def test_page_shows_the_network_and_follows_the_sliders(probed: dict[str, Any]) 
     assert too_small[2] == "No actor of 5 weights has p = 0.25."
     assert "a p between 0 and 1" in no_p[2]
     assert probed["wide"] <= 0
+
+
+@needs_chromium
+def test_rows_of_a_group_share_their_columns(probed: dict[str, Any]) -> None:
+    for (rows, columns, _), places in zip(PATTERNS, probed["grouped"], strict=True):
+        filled = np.zeros((rows, columns), bool)
+        filled.flat[places] = True
+        groups = [filled[first : first + 8] for first in range(0, rows, 8)]
+        assert sum(int((group.any(0) & ~group.all(0)).sum()) for group in groups) <= 1
 
 
 def test_page_needs_nothing_else() -> None:

@@ -64,7 +64,7 @@ def gradients(layer: SparseRecurrentLayer, states: Tensor, *others: Tensor, reta
 
 @pytest.mark.parametrize("device_path", ["compiled", "torch"])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-@pytest.mark.parametrize("backend", ["dense", "csr", "auto"])
+@pytest.mark.parametrize("backend", ["dense", "csr", "groups", "auto"])
 @pytest.mark.parametrize("B", [1, 3, 16, 37])
 def test_equals_the_plain_equations(backend: str, activation: str, device_path: str, B: int) -> None:
     layer = make_layer(backend, activation)
@@ -82,7 +82,7 @@ def test_equals_the_plain_equations(backend: str, activation: str, device_path: 
             torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize("backend", ["dense", "csr"])
+@pytest.mark.parametrize("backend", ["dense", "csr", "groups"])
 def test_many_units_and_inputs_in_single_precision(backend: str) -> None:
     """More columns than a chunk, more units than a vector, several jobs."""
     specification = specify(70, 5, 6000, hidden_proportion=0.4)
@@ -98,7 +98,7 @@ def test_many_units_and_inputs_in_single_precision(backend: str) -> None:
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-@pytest.mark.parametrize("backend", ["dense", "csr"])
+@pytest.mark.parametrize("backend", ["dense", "csr", "groups"])
 @pytest.mark.parametrize("path", ["compiled", "torch"])
 def test_gradcheck_with_resets_inside(path: str, backend: str, activation: str) -> None:
     layer = make_layer(backend, activation, n_inputs=3, n_hidden=5, n_outputs=2)
@@ -114,7 +114,7 @@ def test_gradcheck_with_resets_inside(path: str, backend: str, activation: str) 
 
 
 def test_gradients_through_outputs_alone_and_through_both() -> None:
-    for backend in ("dense", "csr"):
+    for backend in ("dense", "csr", "groups"):
         layer = make_layer(backend)
         inputs, state, starts = sequences(layer, B=19)
         results = []
@@ -127,7 +127,7 @@ def test_gradients_through_outputs_alone_and_through_both() -> None:
             torch.testing.assert_close(ours, plain)
 
 
-@pytest.mark.parametrize("backend", ["dense", "csr"])
+@pytest.mark.parametrize("backend", ["dense", "csr", "groups"])
 def test_outputs_belong_to_the_states_as_they_are(backend: str) -> None:
     """Outputs used to hang on the tensor of states, and stayed the old ones when the states were written to."""
     layer = make_layer(backend)
@@ -182,7 +182,7 @@ def test_parameters_are_one_dimensional_and_as_many_as_weights() -> None:
     assert all(p.grad is not None and p.grad.shape == p.shape for p in layer.parameters())
 
 
-@pytest.mark.parametrize("backend", ["dense", "csr", "auto"])
+@pytest.mark.parametrize("backend", ["dense", "csr", "groups", "auto"])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_step_equals_a_sequence_of_length_one(backend: str, activation: str) -> None:
     layer = make_layer(backend, activation)
@@ -195,7 +195,7 @@ def test_step_equals_a_sequence_of_length_one(backend: str, activation: str) -> 
             torch.testing.assert_close(layer.step(inputs[0], state, floats), expected)
 
 
-@pytest.mark.parametrize("backend", ["dense", "csr"])
+@pytest.mark.parametrize("backend", ["dense", "csr", "groups"])
 def test_step_notices_changed_parameters(backend: str) -> None:
     layer, other = make_layer(backend), SparseRecurrentLayer(small_specification(), seed=8).double()
     inputs, state, _ = sequences(layer, T=1)
@@ -271,7 +271,7 @@ def test_memory_grows_with_weights_only() -> None:
 
 
 def test_nan_is_not_hidden() -> None:
-    for backend in ("dense", "csr"):
+    for backend in ("dense", "csr", "groups"):
         layer = make_layer(backend)
         inputs, state, _ = sequences(layer)
         inputs[2, 1] = float("nan")
@@ -304,7 +304,7 @@ def test_wrong_shapes_and_types_are_refused(change, message: str) -> None:  # ty
 
 
 def test_unknown_options_are_refused() -> None:
-    for options in ({"activation": "gelu"}, {"backend": "gpu"}, {"initialization": "xavier"}):
+    for options in ({"activation": "gelu"}, {"backend": "gpu"}, {"initialization": "xavier"}, {"pattern": "tiles"}):
         with pytest.raises(ValueError, match="is unknown"):
             SparseRecurrentLayer(small_specification(), **options)  # type: ignore[arg-type]
 

@@ -97,6 +97,7 @@ def test_rule_prefers_csr_for_sparse_matrices_only() -> None:
             assert choose_backends(1.0, 1.0, n_steps, batch_size) == ("dense", "dense")
             assert choose_backends(0.01, 1.0, n_steps, batch_size) == ("csr", "dense")
             assert choose_backends(0.01, 0.01, n_steps, batch_size) == ("csr", "csr")
+            assert choose_backends(0.01, 0.01, n_steps, batch_size, compressed="groups") == ("groups", "groups")
 
 
 def test_usable_cores_are_found_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
