@@ -49,7 +49,7 @@ def check_environment(env_id: str, *, allow_module: bool = True) -> str:
     if separator:
         import_named(module, f"`env` {env_id!r}")
     if name not in gymnasium.registry:
-        _register_robotics()
+        _import_simulator("envs.adroit.robotics")
     if name.startswith("popgym-"):
         register_popgym(name)
     if name in gymnasium.registry:
@@ -68,15 +68,16 @@ def registered_ids() -> list[str]:
 
     :raises Refusal: if a library is missing
     """
-    _register_robotics()
+    _import_simulator("envs.adroit.robotics")
     if find_spec("popgym") is not None:
         register_popgym("")
     return [*gymnasium.registry]
 
 
-def _register_robotics() -> None:
+def _import_simulator(module: str) -> None:
+    """Import what imports MuJoCo."""
     try:
-        importlib.import_module("envs.adroit.robotics")
+        importlib.import_module(module)
     except Exception as error:
         # With MUJOCO_GL set, MuJoCo loads the OpenGL library at once, whether anything will be rendered or not.
         if "MUJOCO_GL" not in os.environ:
@@ -140,7 +141,9 @@ def make_from_spec(
     Every environment of the project is made here. Success is counted outside of the wrappers, which may end episodes.
     """
     if "gymnasium_robotics" in str(spec.entry_point):
-        importlib.import_module("envs.adroit.robotics")  # silences the notice in a process of its own, too
+        _import_simulator("envs.adroit.robotics")  # silences the notice in a process of its own, too
+    elif "mujoco" in str(spec.entry_point):
+        _import_simulator("mujoco")
     arguments = copy.deepcopy(dict(arguments or {}))  # an environment may change its own, and none of the others'
     if task.replacement is not None:
         spec = dataclasses.replace(spec, entry_point=task.replacement)
