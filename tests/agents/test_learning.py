@@ -36,7 +36,7 @@ def test_cartpole_is_solved_about_as_fast_as_by_the_lstm(tmp_path: Path) -> None
         {
             "architecture": architecture,
             "seed": seed,
-            "total_timesteps": 300_000,
+            "total_timesteps": 100_000,
             "eval_every": 25_000,
             "eval_episodes": 50,
             "log_dir": str(tmp_path / architecture),
