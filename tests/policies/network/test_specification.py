@@ -248,7 +248,10 @@ def test_smallest_budget_is_named_exactly():
 def test_six_densities(n_inputs, n_outputs, budget, values):
     densities = dict(zip(BLOCKS, values, strict=True))
     message = refusal(n_inputs, n_outputs, budget, densities=densities)
-    assume(message is None)
+    if message is not None:  # half of all: then the budget that it names, the smallest one
+        budget = int(message.split()[-3].replace(",", ""))
+        assert refusal(n_inputs, n_outputs, budget - 1, densities=densities)
+        assume(refusal(n_inputs, n_outputs, budget, densities=densities) is None)  # a handful of weights can be too few
     specification = specify(n_inputs, n_outputs, budget, densities=densities)
     check_blocks(specification)
 
