@@ -22,7 +22,7 @@ from pydantic import (
 
 from agents.literals import read_arguments, surviving, written_arguments
 from agents.settings import Settings, field_schemas, first_misfit, in_short
-from policies.network.architectures import ARCHITECTURES
+from policies.network.architectures import ARCHITECTURES, those_with_room
 from policies.network.blocks import PATTERNS
 from policies.network.specification import BLOCKS
 from policies.refusal import Refusal
@@ -284,10 +284,9 @@ class TrainingConfiguration(Settings):
                 if name.startswith("rebalance_") and getattr(self, name) != field.default:
                     raise Refusal(f"`{name}` {getattr(self, name)} needs `rebalance`, the rule by which weights move")
         elif self.architecture != AUTO and not ARCHITECTURES[self.architecture].has_room:
-            fitting = " or ".join(name for name, entry in ARCHITECTURES.items() if entry.has_room)
             raise Refusal(
                 f"`rebalance` {self.rebalance} does not fit `architecture` {self.architecture}, in which a weight has "
-                f"no other place to go to: {fitting} is needed"
+                f"no other place to go to: {those_with_room()} is needed"
             )
         elif self.pattern != PATTERNS[0]:
             raise Refusal(

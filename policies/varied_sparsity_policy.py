@@ -40,7 +40,7 @@ class VariedSparsityPolicy(SequencePolicy):
     :param budget: trainable weights of each of the two networks
     :param activation: "relu" or "tanh"
     :param initialization: "scaled", "scaled:GAIN" or "normal:STD"
-    :param backend: "auto", "dense" or "csr"
+    :param backend: "auto", "dense", "csr" or "groups"
     :param network_seed: seed of patterns and initial weights; drawn from torch's generator if None
     :param log_std_init: initial logarithm of the Gaussian's standard deviation
     :param sparsity: `hidden_proportion`, `hidden_size`, `densities`, `uniform_density`, `pattern`; see

@@ -239,12 +239,16 @@ def _known(architecture: object) -> Architecture:
     return ARCHITECTURES[architecture]
 
 
+def those_with_room() -> str:
+    """Name the architectures whose blocks may have positions without a weight, for a message."""
+    return " or ".join(entry.name for entry in ARCHITECTURES.values() if entry.has_room)
+
+
 def _check_pattern(pattern: object, entry: Architecture) -> None:
     if pattern not in PATTERNS:
         raise Refusal(f"`pattern` {pattern!r} is unknown: {' or '.join(PATTERNS)} is needed")
     if pattern != PATTERNS[0] and not entry.has_room:
-        fitting = " or ".join(other.name for other in ARCHITECTURES.values() if other.has_room)
         raise Refusal(
             f"`pattern` {pattern} does not fit `architecture` {entry.name}, in which every position holds a weight: "
-            f"{fitting} is needed"
+            f"{those_with_room()} is needed"
         )

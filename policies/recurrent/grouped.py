@@ -103,7 +103,7 @@ def backward(
     grad_U, grad_R = (new(len(matrix.by_group.columns), WIDTH) for matrix in (layer.U, layer.R))
     grad_bias = new(n_groups, WIDTH)
     grad_inputs = new(T, B, layer.U.shape[1]) if inputs_needed else None
-    buffers = [new(_length(tiles[0]), K, n_groups, L, kernels.WIDTH) for _ in tiles[:2]]
+    buffers = [new(_length(tiles[0]), K, n_groups, L, WIDTH) for _ in tiles[:2]]
     gradients: list[Job] = []  # of the tile before, whose deltas are ready
     for index in reversed(range(len(tiles))):
         steps = tiles[index]

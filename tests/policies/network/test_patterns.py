@@ -1,37 +1,33 @@
 import tracemalloc
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+from drawn_networks import NETWORKS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from policies.network.grouped_patterns import draw_grouped_patterns
 from policies.network.patterns import draw_patterns
 from policies.network.specification import BLOCKS, NetworkSpecification, specify
 
+Draw = Callable[[NetworkSpecification, int], dict[str, np.ndarray]]
+EITHER = pytest.mark.parametrize("draw", [draw_patterns, draw_grouped_patterns])
 
+
+@EITHER
 @settings(max_examples=100)
-@given(
-    sizes=st.tuples(st.integers(1, 30), st.integers(1, 40), st.integers(1, 12)),
-    fractions=st.tuples(*[st.floats(0, 1)] * 6),
-    seed=st.integers(0, 2**32),
-)
-def test_exact_counts_and_no_empty_output_row(
-    sizes: tuple[int, int, int], fractions: tuple[float, ...], seed: int
-) -> None:
-    n_x, n_h, n_y = sizes
-    size = {"x": n_x, "h": n_h, "y": n_y}
-    weights = {}
-    for block, fraction in zip(BLOCKS, fractions, strict=True):
-        floor = n_y if block == "yh" else 1
-        weights[block] = max(floor, round(fraction * size[block[0]] * size[block[1]]))
-    patterns = draw_patterns(NetworkSpecification(n_x, n_h, n_y, sum(weights.values()), weights), seed)
+@given(network=NETWORKS, seed=st.integers(0, 2**32))
+def test_exact_counts_and_no_empty_output_row(draw: Draw, network: NetworkSpecification, seed: int) -> None:
+    patterns = draw(network, seed)
     for block, positions in patterns.items():
+        n_rows, n_columns = network.shape(block)
         assert positions.dtype == np.int64
-        assert len(positions) == weights[block]
+        assert len(positions) == network.weights[block]
         assert (np.diff(positions) > 0).all()
         assert positions[0] >= 0
-        assert positions[-1] < size[block[0]] * size[block[1]]
-    assert set(patterns["yh"] // n_h) == set(range(n_y))
+        assert positions[-1] < n_rows * n_columns
+    assert set(patterns["yh"] // network.n_hidden) == set(range(network.n_outputs))
 
 
 @pytest.mark.parametrize("count", [3, 9, 14])
@@ -47,17 +43,19 @@ def test_every_position_is_equally_likely(count: int) -> None:
     assert np.abs(hits / n_draws - expected).max() < 5 * np.sqrt(expected * (1 - expected) / n_draws)
 
 
-def test_seed_decides() -> None:
+@EITHER
+def test_seed_decides(draw: Draw) -> None:
     specification = specify(10, 3, 2000)
-    first, same, other = (draw_patterns(specification, seed) for seed in (1, 1, 2))
+    first, same, other = (draw(specification, seed) for seed in (1, 1, 2))
     assert all(np.array_equal(first[block], same[block]) for block in BLOCKS)
     assert not all(np.array_equal(first[block], other[block]) for block in BLOCKS)
 
 
-def test_memory_grows_with_weights_not_with_the_square_of_units() -> None:
+@EITHER
+def test_memory_grows_with_weights_not_with_the_square_of_units(draw: Draw) -> None:
     specification = specify(10, 2, 100_000, hidden_size=20_000, hidden_proportion=0.5)
     tracemalloc.start()
-    patterns = draw_patterns(specification, 0)
+    patterns = draw(specification, 0)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(patterns["hh"]) == 50_000
