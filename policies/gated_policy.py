@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Self, cast
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from policies.network.architectures import ActorCriticSpecification
 from policies.network.specification import BlockSpecification, positive_integer
 from policies.recurrent.growth import Growth, limit_growth
+from policies.recurrent.side_by_side import side_by_side
 from policies.refusal import Refusal
 from policies.sequence_policy import Pair, SequencePolicy, widened
 from policies.step_graph import StepGraph, array
@@ -129,8 +131,16 @@ class GatedPolicy(SequencePolicy):
         return self._values(latent), new_pair
 
     def run_sequences(self, observations: Tensor, states: RNNStates, episode_starts: Tensor) -> tuple[Tensor, Tensor]:
-        latent = run_cell(self.actor, observations.float(), self.cell_state(states.pi), episode_starts)
-        values = run_cell(self.critic, observations.float(), self.cell_state(states.vf), episode_starts)
+        inputs, cells = observations.float(), (self.actor, self.critic)
+        runs = [
+            partial(run_cell, cell, inputs, self.cell_state(pair), episode_starts)
+            for cell, pair in zip(cells, (states.pi, states.vf), strict=True)
+        ]
+        others = (inputs, *states.pi, *states.vf)
+        if inputs.device.type == "cpu" and not any(tensor.requires_grad for tensor in others):
+            latent, values = side_by_side(runs, [list(cell.parameters()) for cell in cells])
+        else:
+            latent, values = (run() for run in runs)
         return self._outputs(latent), self._values(values)
 
     def run_actor(self, observations: Tensor, episode_starts: Tensor) -> Tensor:
