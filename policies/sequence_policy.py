@@ -270,18 +270,15 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         """
         if self.training:
             self.set_training_mode(False)
-        array, shape, device = np.array(observation), self.observation_space.shape, self.device
+        array, shape = np.array(observation), self.observation_space.shape
         if array.shape != shape and array.shape[1:] != shape:
             self.obs_to_tensor(observation)  # which says what fits
         rows = array.reshape(-1, *shape)
         B = len(rows)
         # Copies, so that what is returned shares no memory with what was given.
-        states = [np.array(part, np.float32) for part in state or (np.zeros((1, B, self.lstm_actor.hidden_size)),) * 2]
+        h, c = (np.array(part, np.float32) for part in state or (np.zeros((1, B, self.lstm_actor.hidden_size)),) * 2)
         starts = np.zeros(B, np.float32) if episode_start is None else np.array(episode_start, np.float32)
-        with torch.no_grad():
-            seen, h, c, begun = (torch.from_numpy(part).to(device) for part in (rows, *states, starts))
-            chosen, pair = self._predict(seen, (h, c), begun, deterministic)
-        actions = chosen.cpu().numpy()
+        actions, new_state = self._predict_arrays(rows, (h, c), starts, deterministic)
         if isinstance(self.action_space, spaces.Box):
             # As np.clip, which spends more on being general.
             actions = np.minimum(np.maximum(actions, self.action_space.low), self.action_space.high)
@@ -289,12 +286,30 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         actions = actions.astype(self.action_space.dtype, copy=False)
         if array.shape == shape:
             actions = actions.squeeze(axis=0)
-        return actions, (pair[0].cpu().numpy(), pair[1].cpu().numpy())
+        return actions, new_state
+
+    def _predict_arrays(
+        self, rows: np.ndarray, state: tuple[np.ndarray, np.ndarray], starts: np.ndarray, deterministic: bool
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        """Choose actions for B rows of observations; see `predict`.
+
+        :return: actions (B, *shape of the space), not clipped; the new state
+        """
+        device = self.device
+        with torch.no_grad():
+            seen, h, c, begun = (torch.from_numpy(part).to(device) for part in (rows, *state, starts))
+            chosen, pair = self._predict(seen, (h, c), begun, deterministic)
+        return chosen.cpu().numpy(), (pair[0].cpu().numpy(), pair[1].cpu().numpy())
+
+    @property
+    def chooses_outputs(self) -> bool:
+        """Whether deterministic actions are the actor's outputs themselves."""
+        return isinstance(self.action_dist, StateIndependentGaussian) and not self.noise_size
 
     def _predict(
         self, observation: Tensor, lstm_states: Pair, episode_starts: Tensor, deterministic: bool = False
     ) -> tuple[Tensor, Pair]:
-        if deterministic and isinstance(self.action_dist, StateIndependentGaussian) and not self.noise_size:
+        if deterministic and self.chooses_outputs:
             outputs, pair = self.step_actor(observation, lstm_states, episode_starts)
             return outputs.reshape(-1, *self.action_space.shape), pair
         actions, _, pair = self._draw(observation, lstm_states, episode_starts, deterministic)

@@ -166,6 +166,18 @@ class VariedSparsityPolicy(SequencePolicy):
         state = layer.step(observations.float(), pair[0][0, :, : layer.state_size], episode_starts)
         return layer.outputs(state), (widened(state, self.state_width), pair[1])
 
+    def _predict_arrays(
+        self, rows: np.ndarray, state: tuple[np.ndarray, np.ndarray], starts: np.ndarray, deterministic: bool
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        layer, (h, c) = self.actor, state
+        # Torch takes longer to turn arrays into tensors and back than the network takes for its step.
+        fit = h.shape == c.shape == (1, len(rows), self.state_width) and starts.shape == rows.shape[:1]
+        if not (deterministic and fit and self.chooses_outputs and layer.bias.device.type == "cpu"):
+            return super()._predict_arrays(rows, state, starts, deterministic)
+        new = layer.step_arrays(rows.astype(np.float32, copy=False), h[0, :, : layer.state_size], starts)
+        h[0, :, : layer.state_size], h[0, :, layer.state_size :] = new, 0
+        return new[:, layer.n_hidden :].reshape(-1, *self.action_space.shape), (h, c)
+
     def exported_state(self, pair: Pair) -> Tensor:
         """Return the state [h; y], (B, n_h + n_y)."""
         return pair[0][0, :, : self.actor.state_size]

@@ -1,7 +1,8 @@
 """Many Random Anomaly environments as one Stable-Baselines3 VecEnv, without the cost of stepping each."""
 
 import time
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -12,8 +13,20 @@ from envs.vectorized.state_tree import StateTree
 from envs.vectorized.task_batch import TaskBatch
 
 
+class DrawnEpisodes(NamedTuple):
+    """One episode for each environment, with the generators' states from before they drew them."""
+
+    generators: np.ndarray
+    """(n_envs, 6) uint64, see `pack_generator_state`"""
+    observations: np.ndarray
+    """(T + 1, n_envs, image_size²) float32; the last row is zero, the blank image"""
+    episodes: list[AnomalyEpisode]
+
+
 class RandomAnomalyVecEnv(TaskBatch):
     """`n_envs` environments in step: all episodes have T + 1 steps, so that they begin and end together.
+
+    The next episodes are drawn in a thread while the present ones are played. What is drawn does not depend on that.
 
     Observations, rewards and infos of environment i are, bit by bit, those of a `RandomAnomalyEnv` with the same
     arguments and seed, whatever n_envs. As of any VecEnv, the infos at an episode's end also hold
@@ -31,10 +44,11 @@ class RandomAnomalyVecEnv(TaskBatch):
         self.task = task = RandomAnomalyTask(**arguments)
         super().__init__(n_envs, task.observation_space, task.action_space)
         self._generators = [np_random()[0] for _ in range(n_envs)]
-        self._generator_states = np.zeros((n_envs, 6), dtype=np.uint64)
-        self._episodes: list[AnomalyEpisode] = []
-        # One row of all environments per time step; the last row stays zero: the blank image.
-        self._observations = np.zeros((task.sequence_length + 1, n_envs, task.image_size**2), dtype=np.float32)
+        self._present: DrawnEpisodes | None = None
+        self._next: Future[DrawnEpisodes] | None = None
+        self._drawer = ThreadPoolExecutor(1, "episodes")
+        shape = task.sequence_length + 1, n_envs, task.image_size**2
+        self._rooms = [np.zeros(shape, dtype=np.float32) for _ in range(2)]  # for the present and the next episodes
         self._terminal_observation = np.zeros(task.image_size**2, dtype=np.float32)
         self._terminal_observation.flags.writeable = False  # shared by all infos
         self._time = 0
@@ -46,14 +60,15 @@ class RandomAnomalyVecEnv(TaskBatch):
 
         :return: (n_envs, image_size²) first images
         """
-        for index, seed in enumerate(self._seeds):
-            if seed is not None:
-                self._generators[index] = np_random(seed)[0]
+        if any(seed is not None for seed in self._seeds):
+            self._forget_next()
+            for index, seed in enumerate(self._seeds):
+                if seed is not None:
+                    self._generators[index] = np_random(seed)[0]
         self._reset_seeds()
         self._reset_options()
-        self._draw_episodes()
         self._started = time.time()
-        return self._observations[0].copy()
+        return self._begin_episodes()
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Show the next images; at the blank ones take the answers and begin the next episodes.
@@ -61,20 +76,28 @@ class RandomAnomalyVecEnv(TaskBatch):
         :return: observations (n_envs, image_size²) float32, rewards (n_envs,) float32, dones (n_envs,) bool, infos; all
             fresh, but for the terminal observations, which are read-only
         """
-        if not self._episodes:
+        if self._present is None:
             raise gymnasium.error.ResetNeeded("there are no episodes to step in: reset() is needed first")
         n, length = self.num_envs, self.task.sequence_length
         self._time += 1
+        if self._next is None:  # not before the first step: the last episodes of an evaluation are never stepped in
+            self._next = self._drawer.submit(self._draw)
         if self._time <= length:
-            seen = self._observations[self._time].copy()
+            seen = self._present.observations[self._time].copy()
             return seen, np.zeros(n, np.float32), np.zeros(n, bool), [{} for _ in range(n)]
-        infos = [self._final_info(index) for index in range(n)]
+        infos = [
+            self._final_info(episode, int(action))
+            for episode, action in zip(self._present.episodes, self._actions, strict=True)
+        ]
         rewards = np.array([info["is_success"] for info in infos], dtype=np.float32)
-        self._draw_episodes()
-        return self._observations[0].copy(), rewards, np.ones(n, bool), infos
+        return self._begin_episodes(), rewards, np.ones(n, bool), infos
 
-    def _final_info(self, index: int) -> dict[str, Any]:
-        info = self._episodes[index].info(int(self._actions[index]))
+    def close(self) -> None:
+        """Draw no more episodes."""
+        self._drawer.shutdown()
+
+    def _final_info(self, episode: AnomalyEpisode, action: int) -> dict[str, Any]:
+        info = episode.info(action)
         info["terminal_observation"] = self._terminal_observation
         info["TimeLimit.truncated"] = False
         info["episode"] = {
@@ -84,15 +107,35 @@ class RandomAnomalyVecEnv(TaskBatch):
         }
         return info
 
-    def _draw_episodes(self) -> None:
-        task = self.task
-        images = self._observations[:-1].reshape(-1, self.num_envs, task.image_size, task.image_size)
-        for index, generator in enumerate(self._generators):
-            self._generator_states[index] = pack_generator_state(generator)
-        self._episodes = [
-            task.draw_episode(generator, images[:, index]) for index, generator in enumerate(self._generators)
-        ]
+    def _begin_episodes(self) -> np.ndarray:
+        """Take the next episodes, drawn ahead or now; returns their first observations."""
+        self._present = self._draw() if self._next is None else self._drawn_ahead(self._next)
         self._time = 0
+        self._rooms.reverse()
+        return self._present.observations[0].copy()
+
+    def _drawn_ahead(self, ahead: Future[DrawnEpisodes]) -> DrawnEpisodes:
+        try:
+            return ahead.result()
+        finally:
+            if ahead.done():  # else it was this wait that ended early, and the room is still being drawn into
+                self._next = None
+
+    def _draw(self) -> DrawnEpisodes:
+        """Draw into the room that the present episodes are not in."""
+        task, room = self.task, self._rooms[0]
+        images = room[:-1].reshape(-1, self.num_envs, task.image_size, task.image_size)
+        states = np.stack([pack_generator_state(generator) for generator in self._generators])
+        episodes = [task.draw_episode(generator, images[:, i]) for i, generator in enumerate(self._generators)]
+        return DrawnEpisodes(states, room, episodes)
+
+    def _forget_next(self) -> None:
+        """Return the generators to where they were before they drew ahead."""
+        if self._next is not None:
+            self._set_generators(self._drawn_ahead(self._next).generators)
+
+    def _set_generators(self, states: np.ndarray) -> None:
+        self._generators = [unpack_generator_state(packed) for packed in states]
 
     def get_state(self) -> dict[str, Any]:
         """Return what `set_state` needs to go on from here, as if never interrupted.
@@ -100,9 +143,9 @@ class RandomAnomalyVecEnv(TaskBatch):
         :return: `generators`: (n_envs, 6) uint64, states of the generators before they drew the present episodes;
             `time`: steps taken in these
         """
-        if not self._episodes:
+        if self._present is None:
             raise gymnasium.error.ResetNeeded("there is no state before the first episodes: reset() is needed first")
-        return {"generators": self._generator_states.copy(), "time": self._time}
+        return {"generators": self._present.generators.copy(), "time": self._time}
 
     def set_state(self, state: dict[str, Any]) -> np.ndarray:
         """Return to a state of the same number of environments with the same arguments.
@@ -113,16 +156,17 @@ class RandomAnomalyVecEnv(TaskBatch):
         :raises Refusal: if the state is of another number of environments or a longer sequence, or damaged
         """
         tree = StateTree(state, "the state does not fit these environments:")
-        generators = tree.array("generators", self._generator_states.shape, np.uint64)
+        generators = tree.array("generators", (self.num_envs, 6), np.uint64)
         if (generators[:, 4:] > np.array([1, 2**32 - 1], dtype=np.uint64)).any():
             tree.refuse("generators", "one of states of PCG64")
         steps = tree.whole("time", most=self.task.sequence_length)
-        for index, packed in enumerate(generators):
-            self._generators[index] = unpack_generator_state(packed)
+        self._forget_next()
+        self._set_generators(generators)
         self._reset_seeds()
-        self._draw_episodes()
+        self._begin_episodes()
         self._time = steps
-        return self._observations[steps].copy()
+        assert self._present is not None
+        return self._present.observations[steps].copy()
 
 
 _HALF = 1 << 64
