@@ -163,8 +163,15 @@ class VariedSparsityPolicy(SequencePolicy):
     def _step(
         self, layer: SparseRecurrentLayer, observations: Tensor, pair: Pair, episode_starts: Tensor
     ) -> tuple[Tensor, Pair]:
-        state = layer.step(observations.float(), pair[0][0, :, : layer.state_size], episode_starts)
-        return layer.outputs(state), (widened(state, self.state_width), pair[1])
+        if observations.device.type != "cpu":
+            new = layer.step(observations.float(), pair[0][0, :, : layer.state_size], episode_starts)
+            return layer.outputs(new), (widened(new, self.state_width), pair[1])
+        # In arrays: torch takes longer for each slice than the network for a step of a few environments.
+        state, inputs = pair[0].numpy(), observations.detach().float().numpy()
+        stepped = layer.step_arrays(inputs, state[0, :, : layer.state_size], episode_starts.numpy())
+        state = np.zeros(state.shape, np.float32)
+        state[0, :, : layer.state_size] = stepped
+        return torch.from_numpy(stepped[:, layer.n_hidden :]), (torch.from_numpy(state), pair[1])
 
     def _predict_arrays(
         self, rows: np.ndarray, state: tuple[np.ndarray, np.ndarray], starts: np.ndarray, deterministic: bool

@@ -205,8 +205,11 @@ class SparseRecurrentLayer(nn.Module):
     def step_arrays(self, inputs: np.ndarray, state: np.ndarray, episode_starts: np.ndarray | None) -> np.ndarray:
         """Make a single step from and to arrays, for a layer on the CPU, in less time than one of tensors takes.
 
-        Arguments and result are those of `step`; shapes and dtypes are the caller's to see to.
+        Arguments and result are those of `step`.
+
+        :raises ValueError: for other shapes or dtypes
         """
+        _check(self, inputs, state, episode_starts, ("B",))
         return self._stepper.step(self, inputs, state, episode_starts)
 
 
@@ -301,6 +304,10 @@ def _limit(n_columns: int, highest: float, relu: bool) -> float:
     return min(highest, (0.1 if relu else 0.17) * n_columns**0.85)
 
 
+_OF_ARRAYS = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
+"""Type of weights -> the same type of arrays."""
+
+
 class _Stepper:
     """Makes steps with matrices that are laid out once and, in evaluation mode, kept until a parameter changes.
 
@@ -357,7 +364,11 @@ def _product(matrix: BlockMatrix, tensor: Tensor, backend: str, batch_size: int)
 
 
 def _check(
-    layer: SparseRecurrentLayer, inputs: Tensor, state: Tensor, starts: Tensor | None, leading: tuple[str, ...]
+    layer: SparseRecurrentLayer,
+    inputs: Tensor | np.ndarray,
+    state: Tensor | np.ndarray,
+    starts: Tensor | np.ndarray | None,
+    leading: tuple[str, ...],
 ) -> None:
     n_x, n, dtype = layer.specification.n_inputs, layer.state_size, cast(Tensor, layer._parameters["bias"]).dtype
     shape = inputs.shape
@@ -369,7 +380,7 @@ def _check(
         raise ValueError(f"state has shape {tuple(state.shape)}: {(shape[-2], n)} is needed")
     if starts is not None and starts.shape != shape[:-1]:
         raise ValueError(f"episode starts have shape {tuple(starts.shape)}: {tuple(shape[:-1])} is needed")
-    if inputs.dtype != dtype or state.dtype != dtype:
+    if not inputs.dtype == state.dtype == (dtype if isinstance(inputs, Tensor) else _OF_ARRAYS[dtype]):
         raise ValueError(f"inputs are {inputs.dtype} and the state {state.dtype}: {dtype} is needed")
 
 
