@@ -26,7 +26,7 @@ class StateIndependentGaussian(DiagGaussianDistribution):
         return self
 
     @property
-    def distribution(self) -> Normal:  # type: ignore[override]
+    def distribution(self) -> Normal:
         """The same as torch has it, for whoever asks; to build one takes as long as all that is asked of it here."""
         return Normal(self.mean, self.log_std.exp().expand_as(self.mean), validate_args=False)
 
