@@ -24,6 +24,7 @@ from agents.ppo.sequence_ppo import SequencePPO
 from agents.training import build_algorithm, plan_training, torch_threads, training_environments
 from benchmarks.harness import Finding, run_benchmark, tabulate
 from envs import contract
+from envs.random_anomaly.batch import RandomAnomalyVecEnv
 from envs.vectorized.batch import CheckedBatch
 from envs.vectorized.finite import FiniteVecEnv
 from envs.vectorized.threads import ThreadVecEnv
@@ -42,10 +43,15 @@ SETTINGS = {
 
 Place = tuple[Any, str]
 SECTIONS: dict[str, Sequence[Place]] = {
-    "rollout: simulator": [(contract, "step"), (contract, "reset"), (CheckedBatch, "step_wait")],
+    "rollout: simulator": [
+        (contract, "step"),
+        (contract, "reset"),
+        (CheckedBatch, "step_wait"),
+        (RandomAnomalyVecEnv, "_draw"),
+    ],
     "rollout: environments side by side": [(ThreadVecEnv, "step_wait"), (ThreadVecEnv, "_step_pending")],
     "rollout: finite, normalized": [(VecNormalize, "step_wait"), (FiniteVecEnv, "step_wait")],
-    "rollout: networks' step": [(SparseRecurrentLayer, "step")],
+    "rollout: networks' step": [(SparseRecurrentLayer, "step"), (SparseRecurrentLayer, "step_arrays")],
     "rollout: policy around it": [(SequencePolicy, "forward"), (SequencePolicy, "predict_values")],
     "rollout: buffer": [
         (SequenceRolloutBuffer, "add"),
