@@ -43,6 +43,11 @@ def network(runs: Runs) -> str:
     return ARCHITECTURES[runs[0].architecture].title if p is None else f"varied, p = {p:g}"
 
 
+def pattern(runs: Runs) -> str:
+    """Return how the weights lie; studies from before there was a choice do not say it."""
+    return runs[0].hyperparameters.get("pattern") or "unstructured"
+
+
 def demonstrations(runs: Runs) -> int:
     """Return how many demonstrations were fitted."""
     given = runs[0].hyperparameters
@@ -71,7 +76,8 @@ def place(runs: Runs) -> tuple[object, ...]:
     """Return what sorts configurations: few demonstrations first and none last, small before large, varied by p."""
     given = runs[0].hyperparameters
     trained = (demonstrations(runs) or math.inf, runs[0].budget, not given["demos_only"], given["total_timesteps"])
-    return *trained, data_set(runs), runs[0].architecture != "varied", given["hidden_proportion"] or 0.0
+    network = runs[0].architecture != "varied", given["hidden_proportion"] or 0.0, pattern(runs) != "unstructured"
+    return *trained, data_set(runs), *network
 
 
 def success_after(run: Result, steps: int) -> float:
@@ -106,6 +112,7 @@ def interval(runs: Runs) -> Interval:
 COLUMNS: Mapping[str, Callable[[Runs], str]] = {
     "budget": lambda runs: f"{runs[0].budget:,}",
     "network": network,
+    "pattern": pattern,
     "data set": data_set,
     "1-NN": lambda runs: baseline(runs, "1-NN"),
     "SVM": lambda runs: baseline(runs, "SVM"),
@@ -133,6 +140,10 @@ SEQUENCES: Tables = {
     "": (("data set", "network", "hidden units", "runs", "test accuracy", "95 % interval", "1-NN", "SVM"), bool)
 }
 FIGURES = ("runs", "mean return", "95 % interval", "success", "lifted", "seconds")
+BLOCKS_ANOMALY: Tables = {"": (("network", "pattern", "hidden units", "runs", "test accuracy", "95 % interval"), bool)}
+BLOCKS_HAMMER: Tables = {
+    "": (("budget", "network", "pattern", "hidden units", "runs", "mean return", "95 % interval", "success"), bool)
+}
 HAMMER: Tables = {
     "How few demonstrations are enough? 50,000 weights, p = 0.5:": (
         ("demonstrations", "learning", *FIGURES),
@@ -190,6 +201,8 @@ REPORTS: Mapping[str, tuple[Tables, str | None, Callable[[Sequence[Runs]], list[
     "random_anomaly_mnist": (ANOMALY, "random_anomaly.png", anomaly_charts),
     "random_anomaly_digits": (ANOMALY, None, anomaly_charts),
     "sequence_choice": (SEQUENCES, None, anomaly_charts),
+    "pattern_blocks_random_anomaly": (BLOCKS_ANOMALY, None, anomaly_charts),
+    "pattern_blocks_hammer_imitation": (BLOCKS_HAMMER, None, anomaly_charts),
 }
 """study -> tables, picture, what it shows"""
 
