@@ -10,6 +10,7 @@ import functools
 import hashlib
 import io
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,7 @@ class Record:
 class Comparison:
     """Networks of one budget that were trained for the same steps of the same setting.
 
+    :ivar study: that most of the trainings come from
     :ivar steps: after which they are compared
     :ivar is_final: that is the training's end
     :ivar scores: of each network, over its seeds, scaled to the setting
@@ -101,12 +103,12 @@ def comparisons(records: Iterable[Record], *, fewest: int = FEWEST_NETWORKS) -> 
                         networks[repr(record.network)] = record.network
                         scores.setdefault(repr(record.network), []).append((score - floor) / (best - floor))
                 if len(networks) >= fewest:
-                    first = own[0]
+                    first, (study, _) = own[0], Counter(record.study for record in own).most_common(1)[0]
                     shown = tuple(tuple(scores[name]) for name in networks)
                     steps = round(share * first.steps)
                     found.append(
                         Comparison(
-                            *(first.study, task, setting, first.facts, budget, steps, share == 1.0),
+                            *(study, task, setting, first.facts, budget, steps, share == 1.0),
                             tuple(networks.values()),
                             shown,
                         )
