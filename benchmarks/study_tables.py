@@ -24,6 +24,7 @@ from agents.trained.intervals import Interval
 from benchmarks.harness import FOLDER, RESULTS, markdown_table, write_section
 from benchmarks.sequence_baselines import name_of
 from policies.network.architectures import ARCHITECTURES
+from policies.network.blocks import PATTERNS
 
 Runs = Sequence[Result]
 ALL = 450
@@ -45,7 +46,7 @@ def network(runs: Runs) -> str:
 
 def pattern(runs: Runs) -> str:
     """Return how the weights lie; studies from before there was a choice do not say it."""
-    return runs[0].hyperparameters.get("pattern") or "unstructured"
+    return runs[0].hyperparameters.get("pattern") or PATTERNS[0]
 
 
 def demonstrations(runs: Runs) -> int:
@@ -76,8 +77,8 @@ def place(runs: Runs) -> tuple[object, ...]:
     """Return what sorts configurations: few demonstrations first and none last, small before large, varied by p."""
     given = runs[0].hyperparameters
     trained = (demonstrations(runs) or math.inf, runs[0].budget, not given["demos_only"], given["total_timesteps"])
-    network = runs[0].architecture != "varied", given["hidden_proportion"] or 0.0, pattern(runs) != "unstructured"
-    return *trained, data_set(runs), *network
+    kind = runs[0].architecture != "varied", given["hidden_proportion"] or 0.0, PATTERNS.index(pattern(runs))
+    return *trained, data_set(runs), *kind
 
 
 def success_after(run: Result, steps: int) -> float:

@@ -167,23 +167,26 @@ class VariedSparsityPolicy(SequencePolicy):
             new = layer.step(observations.float(), pair[0][0, :, : layer.state_size], episode_starts)
             return layer.outputs(new), (widened(new, self.state_width), pair[1])
         # In arrays: torch takes longer for each slice than the network for a step of a few environments.
-        state, inputs = pair[0].numpy(), observations.detach().float().numpy()
-        stepped = layer.step_arrays(inputs, state[0, :, : layer.state_size], episode_starts.numpy())
-        state = np.zeros(state.shape, np.float32)
-        state[0, :, : layer.state_size] = stepped
-        return torch.from_numpy(stepped[:, layer.n_hidden :]), (torch.from_numpy(state), pair[1])
+        inputs, state, starts = observations.detach().float().numpy(), pair[0].numpy(), episode_starts.numpy()
+        outputs, after = self._step_arrays(layer, inputs, state, starts)
+        return torch.from_numpy(outputs), (torch.from_numpy(after), pair[1])
+
+    def _step_arrays(
+        self, layer: SparseRecurrentLayer, inputs: np.ndarray, state: np.ndarray, starts: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the outputs (B, n_y) of a step and the state after it, (1, B, width) as before it."""
+        new = layer.step_arrays(inputs, state[0, :, : layer.state_size], starts)
+        after = np.zeros((1, len(new), self.state_width), np.float32)
+        after[0, :, : layer.state_size] = new
+        return new[:, layer.n_hidden :], after
 
     def _predict_arrays(
         self, rows: np.ndarray, state: tuple[np.ndarray, np.ndarray], starts: np.ndarray, deterministic: bool
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-        layer, (h, c) = self.actor, state
-        # Torch takes longer to turn arrays into tensors and back than the network takes for its step.
-        fit = h.shape == c.shape == (1, len(rows), self.state_width) and starts.shape == rows.shape[:1]
-        if not (deterministic and fit and self.chooses_outputs and layer.bias.device.type == "cpu"):
+        if not (deterministic and self.chooses_outputs and self.actor.bias.device.type == "cpu"):
             return super()._predict_arrays(rows, state, starts, deterministic)
-        new = layer.step_arrays(rows.astype(np.float32, copy=False), h[0, :, : layer.state_size], starts)
-        h[0, :, : layer.state_size], h[0, :, layer.state_size :] = new, 0
-        return new[:, layer.n_hidden :].reshape(-1, *self.action_space.shape), (h, c)
+        outputs, after = self._step_arrays(self.actor, rows.astype(np.float32, copy=False), state[0], starts)
+        return outputs.reshape(-1, *self.action_space.shape), (after, state[1])
 
     def exported_state(self, pair: Pair) -> Tensor:
         """Return the state [h; y], (B, n_h + n_y)."""

@@ -93,6 +93,7 @@ def comparisons(records: Iterable[Record], *, fewest: int = FEWEST_NETWORKS) -> 
         floor, best = _scale(own)
         if not best > floor:
             continue
+        ((study, _),) = Counter(record.study for record in own).most_common(1)
         for budget in sorted({record.network.budget for record in own}):
             for share in SHARES:
                 scores: dict[str, list[float]] = {}
@@ -103,7 +104,7 @@ def comparisons(records: Iterable[Record], *, fewest: int = FEWEST_NETWORKS) -> 
                         networks[repr(record.network)] = record.network
                         scores.setdefault(repr(record.network), []).append((score - floor) / (best - floor))
                 if len(networks) >= fewest:
-                    first, (study, _) = own[0], Counter(record.study for record in own).most_common(1)[0]
+                    first = own[0]
                     shown = tuple(tuple(scores[name]) for name in networks)
                     steps = round(share * first.steps)
                     found.append(

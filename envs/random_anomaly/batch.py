@@ -107,12 +107,12 @@ class RandomAnomalyVecEnv(TaskBatch):
         }
         return info
 
-    def _begin_episodes(self) -> np.ndarray:
-        """Take the next episodes, drawn ahead or now; returns their first observations."""
+    def _begin_episodes(self, steps: int = 0) -> np.ndarray:
+        """Take the next episodes, drawn ahead or now; returns what is seen after so many steps in them."""
         self._present = self._draw() if self._next is None else self._drawn_ahead(self._next)
-        self._time = 0
+        self._time = steps
         self._rooms.reverse()
-        return self._present.observations[0].copy()
+        return self._present.observations[steps].copy()
 
     def _drawn_ahead(self, ahead: Future[DrawnEpisodes]) -> DrawnEpisodes:
         try:
@@ -163,10 +163,7 @@ class RandomAnomalyVecEnv(TaskBatch):
         self._forget_next()
         self._set_generators(generators)
         self._reset_seeds()
-        self._begin_episodes()
-        self._time = steps
-        assert self._present is not None
-        return self._present.observations[steps].copy()
+        return self._begin_episodes(steps)
 
 
 _HALF = 1 << 64
