@@ -236,6 +236,12 @@ class TrainingConfiguration(Settings):
     noise_correlation: Correlation = _setting(
         0.0, "correlation of exploration noise from step to step, from 0 to below 1; for Box actions"
     )
+    self_imitation: NotNegative = _setting(
+        0.0,
+        "weight of imitating the training's own best episodes beside PPO: 0 for none, 1 for as much",
+        later=True,
+    )
+    self_imitation_episodes: Count = _setting(8, "best episodes that are imitated", later=True)
     loss_steps: Literal["all", "last"] = _setting(
         "all", "steps that count in the loss: all, or the last of each episode"
     )

@@ -32,6 +32,8 @@ from agents.monitoring.network import NetworkCallback
 from agents.ppo.imitation import FitPoint
 from agents.ppo.rebalancing import Rebalancing
 from agents.ppo.rebalancing_callback import RebalancingCallback
+from agents.ppo.self_imitation import BestEpisodes, SelfImitation
+from agents.ppo.self_imitation_callback import SelfImitationCallback
 from agents.ppo.sequence_ppo import SequencePPO, check_batch_size
 from agents.recommendation.recommend import resolved
 from agents.resumption.callback import CheckpointCallback
@@ -65,6 +67,7 @@ OWN_CALLBACKS = (
     RebalancingCallback,
     NetworkCallback,
     DemonstrationCallback,
+    SelfImitationCallback,
     EpisodeFiguresCallback,
     EvaluationCallback,
     EpisodePicturesCallback,
@@ -201,6 +204,7 @@ class _Training:
         others = [
             NetworkCallback(every=every // 5, pictures_every=pictures_every),
             *self.fits,
+            *self_imitation(configuration),
             EpisodeFiguresCallback(self.figures),
             self.evaluations,
             *pictures_for(configuration, held_out),
@@ -286,6 +290,14 @@ class _Training:
         environments = held_out_environments(self.configuration, split, episodes)
         self.cleanup.callback(environments.close)
         return InterruptibleVecEnv(environments, self.signals.check)
+
+
+def self_imitation(configuration: TrainingConfiguration) -> list[SelfImitationCallback]:
+    """Return what keeps a training's best episodes for it to imitate, if it is to."""
+    if configuration.self_imitation == 0:
+        return []
+    best = BestEpisodes(configuration.self_imitation_episodes, configuration.gamma)
+    return [SelfImitationCallback(SelfImitation(configuration.self_imitation, best))]
 
 
 def rebalancings(configuration: TrainingConfiguration) -> tuple[Rebalancing | None, Rebalancing | None]:

@@ -11,6 +11,7 @@ from stable_baselines3.common.utils import explained_variance
 from agents.ppo.finite import check_gradient, check_rollout, explain_failed_step
 from agents.ppo.imitation import ImitationLoss
 from agents.ppo.mismatch import check_mismatch
+from agents.ppo.self_imitation import SelfImitation
 from agents.ppo.sequence_buffer import SequenceBatch, SequenceRolloutBuffer
 from policies.fused_adam import clip_gradients
 from policies.refusal import Refusal
@@ -50,6 +51,9 @@ class SequencePPO(RecurrentPPO):
     imitation: ImitationTerm | None
     """a loss on demonstrations to add to the updates; None for none"""
 
+    self_imitation: SelfImitation | None
+    """a loss on the training's own best episodes, whose gradient is added to the updates; None for none"""
+
     def __init__(
         self,
         policy: type[SequencePolicy],
@@ -64,6 +68,7 @@ class SequencePPO(RecurrentPPO):
         self.loss_steps = loss_steps
         self.critic_rollouts = critic_rollouts
         self.imitation = None
+        self.self_imitation = None
         super().__init__(policy, env, **kwargs)
 
     def _setup_model(self) -> None:
@@ -141,10 +146,14 @@ class SequencePPO(RecurrentPPO):
                     break
                 if policy_updates > 0 and self.imitation is not None:
                     loss = loss + self._imitation_loss(self.imitation, policy_updates, batch, statistics)
+                own = self._self_imitation_gradients(batch, statistics) if policy_updates > 0 else []
                 self.policy.optimizer.zero_grad()
                 loss.backward()
                 gradient_norm = clip_gradients(parameters, self.max_grad_norm)
                 check_gradient(loss, gradient_norm, terms, self.policy.named_parameters(), "learning_rate")
+                for parameter, gradient in own:
+                    assert parameter.grad is not None
+                    parameter.grad.add_(gradient)
                 self.policy.optimizer.step()
                 updated = True
             self._n_updates += 1
@@ -188,6 +197,34 @@ class SequencePPO(RecurrentPPO):
         loss = term.loss(self.policy, self.minibatch_generator.choice(len(term.loss), count, replace=False))
         statistics.setdefault("imitation_loss", []).append(loss.detach())
         return term.weight * term.decay ** (policy_updates - 1) * loss
+
+    def _self_imitation_gradients(
+        self, batch: SequenceBatch, statistics: dict[str, list[torch.Tensor]]
+    ) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
+        """Return what self-imitation adds to gradients, from as many of the best episodes as the batch has sequences.
+
+        It is clipped by itself; see `SelfImitation`.
+        """
+        term = self.self_imitation
+        if term is None:
+            return []
+        lesson = term(self.policy, batch.observations.shape[1], batch.states, self.minibatch_generator)
+        if lesson is None:
+            return []
+        loss = lesson.loss
+        statistics.setdefault("self_imitation_loss", []).append(loss.detach())
+        statistics.setdefault("self_imitation_gain", []).append(lesson.gain)
+        statistics.setdefault("self_imitation_share", []).append(torch.tensor(lesson.share))
+        self.policy.optimizer.zero_grad()
+        loss.backward()
+        learned = {name: one for name, one in self.policy.named_parameters() if one.grad is not None}
+        norm = clip_gradients(learned.values(), self.max_grad_norm)
+        check_gradient(loss, norm, {"self_imitation_loss": loss}, learned.items(), "self_imitation")
+        gradients = []
+        for parameter in learned.values():
+            assert parameter.grad is not None
+            gradients.append((parameter, parameter.grad.mul_(term.weight * lesson.share)))
+        return gradients
 
     def loss(
         self, batch: SequenceBatch, clip_range: float, clip_range_vf: float | None = None

@@ -158,6 +158,8 @@ def test_interrupted_equals_uninterrupted(task: dict[str, Any], anomaly: Path, t
         networks = [json.loads((whole / "network.json").read_text())]
         networks.append(networks[0]["first"])
         assert networks[0]["actor"]["weights"] != networks[1]["actor"]["weights"]
+    if task is HAMMER:
+        assert any(row["train/self_imitation_gain"] for row in rows(whole))
 
     run = tmp_path / task["env"] / "stopped"
     killed = run.with_name("killed")

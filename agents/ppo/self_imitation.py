@@ -1,0 +1,175 @@
+"""Self-imitation: the best episodes of a training stay part of its loss (Oh et al. 2018, arXiv 1806.05635).
+
+Where success is rare, an update sees it in one sequence of a hundred and the next hundred draw the policy elsewhere.
+What is kept and learned from again until the policy expects as much itself, is not lost.
+"""
+
+import bisect
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sb3_contrib.common.recurrent.type_aliases import RNNStates
+from stable_baselines3.common.vec_env import VecNormalize
+from torch import Tensor
+
+from policies.sequence_policy import SequencePolicy
+
+MARGIN = 1.0
+"""What a return must exceed the critic's value by to count. Rewards are normalized, so that it is about a standard
+deviation of returns: an ordinary episode that went well is no reason to explore less."""
+
+
+class Episode(NamedTuple):
+    """A whole episode of T steps."""
+
+    observations: np.ndarray
+    """(T, n_x) float32, as the environment gives them"""
+    actions: np.ndarray
+    """(T, n_a) float32 as they were drawn, not clipped to the bounds, or whole numbers, for Discrete (T,)"""
+    rewards: np.ndarray
+    """(T,) float32, trained on, not normalized"""
+
+
+class BestEpisodes:
+    """The episodes with the highest discounted returns, the best first.
+
+    :param capacity: how many are kept, at least 1
+    :param gamma: discount factor, by which an early success is better than a late one
+    """
+
+    def __init__(self, capacity: int, gamma: float) -> None:
+        self.capacity = capacity
+        self.gamma = gamma
+        self.episodes: list[Episode] = []
+        self.returns: list[float] = []
+        """of each, falling"""
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+    def add(self, episode: Episode) -> None:
+        """Keep an episode if it is among the best; of equals, the older ones."""
+        value = float(episode.rewards.astype(np.float64) @ self.gamma ** np.arange(len(episode.rewards)))
+        place = bisect.bisect_right(self.returns, -value, key=lambda other: -other)
+        self.returns.insert(place, value)
+        self.episodes.insert(place, episode)
+        del self.returns[self.capacity :], self.episodes[self.capacity :]
+
+
+class _Prepared(NamedTuple):
+    """K episodes, padded behind their ends to the T steps of the longest."""
+
+    observations: Tensor
+    """(T, K, n_x), normalized"""
+    actions: Tensor
+    """(T, K, …)"""
+    returns: Tensor
+    """(T, K), discounted sums of the rewards to come, normalized"""
+    counted: Tensor
+    """(T, K) bool, the steps that may count in the loss"""
+
+
+class Lesson(NamedTuple):
+    """What there is to learn from the best episodes."""
+
+    loss: Tensor
+    """a scalar"""
+    gain: Tensor
+    """mean of return − value over the steps that count, a scalar"""
+    share: float
+    """of the episodes that there is room for, those in which a step counts"""
+
+
+class SelfImitation:
+    """A loss that raises the probability of what turned out better than the critic expected.
+
+    −log π(action | what was seen) · (return − value), the mean over those steps of the best episodes that brought more
+    than the critic's value by the margin. It ends by itself once the critic expects what has been reached, which it
+    learns from PPO's rollouts (the paper's loss has a part for the critic too, of a hundredth of the weight).
+
+    The probability is that of white noise around the policy's output, whatever noise explores: correlated noise would
+    be blamed for what all of an episode's actions have in common, and that is what is to be learned. Actions count as
+    they were drawn: clipped to their bounds they would let outputs grow to where noise changes nothing any more.
+
+    Its gradients are larger than PPO's by far, as the same few actions are learned again and again. So they are
+    clipped by themselves, and then weighed: by the share of the episodes that have something to teach, since what a
+    single one has in common with its next success is not known yet, and the next comes the sooner the less PPO's
+    exploration is held up.
+
+    :param weight: of this loss's clipped gradient beside PPO's, where every episode has something to teach
+    :param episodes: to learn from
+    """
+
+    def __init__(self, weight: float, episodes: BestEpisodes) -> None:
+        self.weight = weight
+        self.episodes = episodes
+        self._prepared: _Prepared | None = None
+
+    def prepare(self, environments: VecNormalize | None, device: torch.device | str, *, last_only: bool) -> None:
+        """Lay out the episodes for the updates to come, normalized as the environments are now.
+
+        :param environments: whose statistics normalize observations and rewards; None for neither
+        :param last_only: only the step that ends an episode counts
+        """
+        kept = self.episodes.episodes
+        if not kept:
+            return
+        lengths = np.array([len(episode.rewards) for episode in kept])
+        steps = np.arange(lengths.max())[:, None]
+
+        def padded(arrays: list[np.ndarray]) -> np.ndarray:
+            whole = np.zeros((len(steps), len(arrays), *arrays[0].shape[1:]), arrays[0].dtype)
+            for column, array in enumerate(arrays):
+                whole[: len(array), column] = array
+            return whole
+
+        observations = padded([episode.observations for episode in kept])
+        rewards = padded([episode.rewards for episode in kept])
+        if environments is not None:
+            observations = np.asarray(environments.normalize_obs(observations), np.float32)
+            rewards = environments.normalize_reward(rewards)
+        returns = np.zeros((len(steps) + 1, len(kept)))
+        for step in range(len(steps) - 1, -1, -1):
+            returns[step] = rewards[step] + self.episodes.gamma * returns[step + 1]
+        actions = padded([episode.actions for episode in kept])
+        self._prepared = _Prepared(
+            torch.as_tensor(observations, device=device),
+            torch.as_tensor(actions if actions.dtype.kind == "f" else actions.astype(np.int64), device=device),
+            torch.as_tensor(returns[:-1], dtype=torch.float32, device=device),
+            torch.as_tensor(steps == lengths - 1 if last_only else steps < lengths, device=device),
+        )
+
+    def __call__(
+        self, policy: SequencePolicy, count: int, states: RNNStates, generator: np.random.Generator
+    ) -> Lesson | None:
+        """Return the loss on some of the episodes, or None if there is nothing to imitate.
+
+        :param count: episodes to learn from, or all if there are fewer
+        :param states: of which the zero states get their shape
+        :param generator: draws the episodes
+        """
+        if self._prepared is None:
+            return None
+        kept = len(self.episodes)
+        chosen = np.arange(kept) if kept <= count else generator.choice(kept, count, replace=False)
+        prepared = self._prepared
+        observations, actions = prepared.observations[:, chosen], prepared.actions[:, chosen]
+        returns, counted = prepared.returns[:, chosen], prepared.counted[:, chosen]
+        starts = torch.zeros_like(returns)
+        starts[0] = 1
+
+        def zeros(pair: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+            h, c = (part.new_zeros(part.shape[0], len(chosen), part.shape[2]) for part in pair)
+            return h, c
+
+        outputs, values = policy.run_sequences(observations, RNNStates(zeros(states.pi), zeros(states.vf)), starts)
+        chosen_actions = policy.counted_from_zero(actions).flatten(0, 1)
+        log_prob = policy.distribution(outputs.flatten(0, 1)).log_prob(chosen_actions).view(counted.shape)
+        gains = returns - values.detach()
+        better = counted & (gains > MARGIN)
+        if not better.any():
+            return None
+        taught = better.any(dim=0).sum().item() / len(chosen)
+        log_prob, gains = log_prob[better], gains[better]
+        return Lesson(-(log_prob * gains).mean(), gains.mean(), taught * kept / self.episodes.capacity)

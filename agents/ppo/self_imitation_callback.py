@@ -1,0 +1,115 @@
+"""Gathering the best episodes of a training, from which it imitates itself."""
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback
+
+from agents.ppo.self_imitation import Episode, SelfImitation
+from agents.ppo.sequence_ppo import SequencePPO
+from envs.vectorized.state_tree import StateTree
+
+LONGEST = 10_000
+"""Steps of an episode; longer ones are not learned from, and cost no memory."""
+
+
+class SelfImitationCallback(BaseCallback):
+    """Keeps the best episodes, and gives the learner the loss on them.
+
+    Episodes go on over the ends of rollouts. They are kept as the environments gave them, and laid out for the updates
+    when a rollout is complete, as observations and rewards are normalized then.
+
+    :param imitation: the loss, and the episodes that it learns from
+    """
+
+    def __init__(self, imitation: SelfImitation) -> None:
+        super().__init__()
+        self.imitation = imitation
+        self._running: list[list[tuple[np.ndarray, np.ndarray, np.float32]]] = []
+        """of each environment: observation, action and reward of every step since its episode began"""
+        self._observations: np.ndarray | None = None
+        """(n_envs, n_x), as the environments gave them, before the next step"""
+
+    def get_state(self) -> dict[str, Any]:
+        """Copy the best episodes and those that are running."""
+        running = [_stacked(steps) if steps else None for steps in self._running]
+        return {
+            "best": [episode._asdict() for episode in self.imitation.episodes.episodes],
+            "running": [None if episode is None else episode._asdict() for episode in running],
+            "observations": self._observations,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        tree = StateTree(state)
+        best, running = tree.row("best"), tree.row("running")
+        for name in best:
+            self.imitation.episodes.add(_episode(best.table(name)))
+        self._running = [
+            [] if running.value(name) is None else list(zip(*_episode(running.table(name)), strict=True))
+            for name in running
+        ]
+        self._observations = None if tree.value("observations") is None else tree.array("observations")
+
+    def _on_training_start(self) -> None:
+        algorithm = self.model
+        assert isinstance(algorithm, SequencePPO)
+        algorithm.self_imitation = self.imitation
+        if not self._running:
+            self._running = [[] for _ in range(algorithm.n_envs)]
+        began = self._original_observations()
+        if began is not None:  # otherwise the environments were restored, with the checkpoint's observations
+            self._observations = began
+
+    def _original_observations(self) -> np.ndarray | None:
+        """Return (n_envs, n_x), copied; None if the environments neither began nor stepped since they were made."""
+        environments = self.model.get_vec_normalize_env()
+        if environments is None:
+            return np.array(self.model._last_obs, np.float32)
+        found = vars(environments).get("old_obs")
+        return None if found is None else np.array(found, np.float32)
+
+    def _on_step(self) -> bool:
+        environments = self.model.get_vec_normalize_env()
+        rewards = self.locals["rewards"] if environments is None else environments.get_original_reward()
+        actions, dones = self.locals["actions"], self.locals["dones"]
+        if isinstance(self.model.action_space, spaces.Box):
+            actions = actions.reshape(len(actions), -1).astype(np.float32, copy=False)
+        assert self._observations is not None
+        for index, steps in enumerate(self._running):
+            if self.model._last_episode_starts[index]:
+                steps.clear()  # after a resumption without the environments' states a new episode has begun
+            if len(steps) <= LONGEST:
+                steps.append((self._observations[index], actions[index], np.float32(rewards[index])))
+            if dones[index] and len(steps) <= LONGEST:
+                self.imitation.episodes.add(_stacked(steps))
+        if environments is None:
+            self._observations = np.array(self.locals["new_obs"], np.float32)
+        else:
+            self._observations = self._original_observations()
+        return True
+
+    def _on_rollout_end(self) -> None:
+        algorithm = self.model
+        assert isinstance(algorithm, SequencePPO)
+        self.imitation.prepare(
+            algorithm.get_vec_normalize_env(),
+            algorithm.device,
+            last_only=algorithm.loss_steps == "last",
+        )
+        if returns := self.imitation.episodes.returns:
+            self.logger.record("rollout/best_discounted_return", returns[0])
+            self.logger.record("rollout/least_imitated_return", returns[-1])
+
+
+def _stacked(steps: list[tuple[np.ndarray, np.ndarray, np.float32]]) -> Episode:
+    return Episode(*(np.stack(parts) for parts in zip(*steps, strict=True)))
+
+
+def _episode(tree: StateTree) -> Episode:
+    rewards = tree.array("rewards", (None,), np.float32)
+    observations = tree.array("observations", (len(rewards), None), np.float32)
+    actions = tree.array("actions")
+    if len(actions) != len(rewards):
+        tree.refuse("actions", f"an array of {len(rewards)} steps")
+    return Episode(observations, actions, rewards)
