@@ -409,12 +409,16 @@ def to_yaml(configuration: TrainingConfiguration, **extra: Any) -> str:
 def from_yaml(text: str) -> TrainingConfiguration:
     """Read what `to_yaml` wrote, through the same checks as the command line; builds no objects named in the text.
 
+    A run from before an option existed went without it, whatever the environment's preset says today.
+
     :raises Refusal: if the text is no YAML table of known options with fitting values
     """
     values = {name: value for name, value in _table(text).items() if name not in OUTSIDE}
     if not all(isinstance(key, str) for key in values):
         raise Refusal("the configuration has a key that is no text")
-    return configure(**fields_of_file(values))
+    fields = TrainingConfiguration.model_fields
+    newer = {name: field.default for name, field in fields.items() if marks_of(name).get("later")}
+    return configure(**{**newer, **fields_of_file(values)})
 
 
 def module_in_yaml(text: str) -> str | None:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from policies.sequence_policy import SequencePolicy
 
-MARGIN = 1.0
-"""What a return must exceed the critic's value by to count. Rewards are normalized, so that it is about a standard
-deviation of returns: an ordinary episode that went well is no reason to explore less."""
+MARGIN = 3.0
+"""What a return must exceed the critic's value by to count. Rewards are normalized, so that it is about three standard
+deviations of returns: an ordinary episode that went well is no reason to explore less."""
 
 
 class Episode(NamedTuple):
@@ -29,6 +29,14 @@ class Episode(NamedTuple):
     """(T, n_a) float32 as they were drawn, not clipped to the bounds, or whole numbers, for Discrete (T,)"""
     rewards: np.ndarray
     """(T,) float32, trained on, not normalized"""
+
+
+def returns_to_go(rewards: np.ndarray, gamma: float) -> np.ndarray:
+    """Return the discounted sums of rewards to come, (T, …) float64, of rewards (T, …)."""
+    returns = np.zeros((len(rewards) + 1, *rewards.shape[1:]))
+    for step in range(len(rewards) - 1, -1, -1):
+        returns[step] = rewards[step] + gamma * returns[step + 1]
+    return returns[:-1]
 
 
 class BestEpisodes:
@@ -50,7 +58,7 @@ class BestEpisodes:
 
     def add(self, episode: Episode) -> None:
         """Keep an episode if it is among the best; of equals, the older ones."""
-        value = float(episode.rewards.astype(np.float64) @ self.gamma ** np.arange(len(episode.rewards)))
+        value = float(returns_to_go(episode.rewards, self.gamma)[0])
         place = bisect.bisect_right(self.returns, -value, key=lambda other: -other)
         self.returns.insert(place, value)
         self.episodes.insert(place, episode)
@@ -70,17 +78,6 @@ class _Prepared(NamedTuple):
     """(T, K) bool, the steps that may count in the loss"""
 
 
-class Lesson(NamedTuple):
-    """What there is to learn from the best episodes."""
-
-    loss: Tensor
-    """a scalar"""
-    gain: Tensor
-    """mean of return − value over the steps that count, a scalar"""
-    share: float
-    """of the episodes that there is room for, those in which a step counts"""
-
-
 class SelfImitation:
     """A loss that raises the probability of what turned out better than the critic expected.
 
@@ -90,14 +87,13 @@ class SelfImitation:
 
     The probability is that of white noise around the policy's output, whatever noise explores: correlated noise would
     be blamed for what all of an episode's actions have in common, and that is what is to be learned. Actions count as
-    they were drawn: clipped to their bounds they would let outputs grow to where noise changes nothing any more.
+    they were drawn: clipped to their bounds they would let outputs grow to where noise changes nothing any more. How
+    much the policy explores is left to PPO; a few episodes that fit well would end it.
 
     Its gradients are larger than PPO's by far, as the same few actions are learned again and again. So they are
-    clipped by themselves, and then weighed: by the share of the episodes that have something to teach, since what a
-    single one has in common with its next success is not known yet, and the next comes the sooner the less PPO's
-    exploration is held up.
+    clipped by themselves, and what is left to the weight is how the two compare.
 
-    :param weight: of this loss's clipped gradient beside PPO's, where every episode has something to teach
+    :param weight: of this loss's clipped gradient beside PPO's
     :param episodes: to learn from
     """
 
@@ -129,21 +125,21 @@ class SelfImitation:
         if environments is not None:
             observations = np.asarray(environments.normalize_obs(observations), np.float32)
             rewards = environments.normalize_reward(rewards)
-        returns = np.zeros((len(steps) + 1, len(kept)))
-        for step in range(len(steps) - 1, -1, -1):
-            returns[step] = rewards[step] + self.episodes.gamma * returns[step + 1]
+        returns = returns_to_go(rewards, self.episodes.gamma)
         actions = padded([episode.actions for episode in kept])
         self._prepared = _Prepared(
             torch.as_tensor(observations, device=device),
             torch.as_tensor(actions if actions.dtype.kind == "f" else actions.astype(np.int64), device=device),
-            torch.as_tensor(returns[:-1], dtype=torch.float32, device=device),
+            torch.as_tensor(returns, dtype=torch.float32, device=device),
             torch.as_tensor(steps == lengths - 1 if last_only else steps < lengths, device=device),
         )
 
     def __call__(
         self, policy: SequencePolicy, count: int, states: RNNStates, generator: np.random.Generator
-    ) -> Lesson | None:
-        """Return the loss on some of the episodes, or None if there is nothing to imitate.
+    ) -> tuple[Tensor, Tensor] | None:
+        """Return the loss on some of the episodes, and the mean of return − value over the steps that count.
+
+        None if there is nothing to imitate.
 
         :param count: episodes to learn from, or all if there are fewer
         :param states: of which the zero states get their shape
@@ -170,6 +166,5 @@ class SelfImitation:
         better = counted & (gains > MARGIN)
         if not better.any():
             return None
-        taught = better.any(dim=0).sum().item() / len(chosen)
-        log_prob, gains = log_prob[better], gains[better]
-        return Lesson(-(log_prob * gains).mean(), gains.mean(), taught * kept / self.episodes.capacity)
+        gains = gains[better]
+        return -(log_prob[better] * gains).mean(), gains.mean()

@@ -14,6 +14,10 @@ LONGEST = 10_000
 """Steps of an episode; longer ones are not learned from, and cost no memory."""
 
 
+_Step = tuple[np.ndarray, np.ndarray, np.float32]
+"""observation, action and reward"""
+
+
 class SelfImitationCallback(BaseCallback):
     """Keeps the best episodes, and gives the learner the loss on them.
 
@@ -26,8 +30,8 @@ class SelfImitationCallback(BaseCallback):
     def __init__(self, imitation: SelfImitation) -> None:
         super().__init__()
         self.imitation = imitation
-        self._running: list[list[tuple[np.ndarray, np.ndarray, np.float32]]] = []
-        """of each environment: observation, action and reward of every step since its episode began"""
+        self._running: list[list[_Step]] = []
+        """of each environment: every step since its episode began"""
         self._observations: np.ndarray | None = None
         """(n_envs, n_x), as the environments gave them, before the next step"""
 
@@ -102,7 +106,7 @@ class SelfImitationCallback(BaseCallback):
             self.logger.record("rollout/least_imitated_return", returns[-1])
 
 
-def _stacked(steps: list[tuple[np.ndarray, np.ndarray, np.float32]]) -> Episode:
+def _stacked(steps: list[_Step]) -> Episode:
     return Episode(*(np.stack(parts) for parts in zip(*steps, strict=True)))
 
 

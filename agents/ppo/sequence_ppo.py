@@ -208,22 +208,23 @@ class SequencePPO(RecurrentPPO):
         term = self.self_imitation
         if term is None:
             return []
-        lesson = term(self.policy, batch.observations.shape[1], batch.states, self.minibatch_generator)
-        if lesson is None:
+        found = term(self.policy, batch.observations.shape[1], batch.states, self.minibatch_generator)
+        if found is None:
             return []
-        loss = lesson.loss
+        loss, gain = found
         statistics.setdefault("self_imitation_loss", []).append(loss.detach())
-        statistics.setdefault("self_imitation_gain", []).append(lesson.gain)
-        statistics.setdefault("self_imitation_share", []).append(torch.tensor(lesson.share))
+        statistics.setdefault("self_imitation_gain", []).append(gain)
         self.policy.optimizer.zero_grad()
         loss.backward()
+        if hasattr(self.policy, "log_std"):
+            self.policy.log_std.grad = None
         learned = {name: one for name, one in self.policy.named_parameters() if one.grad is not None}
         norm = clip_gradients(learned.values(), self.max_grad_norm)
         check_gradient(loss, norm, {"self_imitation_loss": loss}, learned.items(), "self_imitation")
         gradients = []
         for parameter in learned.values():
             assert parameter.grad is not None
-            gradients.append((parameter, parameter.grad.mul_(term.weight * lesson.share)))
+            gradients.append((parameter, parameter.grad.mul_(term.weight)))
         return gradients
 
     def loss(
