@@ -19,6 +19,9 @@ MARGIN = 3.0
 """What a return must exceed the critic's value by to count. Rewards are normalized, so that it is about three standard
 deviations of returns: an ordinary episode that went well is no reason to explore less."""
 
+LASTING = 40
+"""How many episodes are played, for each that is kept, before it is let go."""
+
 
 class Episode(NamedTuple):
     """A whole episode of T steps."""
@@ -31,6 +34,16 @@ class Episode(NamedTuple):
     """(T,) float32, trained on, not normalized"""
 
 
+class KeptEpisode(NamedTuple):
+    """One of the best episodes."""
+
+    value: float
+    """discounted return"""
+    number: int
+    """how many had been played with it"""
+    episode: Episode
+
+
 def returns_to_go(rewards: np.ndarray, gamma: float) -> np.ndarray:
     """Return the discounted sums of rewards to come, (T, …) float64, of rewards (T, …)."""
     returns = np.zeros((len(rewards) + 1, *rewards.shape[1:]))
@@ -40,7 +53,10 @@ def returns_to_go(rewards: np.ndarray, gamma: float) -> np.ndarray:
 
 
 class BestEpisodes:
-    """The episodes with the highest discounted returns, the best first.
+    """The episodes with the highest discounted returns among the last ones, the best first.
+
+    An old episode that is still better than what the policy reaches was a chance that cannot be repeated, and would
+    hold the policy up for ever.
 
     :param capacity: how many are kept, at least 1
     :param gamma: discount factor, by which an early success is better than a late one
@@ -49,20 +65,20 @@ class BestEpisodes:
     def __init__(self, capacity: int, gamma: float) -> None:
         self.capacity = capacity
         self.gamma = gamma
-        self.episodes: list[Episode] = []
-        self.returns: list[float] = []
-        """of each, falling"""
+        self.played = 0
+        """episodes so far, kept or not"""
+        self.kept: list[KeptEpisode] = []
 
     def __len__(self) -> int:
-        return len(self.episodes)
+        return len(self.kept)
 
     def add(self, episode: Episode) -> None:
         """Keep an episode if it is among the best; of equals, the older ones."""
+        self.played += 1
         value = float(returns_to_go(episode.rewards, self.gamma)[0])
-        place = bisect.bisect_right(self.returns, -value, key=lambda other: -other)
-        self.returns.insert(place, value)
-        self.episodes.insert(place, episode)
-        del self.returns[self.capacity :], self.episodes[self.capacity :]
+        self.kept = [one for one in self.kept if one.number > self.played - LASTING * self.capacity]
+        bisect.insort_right(self.kept, KeptEpisode(value, self.played, episode), key=lambda one: -one.value)
+        del self.kept[self.capacity :]
 
 
 class _Prepared(NamedTuple):
@@ -108,7 +124,7 @@ class SelfImitation:
         :param environments: whose statistics normalize observations and rewards; None for neither
         :param last_only: only the step that ends an episode counts
         """
-        kept = self.episodes.episodes
+        kept = [one.episode for one in self.episodes.kept]
         if not kept:
             return
         lengths = np.array([len(episode.rewards) for episode in kept])

@@ -6,7 +6,7 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.ppo.self_imitation import Episode, SelfImitation
+from agents.ppo.self_imitation import Episode, KeptEpisode, SelfImitation
 from agents.ppo.sequence_ppo import SequencePPO
 from envs.vectorized.state_tree import StateTree
 
@@ -37,9 +37,11 @@ class SelfImitationCallback(BaseCallback):
 
     def get_state(self) -> dict[str, Any]:
         """Copy the best episodes and those that are running."""
+        best = self.imitation.episodes.kept
         running = [_stacked(steps) if steps else None for steps in self._running]
         return {
-            "best": [episode._asdict() for episode in self.imitation.episodes.episodes],
+            "played": self.imitation.episodes.played,
+            "best": [{"value": one.value, "number": one.number} | one.episode._asdict() for one in best],
             "running": [None if episode is None else episode._asdict() for episode in running],
             "observations": self._observations,
         }
@@ -47,8 +49,10 @@ class SelfImitationCallback(BaseCallback):
     def set_state(self, state: dict[str, Any]) -> None:
         tree = StateTree(state)
         best, running = tree.row("best"), tree.row("running")
-        for name in best:
-            self.imitation.episodes.add(_episode(best.table(name)))
+        self.imitation.episodes.played = tree.whole("played")
+        self.imitation.episodes.kept = [
+            KeptEpisode(one.number("value"), one.whole("number"), _episode(one)) for one in map(best.table, best)
+        ]
         self._running = [
             [] if running.value(name) is None else list(zip(*_episode(running.table(name)), strict=True))
             for name in running
@@ -101,9 +105,9 @@ class SelfImitationCallback(BaseCallback):
             algorithm.device,
             last_only=algorithm.loss_steps == "last",
         )
-        if returns := self.imitation.episodes.returns:
-            self.logger.record("rollout/best_discounted_return", returns[0])
-            self.logger.record("rollout/least_imitated_return", returns[-1])
+        if kept := self.imitation.episodes.kept:
+            self.logger.record("rollout/best_discounted_return", kept[0].value)
+            self.logger.record("rollout/least_imitated_return", kept[-1].value)
 
 
 def _stacked(steps: list[_Step]) -> Episode:

@@ -14,17 +14,15 @@ PRESET = {
     # moves arm and fingers.
     "noise_correlation": 0.9,
     "log_std_init": -0.7,
-    # A blow that drives the nail in happens once in hundreds of episodes; imitated, it is what the policy does within
-    # a few updates.
-    "self_imitation": 1.0,
     # What has been found is kept: no update goes far, and the last ones go nowhere.
     "target_kl": 0.2,
     "learning_rate_schedule": "linear",
+    "total_timesteps": 2_000_000,
+    "eval_every": 100_000,
     # A fitted policy needs no wide exploration: correlated noise would throw it off what it has learned. Few passes
     # over large rollouts: there is little to gain and much to lose.
     "with_demos": {
         "reward": "registered",
-        "self_imitation": 0.0,
         "noise_correlation": 0.0,
         "log_std_init": -1.6,
         "target_kl": None,

@@ -16,7 +16,7 @@ from stable_baselines3.common.logger import configure as logger_of
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from agents.configuration import configure
-from agents.ppo.self_imitation import MARGIN, BestEpisodes, Episode, SelfImitation
+from agents.ppo.self_imitation import LASTING, MARGIN, BestEpisodes, Episode, SelfImitation
 from agents.ppo.self_imitation_callback import SelfImitationCallback
 from agents.ppo.sequence_ppo import SequencePPO
 from agents.training import train
@@ -39,8 +39,19 @@ def test_the_best_by_discounted_return_are_kept(played: list[np.ndarray], capaci
         best.add(episode(one))
     values = [sum(float(reward) * GAMMA**step for step, reward in enumerate(one)) for one in played]
     order = sorted(range(len(played)), key=lambda index: -values[index])[:capacity]  # a stable sort: older ones first
-    assert best.returns == pytest.approx([values[index] for index in order])
-    assert all(kept.rewards is played[index] for kept, index in zip(best.episodes, order, strict=True))
+    assert [one.value for one in best.kept] == pytest.approx([values[index] for index in order])
+    assert [one.number for one in best.kept] == [index + 1 for index in order]
+    assert all(one.episode.rewards is played[index] for one, index in zip(best.kept, order, strict=True))
+
+
+def test_what_could_not_be_repeated_is_let_go() -> None:
+    best = BestEpisodes(2, GAMMA)
+    best.add(episode(np.array([9.0], np.float32)))
+    for _ in range(2 * LASTING - 1):
+        best.add(episode(np.array([1.0], np.float32)))
+    assert best.kept[0].value == 9
+    best.add(episode(np.array([1.0], np.float32)))
+    assert [one.value for one in best.kept] == [1, 1]
 
 
 def policy_of(action_space: spaces.Space) -> VariedSparsityPolicy:
@@ -80,7 +91,7 @@ def test_loss_is_the_papers_over_steps_that_beat_the_critic(action_space: spaces
     assert found is not None
 
     gains, log_probs = [], []
-    for one in best.episodes:
+    for one in (kept.episode for kept in best.kept):
         T = len(one.rewards)
         starts = torch.zeros(T, 1)
         starts[0] = 1
@@ -152,7 +163,7 @@ def test_episodes_are_those_that_were_played_over_the_ends_of_rollouts() -> None
     algorithm.learn(7 * 3 * 20, callback=SelfImitationCallback(SelfImitation(1.0, best)))
     assert len(played) > 8
     assert len(best) == len(played)
-    found = {one.observations.tobytes(): one for one in best.episodes}
+    found = {one.observations.tobytes(): one for one in (kept.episode for kept in best.kept)}
     for one in played:
         kept = found[one.observations.tobytes()]
         np.testing.assert_array_equal(kept.actions, one.actions)

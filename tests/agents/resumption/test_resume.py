@@ -44,6 +44,7 @@ HAMMER = {
     "checkpoint_every": 420,
     "eval_episodes": 2,
     "budget": 2_000,
+    "self_imitation": 1.0,
 }
 ANOMALY = {
     "env": "RandomAnomaly-v0",
