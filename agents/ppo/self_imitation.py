@@ -19,8 +19,8 @@ MARGIN = 3.0
 """What a return must exceed the critic's value by to count. Rewards are normalized, so that it is about three standard
 deviations of returns: an ordinary episode that went well is no reason to explore less."""
 
-LASTING = 40
-"""How many episodes are played, for each that is kept, before it is let go."""
+LASTING = 400
+"""Minibatches for which an episode is learned from before it is let go: ten rollouts of the hammer task."""
 
 
 class Episode(NamedTuple):
@@ -39,8 +39,8 @@ class KeptEpisode(NamedTuple):
 
     value: float
     """discounted return"""
-    number: int
-    """how many had been played with it"""
+    since: int
+    """how many lessons there had been before it"""
     episode: Episode
 
 
@@ -53,10 +53,10 @@ def returns_to_go(rewards: np.ndarray, gamma: float) -> np.ndarray:
 
 
 class BestEpisodes:
-    """The episodes with the highest discounted returns among the last ones, the best first.
+    """The episodes with the highest discounted returns, the best first.
 
-    An old episode that is still better than what the policy reaches was a chance that cannot be repeated, and would
-    hold the policy up for ever.
+    One that is still better than what the policy reaches after `LASTING` lessons was a chance that cannot be repeated,
+    and would hold the policy up for ever.
 
     :param capacity: how many are kept, at least 1
     :param gamma: discount factor, by which an early success is better than a late one
@@ -65,8 +65,8 @@ class BestEpisodes:
     def __init__(self, capacity: int, gamma: float) -> None:
         self.capacity = capacity
         self.gamma = gamma
-        self.played = 0
-        """episodes so far, kept or not"""
+        self.lessons = 0
+        """minibatches so far that were learned from episodes"""
         self.kept: list[KeptEpisode] = []
 
     def __len__(self) -> int:
@@ -74,10 +74,9 @@ class BestEpisodes:
 
     def add(self, episode: Episode) -> None:
         """Keep an episode if it is among the best; of equals, the older ones."""
-        self.played += 1
         value = float(returns_to_go(episode.rewards, self.gamma)[0])
-        self.kept = [one for one in self.kept if one.number > self.played - LASTING * self.capacity]
-        bisect.insort_right(self.kept, KeptEpisode(value, self.played, episode), key=lambda one: -one.value)
+        self.kept = [one for one in self.kept if self.lessons - one.since < LASTING]
+        bisect.insort_right(self.kept, KeptEpisode(value, self.lessons, episode), key=lambda one: -one.value)
         del self.kept[self.capacity :]
 
 
@@ -182,5 +181,6 @@ class SelfImitation:
         better = counted & (gains > MARGIN)
         if not better.any():
             return None
+        self.episodes.lessons += 1
         gains = gains[better]
         return -(log_prob[better] * gains).mean(), gains.mean()

@@ -40,8 +40,8 @@ class SelfImitationCallback(BaseCallback):
         best = self.imitation.episodes.kept
         running = [_stacked(steps) if steps else None for steps in self._running]
         return {
-            "played": self.imitation.episodes.played,
-            "best": [{"value": one.value, "number": one.number} | one.episode._asdict() for one in best],
+            "lessons": self.imitation.episodes.lessons,
+            "best": [{"value": one.value, "since": one.since} | one.episode._asdict() for one in best],
             "running": [None if episode is None else episode._asdict() for episode in running],
             "observations": self._observations,
         }
@@ -49,9 +49,9 @@ class SelfImitationCallback(BaseCallback):
     def set_state(self, state: dict[str, Any]) -> None:
         tree = StateTree(state)
         best, running = tree.row("best"), tree.row("running")
-        self.imitation.episodes.played = tree.whole("played")
+        self.imitation.episodes.lessons = tree.whole("lessons")
         self.imitation.episodes.kept = [
-            KeptEpisode(one.number("value"), one.whole("number"), _episode(one)) for one in map(best.table, best)
+            KeptEpisode(one.number("value"), one.whole("since"), _episode(one)) for one in map(best.table, best)
         ]
         self._running = [
             [] if running.value(name) is None else list(zip(*_episode(running.table(name)), strict=True))

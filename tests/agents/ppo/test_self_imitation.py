@@ -40,18 +40,18 @@ def test_the_best_by_discounted_return_are_kept(played: list[np.ndarray], capaci
     values = [sum(float(reward) * GAMMA**step for step, reward in enumerate(one)) for one in played]
     order = sorted(range(len(played)), key=lambda index: -values[index])[:capacity]  # a stable sort: older ones first
     assert [one.value for one in best.kept] == pytest.approx([values[index] for index in order])
-    assert [one.number for one in best.kept] == [index + 1 for index in order]
     assert all(one.episode.rewards is played[index] for one, index in zip(best.kept, order, strict=True))
 
 
 def test_what_could_not_be_repeated_is_let_go() -> None:
     best = BestEpisodes(2, GAMMA)
     best.add(episode(np.array([9.0], np.float32)))
-    for _ in range(2 * LASTING - 1):
-        best.add(episode(np.array([1.0], np.float32)))
-    assert best.kept[0].value == 9
+    best.lessons = LASTING - 1
     best.add(episode(np.array([1.0], np.float32)))
-    assert [one.value for one in best.kept] == [1, 1]
+    assert [one.value for one in best.kept] == [9, 1]
+    best.lessons += 1
+    best.add(episode(np.array([2.0], np.float32)))
+    assert [one.value for one in best.kept] == [2, 1]
 
 
 def policy_of(action_space: spaces.Space) -> VariedSparsityPolicy:
