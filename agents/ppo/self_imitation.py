@@ -162,9 +162,9 @@ class SelfImitation:
         """
         if self._prepared is None:
             return None
-        kept = len(self.episodes)
-        chosen = np.arange(kept) if kept <= count else generator.choice(kept, count, replace=False)
         prepared = self._prepared
+        kept = prepared.returns.shape[1]
+        chosen = np.arange(kept) if kept <= count else generator.choice(kept, count, replace=False)
         observations, actions = prepared.observations[:, chosen], prepared.actions[:, chosen]
         returns, counted = prepared.returns[:, chosen], prepared.counted[:, chosen]
         starts = torch.zeros_like(returns)

@@ -11,7 +11,7 @@ from agents.ppo.sequence_ppo import SequencePPO
 from envs.vectorized.state_tree import StateTree
 
 LONGEST = 10_000
-"""Steps of an episode; longer ones are not learned from, and cost no memory."""
+"""Steps of an episode; longer ones are not learned from, and what is beyond is not kept."""
 
 
 _Step = tuple[np.ndarray, np.ndarray, np.float32]
@@ -89,8 +89,10 @@ class SelfImitationCallback(BaseCallback):
                 steps.clear()  # after a resumption without the environments' states a new episode has begun
             if len(steps) <= LONGEST:
                 steps.append((self._observations[index], actions[index], np.float32(rewards[index])))
-            if dones[index] and len(steps) <= LONGEST:
-                self.imitation.episodes.add(_stacked(steps))
+            if dones[index]:
+                if len(steps) <= LONGEST:
+                    self.imitation.episodes.add(_stacked(steps))
+                steps.clear()  # not at the next step: until then checkpoints would hold it as running
         if environments is None:
             self._observations = np.array(self.locals["new_obs"], np.float32)
         else:
