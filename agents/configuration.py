@@ -77,7 +77,7 @@ ClassName = Annotated[str, AfterValidator(_class_text)]
 ClassNames = Annotated[tuple[ClassName, ...], BeforeValidator(_as_tuple)]
 
 GROUPS = {
-    "task": ("env", "env_arguments", "wrappers", "reward"),
+    "task": ("env", "env_arguments", "wrappers", "reward", "training_episode_steps"),
     "network": (
         *("architecture", "hidden_proportion", "budget", "hidden_size", "densities", "uniform_density", "pattern"),
         *("init", "activation", "parent"),
@@ -188,6 +188,12 @@ class TrainingConfiguration(Settings):
         "registered",
         "reward trained on: registered, progress (what exceeds the best step of the episode), or another of the task; "
         "evaluation reports the registered one",
+    )
+    training_episode_steps: Count | None = _setting(
+        None,
+        "steps after which an episode of the training is cut, where evaluations go on; the critic estimates its rest "
+        "(default: never)",
+        later=True,
     )
     total_timesteps: Count = _setting(1_000_000, "environment steps of the training", changeable=True)
     n_envs: Count = _setting(8, "environments stepped together")
@@ -320,13 +326,16 @@ class TrainingConfiguration(Settings):
 
     @property
     def training_arguments(self) -> dict[str, Any]:
-        """Arguments of the environments trained in. Evaluations have `env_arguments` alone: the registered reward.
+        """Arguments of the environments trained in. Evaluations have `env_arguments` alone: the registered reward, and
+        whole episodes.
 
-        :raises Refusal: if the environment has no such reward
+        :raises Refusal: if the environment has no such reward, or is unknown
         """
+        from envs.lookup import with_cut
         from envs.task import with_reward
 
-        return with_reward(self.env, self.env_arguments, self.reward)
+        arguments = with_reward(self.env, self.env_arguments, self.reward)
+        return with_cut(self.env, arguments, self.training_episode_steps)
 
 
 def marks_of(name: str) -> Mapping[str, Any]:

@@ -32,6 +32,9 @@ from envs.wrapping import WRAPPERS, Wrapping, wrap
 
 ActionSpace: TypeAlias = spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary
 
+LIMIT = "max_episode_steps"
+"""Argument of `gymnasium.make`, for every environment: the steps after which an episode is truncated."""
+
 _MODULES: dict[str, str] = {}
 """By id, the module that was imported for its sake: filled by `check_environment` and `import_modules`."""
 
@@ -162,6 +165,22 @@ def make_from_spec(
         environment = FinalSuccess(environment) if steps is None else SuccessCount(environment, steps)
     space = getattr(environment, "observation_space", None)
     return environment if is_flat(space) or misfit(space) else FlatObservations(environment)
+
+
+def with_cut(env_id: str, arguments: Mapping[str, Any], steps: int | None) -> dict[str, Any]:
+    """Return the arguments of an environment whose episodes are cut after some steps, unless they are shorter anyway.
+
+    To cut is to truncate: what would have followed counts in the returns, as the critic estimates it.
+
+    :param arguments: of the environment; `max_episode_steps` among them, where there is one, is its own limit
+    :param steps: None: they are not cut
+    :raises Refusal: if there is no such environment
+    """
+    if steps is None:
+        return dict(arguments)
+    own = arguments.get(LIMIT, gymnasium.spec(check_environment(env_id)).max_episode_steps)
+    is_shorter = isinstance(own, int) and 0 < own <= steps  # another is refused where the environment is made
+    return dict(arguments) if is_shorter else {**arguments, LIMIT: steps}
 
 
 def environment_spaces(

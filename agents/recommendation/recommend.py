@@ -197,7 +197,7 @@ def facts_of(configuration: TrainingConfiguration, shapes: tuple[spaces.Box, spa
     :raises Refusal: if the environment cannot be made
     :raises TrainingStopped: if it raises
     """
-    env, arguments, wrappers = configuration.env, configuration.training_arguments, configuration.wrappers
+    env, arguments, wrappers = configuration.env, configuration.env_arguments, configuration.wrappers
     shapes = shapes or environment_spaces(env, arguments, wrappers)
     n_inputs, n_outputs = network_sizes(*shapes)
     length = _episode_length(configuration)
@@ -206,7 +206,7 @@ def facts_of(configuration: TrainingConfiguration, shapes: tuple[spaces.Box, spa
 
 def _episode_length(configuration: TrainingConfiguration) -> float:
     """Return the time limit of a task, or the mean length of a few episodes of random actions."""
-    environment = make_environment(configuration.env, configuration.training_arguments, configuration.wrappers)
+    environment = make_environment(configuration.env, configuration.env_arguments, configuration.wrappers)
     try:
         limit = environment.spec and environment.spec.max_episode_steps
         if limit:

@@ -8,13 +8,12 @@ from agents.configuration import TrainingConfiguration, configure, marks_of
 from agents.literals import literal
 from agents.runs.folder import RunFolder
 from envs.chosen_classes import NONE
-from envs.lookup import check_recorded_environment
+from envs.lookup import LIMIT, check_recorded_environment
 from policies.refusal import Refusal
 
 CHANGEABLE = tuple(name for name in TrainingConfiguration.model_fields if marks_of(name).get("changeable"))
-"""Options that a resumed run may have another value of; all others would make it another experiment."""
-LIMIT = "max_episode_steps"
-"""The one argument of an environment that may change: episodes that never end are noticed when a run is under way."""
+"""Options that a resumed run may have another value of; all others would make it another experiment. Of an
+environment's arguments the limit of its episodes: ones that never end are noticed when a run is under way."""
 
 
 def configuration_to_resume(run: str | Path, options: Mapping[str, Any]) -> tuple[RunFolder, TrainingConfiguration]:

@@ -52,7 +52,7 @@ def _run(arguments: argparse.Namespace, definition: StudyDefinition, folder: Pat
         first = access.plan.cells[0]
         configuration = access.plan.configuration(first, first.parameters)
         found = remarks(
-            configuration.env, configuration.training_arguments, configuration.wrappers, configuration.vectorization
+            configuration.env, configuration.env_arguments, configuration.wrappers, configuration.vectorization
         )
         for line in found:
             print(OneLine(line), file=sys.stderr)

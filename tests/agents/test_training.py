@@ -79,6 +79,14 @@ def test_final_evaluation_may_be_longer(cartpole: TrainingResult, tmp_path: Path
     np.testing.assert_array_equal(longer.final.returns[:3], cartpole.final.returns)
 
 
+def test_training_episodes_are_cut_and_evaluated_ones_are_not(tmp_path: Path) -> None:
+    result = train(short(tmp_path, "Pendulum-v1", training_episode_steps=16))
+    rows = list(csv.DictReader((result.path / "progress.csv").open()))
+    assert {row["rollout/ep_len_mean"] for row in rows if row["rollout/ep_len_mean"]} == {"16.0"}
+    assert {row["eval/mean_ep_length"] for row in rows if row["eval/mean_ep_length"]} == {"200.0"}
+    assert set(result.final.lengths) == {200}
+
+
 def test_record_is_complete(cartpole: TrainingResult) -> None:
     recorded = yaml.safe_load((cartpole.path / "config.yaml").read_text())
     assert recorded["env"] == "CartPole-v1"

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.arguments import parse_arguments
-from envs.lookup import check_environment, environment_spaces, make_environment
+from envs.lookup import check_environment, environment_spaces, make_environment, with_cut
 from policies.refusal import Refusal
 
 
@@ -273,3 +273,27 @@ def test_what_is_raised_without_a_text_shows_its_line() -> None:
             make_environment("Silent-v0")
     finally:
         del gymnasium.registry["Silent-v0"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "steps", "limit"),
+    [
+        ({}, 50, 50),
+        ({}, 500, None),  # its own 200 are fewer
+        ({}, None, None),
+        ({"max_episode_steps": 20}, 50, 20),
+        ({"max_episode_steps": 300}, 250, 250),
+        ({"max_episode_steps": -1}, 50, 50),  # none of its own
+    ],
+)
+def test_episodes_are_cut_unless_they_are_shorter_anyway(
+    arguments: dict[str, int], steps: int | None, limit: int | None
+) -> None:
+    before = dict(arguments)
+    assert with_cut("AdroitHandHammer-v1", arguments, steps).get("max_episode_steps") == limit
+    assert arguments == before
+
+
+def test_cut_of_an_unknown_environment_is_refused() -> None:
+    with pytest.raises(Refusal, match="did you mean AdroitHandHammer-v1"):
+        with_cut("AdroitHandHamer-v1", {}, 50)
