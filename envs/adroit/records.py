@@ -10,8 +10,7 @@ PRESET = {
     "batch_size": 1600,
     # Of three seeds that are paid for every step with the hammer up, two go on holding it up and never strike.
     "reward": "progress",
-    # Whether the nail is struck is decided within the first twenty steps, whether a door is opened within a hundred: what
-    # follows is not learned from, and four episodes are tried in the time of one.
+    # Whether the nail is struck is decided within the first twenty steps: four blows are tried in the time of one.
     "training_episode_steps": 50,
     # White noise is filtered out by the hand's inertia and nothing is ever touched; noise correlated over ten steps
     # moves arm and fingers.
