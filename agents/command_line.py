@@ -364,9 +364,7 @@ def show_remarks(configuration: TrainingConfiguration) -> None:
     """
     from envs.remarks import remarks
 
-    found = remarks(
-        configuration.env, configuration.env_arguments, configuration.wrappers, configuration.vectorization
-    )
+    found = remarks(configuration.env, configuration.env_arguments, configuration.wrappers, configuration.vectorization)
     for line in found:
         print(OneLine(line).render(shown_option), file=sys.stderr)
 

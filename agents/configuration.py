@@ -238,6 +238,12 @@ class TrainingConfiguration(Settings):
     ent_coef: NotNegative = _setting(0.0, "weight of the entropy bonus")
     vf_coef: NotNegative = _setting(0.5, "weight of the value loss")
     max_grad_norm: Positive = _setting(0.5, "largest norm of a gradient")
+    grad_clipping: Literal["joint", "separate"] = _setting(
+        "joint",
+        "whose gradient has that norm: joint (that of actor and critic together, as in Stable-Baselines3) or separate "
+        "(that of each)",
+        later=True,
+    )
     target_kl: Positive | None = _setting(None, "divergence that ends an update early (default: no limit)")
     noise_correlation: Correlation = _setting(
         0.0, "correlation of exploration noise from step to step, from 0 to below 1; for Box actions"

@@ -36,8 +36,11 @@ class SequencePPO(RecurrentPPO):
     A minibatch is a group of environments over all steps of the rollout, so `batch_size` is a multiple of `n_steps`.
     On the full batch its losses and gradients are those of the stock class; the difference is that sequences are
     neither cut nor padded (stable-baselines3-contrib issue 113) and that the policy resets its state inside its own
-    loop. Arguments are those of RecurrentPPO and one more; the policy must be a `SequencePolicy`.
+    loop. Arguments are those of RecurrentPPO and three more; the policy must be a `SequencePolicy`.
 
+    :param grad_clipping: whose gradient has a norm of at most `max_grad_norm`: "joint", that of actor and critic
+        together, as in the stock class, or "separate", that of each, which share no parameters: else a return that
+        surprises the critic takes the actor's step away, and where success is rare and pays much, all of them
     :param loss_steps: "all", or "last": only the steps that end an episode count in the loss. For tasks where one
         action decides and the others change nothing, whose noise would drown the signal
     :param critic_rollouts: rollouts at the beginning from which the critic alone learns, for a policy that can do
@@ -59,12 +62,16 @@ class SequencePPO(RecurrentPPO):
         policy: type[SequencePolicy],
         env: Any,
         *,
+        grad_clipping: str = "joint",
         loss_steps: str = "all",
         critic_rollouts: int = 0,
         **kwargs: Any,
     ) -> None:
         if loss_steps not in ("all", "last"):
             raise Refusal(f"`loss_steps` {loss_steps!r} is unknown: all or last is needed")
+        if grad_clipping not in ("joint", "separate"):
+            raise Refusal(f"`grad_clipping` {grad_clipping!r} is unknown: joint or separate is needed")
+        self.grad_clipping = grad_clipping
         self.loss_steps = loss_steps
         self.critic_rollouts = critic_rollouts
         self.imitation = None
@@ -149,7 +156,7 @@ class SequencePPO(RecurrentPPO):
                 own = self._self_imitation_gradients(batch, statistics) if policy_updates > 0 else []
                 self.policy.optimizer.zero_grad()
                 loss.backward()
-                gradient_norm = clip_gradients(parameters, self.max_grad_norm)
+                gradient_norm = self._clip_gradients(statistics)
                 check_gradient(loss, gradient_norm, terms, self.policy.named_parameters(), "learning_rate")
                 for parameter, gradient in own:
                     assert parameter.grad is not None
@@ -179,6 +186,18 @@ class SequencePPO(RecurrentPPO):
         self.logger.record("train/clip_range", clip_range)
         if clip_range_vf is not None:
             self.logger.record("train/clip_range_vf", clip_range_vf)
+
+    def _clip_gradients(self, statistics: dict[str, list[torch.Tensor]]) -> torch.Tensor:
+        """Scale gradients down as `grad_clipping` says, and return the norm that all together had before."""
+        if self.grad_clipping == "joint":
+            return clip_gradients(self.policy.parameters(), self.max_grad_norm)
+        critic = self.policy.critic_parameters()
+        of_critic = set(critic)
+        actor = [parameter for parameter in self.policy.parameters() if parameter not in of_critic]
+        norms = [clip_gradients(parameters, self.max_grad_norm).to(self.device) for parameters in (actor, critic)]
+        for name, norm in zip(("actor", "critic"), norms, strict=True):
+            statistics.setdefault(f"gradient_norm/{name}", []).append(norm)
+        return torch.linalg.vector_norm(torch.stack(norms))
 
     def limit_growth(self, stretches: torch.Tensor) -> None:
         """Keep the networks from amplifying roundings along what they have just seen.

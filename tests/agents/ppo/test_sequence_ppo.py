@@ -12,6 +12,7 @@ from agents.ppo.sequence_ppo import SequencePPO
 from policies.gated_policy import run_cell
 from policies.gru_policy import GruPolicy, PairedGru
 from policies.lstm_policy import LstmPolicy
+from policies.refusal import Refusal
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 
 N_STEPS, N_ENVS, TIME_LIMIT = 40, 4, 17
@@ -31,7 +32,9 @@ def environments() -> DummyVecEnv:
     return venv
 
 
-def after_one_update(algorithm_class: type, name: str) -> tuple[RecurrentPPO, dict[str, float]]:
+def after_one_update(
+    algorithm_class: type, name: str, max_grad_norm: float = 1e9, **arguments: str
+) -> tuple[RecurrentPPO, dict[str, float]]:
     """Two rollouts, each followed by one full-batch update without a step, so that gradients can be compared."""
     policy_class, options = POLICIES[name]
     algorithm = algorithm_class(
@@ -42,11 +45,12 @@ def after_one_update(algorithm_class: type, name: str) -> tuple[RecurrentPPO, di
         n_epochs=1,
         learning_rate=0.0,
         ent_coef=0.01,
-        max_grad_norm=1e9,
+        max_grad_norm=max_grad_norm,
         clip_range_vf=0.5,
         policy_kwargs=options,
         seed=5,
         device="cpu",
+        **arguments,
     )
     algorithm.set_logger(configure(None, []))
     algorithm.learn(2 * N_STEPS * N_ENVS)
@@ -76,6 +80,28 @@ def test_full_batch_matches_stock(name: str, boundary: int, monkeypatch: pytest.
         # In a small network the output's own blocks may lie behind a silent unit; these may not.
         must_learn = name != "varied" or key.endswith(("weights.hx", "weights.hh", "weights.yh"))
         assert not must_learn or parameter.grad.abs().sum() > 0, key
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_gradients_of_actor_and_critic_are_clipped_each_by_itself(name: str) -> None:
+    limit = 1e-4
+    whole, _ = after_one_update(SequencePPO, name)
+    clipped, log = after_one_update(SequencePPO, name, limit, grad_clipping="separate")
+    pairs = list(zip(whole.policy.parameters(), clipped.policy.parameters(), strict=True))
+    critic = set(clipped.policy.critic_parameters())
+    for network, of_network in (
+        ("critic", [pair for pair in pairs if pair[1] in critic]),
+        ("actor", [pair for pair in pairs if pair[1] not in critic]),
+    ):
+        before, after = (torch.cat([one.grad.flatten() for one in side]) for side in zip(*of_network, strict=True))
+        assert before.norm() > limit
+        assert log[f"train/gradient_norm/{network}"] == pytest.approx(before.norm().item(), rel=1e-3)
+        torch.testing.assert_close(after, before * limit / before.norm(), rtol=1e-3, atol=1e-8)
+
+
+def test_unknown_clipping_of_gradients_is_refused() -> None:
+    with pytest.raises(Refusal, match="joint or separate is needed"):
+        SequencePPO(LstmPolicy, environments(), grad_clipping="each")
 
 
 @pytest.mark.parametrize("n_steps", [4, 16])
