@@ -416,6 +416,7 @@ def build_algorithm(
         vf_coef=configuration.vf_coef,
         max_grad_norm=configuration.max_grad_norm,
         grad_clipping=configuration.grad_clipping,
+        cut_episodes=configuration.training_episode_steps is not None,
         target_kl=configuration.target_kl,
         loss_steps=configuration.loss_steps,
         critic_rollouts=configuration.critic_rollouts if configuration.demos else 0,

@@ -69,7 +69,7 @@ class RebalancingCallback(BaseCallback):
         if loss is None:
             return
         found = self.rebalancing.measure(algorithm.policy, algorithm.policy.optimizer, fraction, loss)
-        self._prepared = _Prepared(fraction, found, algorithm.rollout_buffer.stretches() if ours else None)
+        self._prepared = _Prepared(fraction, found, algorithm.stretches() if ours else None)
 
     def _on_rollout_start(self) -> None:
         if self._prepared is None:

@@ -86,16 +86,22 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
         for start in range(0, self.n_envs, n_environments):
             yield self._batch(order[start : start + n_environments], episode_ends)
 
-    def stretches(self) -> Tensor:
+    def stretches(self, over_resets: int = 0) -> Tensor:
         """Return the observations of a few long stretches without a reset, (L, k, n_x), L up to `LONGEST_STRETCH`.
 
         The environments' sequences count as one after the other, so that a stretch may be longer than a rollout where
         episodes are; where no episode starts at all they are gone through again.
+
+        :param over_resets: steps of a stretch before which it goes on over resets, for episodes that were cut short
         """
         starts = self.episode_starts.T.reshape(-1) > 0
         if not starts.any():
             starts = np.resize(starts, max(len(starts), LONGEST_STRETCH))
         starts[0] = True
+        last = 0
+        for step in np.flatnonzero(starts)[1:]:
+            starts[step] = step - last >= over_resets
+            last = step if starts[step] else last
         edges = np.append(np.flatnonzero(starts), len(starts))
         lengths = np.minimum(np.diff(edges), LONGEST_STRETCH)
         chosen = np.argsort(-lengths, kind="stable")[:STRETCHES]

@@ -14,6 +14,7 @@ from agents.ppo.mismatch import check_mismatch
 from agents.ppo.self_imitation import SelfImitation
 from agents.ppo.sequence_buffer import SequenceBatch, SequenceRolloutBuffer
 from policies.fused_adam import clip_gradients
+from policies.recurrent.growth import SETTLED
 from policies.refusal import Refusal
 from policies.sequence_policy import SequencePolicy
 
@@ -36,11 +37,12 @@ class SequencePPO(RecurrentPPO):
     A minibatch is a group of environments over all steps of the rollout, so `batch_size` is a multiple of `n_steps`.
     On the full batch its losses and gradients are those of the stock class; the difference is that sequences are
     neither cut nor padded (stable-baselines3-contrib issue 113) and that the policy resets its state inside its own
-    loop. Arguments are those of RecurrentPPO and three more; the policy must be a `SequencePolicy`.
+    loop. Arguments are those of RecurrentPPO and four more; the policy must be a `SequencePolicy`.
 
     :param grad_clipping: whose gradient has a norm of at most `max_grad_norm`: "joint", that of actor and critic
         together, as in the stock class, or "separate", that of each, which share no parameters: else a return that
         surprises the critic takes the actor's step away, and where success is rare and pays much, all of them
+    :param cut_episodes: the environments' episodes are shorter than those that the policy is to act in
     :param loss_steps: "all", or "last": only the steps that end an episode count in the loss. For tasks where one
         action decides and the others change nothing, whose noise would drown the signal
     :param critic_rollouts: rollouts at the beginning from which the critic alone learns, for a policy that can do
@@ -63,6 +65,7 @@ class SequencePPO(RecurrentPPO):
         env: Any,
         *,
         grad_clipping: str = "joint",
+        cut_episodes: bool = False,
         loss_steps: str = "all",
         critic_rollouts: int = 0,
         **kwargs: Any,
@@ -72,6 +75,7 @@ class SequencePPO(RecurrentPPO):
         if grad_clipping not in ("joint", "separate"):
             raise Refusal(f"`grad_clipping` {grad_clipping!r} is unknown: joint or separate is needed")
         self.grad_clipping = grad_clipping
+        self.cut_episodes = cut_episodes
         self.loss_steps = loss_steps
         self.critic_rollouts = critic_rollouts
         self.imitation = None
@@ -167,7 +171,7 @@ class SequencePPO(RecurrentPPO):
             if not keep_on:
                 break
         if updated:
-            self.limit_growth(self.rollout_buffer.stretches())
+            self.limit_growth(self.stretches())
         else:
             self.rollouts_without_update += 1
             self.logger.record("train/rollouts_without_update", self.rollouts_without_update)
@@ -198,6 +202,13 @@ class SequencePPO(RecurrentPPO):
         for name, norm in zip(("actor", "critic"), norms, strict=True):
             statistics.setdefault(f"gradient_norm/{name}", []).append(norm)
         return torch.linalg.vector_norm(torch.stack(norms))
+
+    def stretches(self) -> torch.Tensor:
+        """Return stretches of what was observed in the rollout, (L, k, n_x), of as many steps as growth shows in.
+
+        Episodes that are cut short count as one after the other: the policy is to act in whole ones.
+        """
+        return self.rollout_buffer.stretches(over_resets=2 * SETTLED if self.cut_episodes else 0)
 
     def limit_growth(self, stretches: torch.Tensor) -> None:
         """Keep the networks from amplifying roundings along what they have just seen.

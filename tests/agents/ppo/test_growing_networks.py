@@ -15,6 +15,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agents.ppo.mismatch import Mismatch
+from agents.ppo.sequence_buffer import SequenceRolloutBuffer
 from agents.ppo.sequence_ppo import SequencePPO
 from envs.vectorized.finite import NotFinite
 from policies.gru_policy import GruPolicy
@@ -35,7 +36,8 @@ ARCHITECTURES: dict[str, tuple[type[SequencePolicy], dict[str, Any]]] = {
 class Wander(gymnasium.Env):
     """Observations are noise; an action is paid for by the sign of the last one."""
 
-    def __init__(self, n_inputs: int, action_space: spaces.Space) -> None:
+    def __init__(self, n_inputs: int, action_space: spaces.Space, length: int = LONG) -> None:
+        self.length = length
         self.observation_space = spaces.Box(-np.inf, np.inf, (n_inputs,), np.float32)
         self.action_space = action_space
 
@@ -49,13 +51,18 @@ class Wander(gymnasium.Env):
         self.time += 1
         reward = float(np.sign(self.last[0]) * np.tanh(np.sum(action)))
         self.last = self.np_random.standard_normal(self.observation_space.shape).astype(np.float32)
-        return self.last, reward, False, self.time == LONG, {}
+        return self.last, reward, False, self.time == self.length, {}
 
 
 def learner(
-    policy: type[SequencePolicy], options: dict[str, Any], n_inputs: int, action_space: spaces.Space, **settings: Any
+    policy: type[SequencePolicy],
+    options: dict[str, Any],
+    n_inputs: int,
+    action_space: spaces.Space,
+    length: int = LONG,
+    **settings: Any,
 ) -> SequencePPO:
-    environments = DummyVecEnv([lambda: Wander(n_inputs, action_space)] * N_ENVS)
+    environments = DummyVecEnv([lambda: Wander(n_inputs, action_space, length)] * N_ENVS)
     settings = {"n_epochs": 4, "learning_rate": 3e-4, "seed": 0} | settings
     algorithm = SequencePPO(
         policy,
@@ -191,6 +198,34 @@ def test_an_update_scales_an_expanding_network_back() -> None:
     assert algorithm.logger.name_to_value["network/recurrence_scale/actor"] < 1
     grown = algorithm.policy.limit_growth(algorithm.rollout_buffer.stretches())
     assert grown["actor"].before <= 1
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_growth_shows_over_episodes_that_are_cut_before_it_would(cut: bool) -> None:
+    algorithm = learner(VariedSparsityPolicy, NETWORK, 4, BOX, length=20, cut_episodes=cut)
+    algorithm.learn(N_ENVS * N_STEPS)
+    assert tuple(algorithm.stretches().shape[:2]) == ((200, 1) if cut else (20, 4))
+    algorithm.learn(N_ENVS * N_STEPS, callback=AtRolloutStart(1.7), reset_num_timesteps=False)
+    # Twenty steps grow by less than a hundredfold; whole episodes would grow by a thousand times that.
+    assert (algorithm.logger.name_to_value["network/recurrence_scale/actor"] < 1) == cut
+
+
+@given(
+    starts=st.lists(st.booleans(), min_size=24, max_size=24),
+    over_resets=st.integers(0, 30),
+)
+def test_stretches_go_on_over_resets_until_they_are_long_enough(starts: list[bool], over_resets: int) -> None:
+    n_steps, n_envs = 12, 2
+    space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+    buffer = SequenceRolloutBuffer(n_steps, space, BOX, (1, 1, 1), "cpu", n_envs=n_envs)
+    buffer.reset()
+    buffer.episode_starts[:] = np.array(starts).reshape(n_envs, n_steps).T
+    buffer.observations[:, :, 0] = np.arange(n_envs * n_steps).reshape(n_envs, n_steps).T  # places in one sequence
+    places = buffer.stretches(over_resets)[..., 0].numpy().astype(int)
+    np.testing.assert_array_equal(np.diff(places, axis=0) % (n_envs * n_steps), 1)
+    inner = [place for column in places.T for place in column[max(over_resets, 1) :] if place]
+    if any(starts):
+        assert not any(starts[place] for place in inner)
 
 
 def test_the_target_divergence_counts_from_the_rollout_itself() -> None:
