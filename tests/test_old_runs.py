@@ -11,10 +11,9 @@ import numpy as np
 import onnxruntime
 import pytest
 import safetensors.numpy
-import yaml
 
 from agents.building import load_agent
-from agents.configuration import configure
+from agents.configuration import configure, from_yaml
 from agents.training import train
 from tests.old_runs import DATA, EPISODES, ONNX, RUNS, evaluated, results, resumed
 from tests.same_runs import ROOT, TOLERANCE, call, check, figures_of, machine
@@ -52,8 +51,7 @@ def test_resumes_as_before(run: str, here: Path, monkeypatch: pytest.MonkeyPatch
 def test_resumed_run_equals_one_that_was_never_stopped(run: str, here: Path) -> None:
     recorded = dict(RECORDS["resumed"][run])
     assert recorded.pop("exact") == [True]
-    options = yaml.safe_load((here / run / "config.yaml").read_text()) | {"run_name": "whole", "device": "cpu"}
-    del options["versions"]
+    options = dict(from_yaml((here / run / "config.yaml").read_text())) | {"run_name": "whole", "device": "cpu"}
     options["total_timesteps"] = recorded.pop("steps")
     check(figures_of(train(configure(**options)).path), recorded, RECORDS["machine"])
 

@@ -24,7 +24,6 @@ PRESET = {
     # What has been found is kept: no update goes far, and the last ones go nowhere.
     "target_kl": 0.2,
     "learning_rate_schedule": "linear",
-    "total_timesteps": 1_000_000,
     "eval_every": 100_000,
     # A fitted policy needs no wide exploration: correlated noise would throw it off what it has learned. Few passes
     # over large rollouts: there is little to gain and much to lose.
