@@ -335,10 +335,15 @@ class TrainingConfiguration(Settings):
         """Arguments of the environments trained in. Evaluations have `env_arguments` alone: the registered reward, and
         whole episodes.
 
-        :raises Refusal: if the environment has no such reward, or is unknown
+        :raises Refusal: if the environment has no such reward, cannot be cut, or is unknown
         """
         from envs.lookup import with_cut
         from envs.task import with_reward
+
+        if self.training_episode_steps is not None and self.vectorization == "batched" and not self.wrappers:
+            raise Refusal(
+                f"`training_episode_steps` does not fit {self.env}, which is stepped as one batch: leave it out"
+            )
 
         arguments = with_reward(self.env, self.env_arguments, self.reward)
         return with_cut(self.env, arguments, self.training_episode_steps)

@@ -1,6 +1,7 @@
 """Tables and pictures of finished studies, in the README of the benchmarks: python -m benchmarks.study_tables NAME.
 
-They come from what `sweep.py report benchmarks/studies/NAME.yaml --out benchmarks/studies/NAME` wrote.
+They come from what `sweep.py report benchmarks/studies/NAME.yaml --out benchmarks/studies/NAME` wrote. A study has one
+environment, so that a table of several tasks comes from as many studies.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from agents.reporting.charts import Chart, Series
-from agents.reporting.estimates import interval_of_mean, number
+from agents.reporting.estimates import Estimate, interval_of_mean, number
 from agents.reporting.pictures import draw_panel
 from agents.studies.charts import learning_curves, score_by_proportion
 from agents.studies.definition import read_study
@@ -73,12 +74,17 @@ def baseline(runs: Runs, method: str) -> str:
     return f"{accuracies[data_set(runs)][method]:.3f}"
 
 
+def task(runs: Runs) -> str:
+    """Return what tables call the environment."""
+    return str(runs[0].hyperparameters["env"]).removeprefix("popgym-").partition("-")[0]
+
+
 def place(runs: Runs) -> tuple[object, ...]:
-    """Return what sorts configurations: few demonstrations first and none last, small before large, varied by p."""
+    """Return what sorts configurations: by task, few demonstrations first, none last, small first, varied by p."""
     given = runs[0].hyperparameters
     trained = (demonstrations(runs) or math.inf, runs[0].budget, not given["demos_only"], given["total_timesteps"])
     kind = runs[0].architecture != "varied", given["hidden_proportion"] or 0.0, PATTERNS.index(pattern(runs))
-    return *trained, data_set(runs), *kind
+    return task(runs), *trained, data_set(runs), *kind
 
 
 def success_after(run: Result, steps: int) -> float:
@@ -89,6 +95,22 @@ def success_after(run: Result, steps: int) -> float:
 def steps_to(run: Result, rate: float) -> float:
     """Return after how many steps an evaluation first succeeds so often; infinity if none does."""
     return next((float(point["steps"]) for point in run.evaluations if point["success_rate"] >= rate), math.inf)
+
+
+def best(run: Result, share: float = 1.0) -> float:
+    """Return the highest mean return of the evaluations within a share of the training, POPGym's score."""
+    until = share * run.evaluations[-1]["steps"]
+    return max(float(point["mean_return"]) for point in run.evaluations if point["steps"] <= until)
+
+
+def mean_best(runs: Runs, share: float = 1.0) -> str:
+    """Return the mean over runs of the best evaluation, with its 95 % interval."""
+    return str(Estimate.of(np.mean, np.array([best(run, share) for run in runs])))
+
+
+def minutes_to(run: Result, rate: float) -> float:
+    """Return how long it took until then, as a share of the whole training's time."""
+    return (run.seconds or math.nan) * steps_to(run, rate) / run.hyperparameters["total_timesteps"] / 60
 
 
 def reached(runs: Runs, rate: float) -> str:
@@ -114,6 +136,7 @@ COLUMNS: Mapping[str, Callable[[Runs], str]] = {
     "budget": lambda runs: f"{runs[0].budget:,}",
     "network": network,
     "pattern": pattern,
+    "task": task,
     "data set": data_set,
     "1-NN": lambda runs: baseline(runs, "1-NN"),
     "SVM": lambda runs: baseline(runs, "SVM"),
@@ -127,9 +150,14 @@ COLUMNS: Mapping[str, Callable[[Runs], str]] = {
     "95 % interval": lambda runs: " to ".join(map(number, interval(runs))),
     "success": lambda runs: f"{mean(runs, 'success_rate'):.1%}",
     "least success": lambda runs: f"{min(run.final['success_rate'] for run in runs):.0%}",
-    "median success at 1 M": lambda runs: f"{np.median([success_after(run, 10**6) for run in runs]):.0%}",
+    "median success at 0.3 M": lambda runs: f"{np.median([success_after(run, 300_000) for run in runs]):.0%}",
     "90 % after": lambda runs: reached(runs, 0.9),
+    "minutes to 90 %": lambda runs: f"{np.median([minutes_to(run, 0.9) for run in runs]):.1f}",
     "lifted": lambda runs: f"{mean(runs, 'mean_lifted'):.0%}",
+    "steps": lambda runs: f"{runs[0].hyperparameters['total_timesteps']:,}",
+    "best in the first half": lambda runs: mean_best(runs, 0.5),
+    "best": mean_best,
+    "at the end": lambda runs: str(Estimate(mean(runs, "mean_return"), interval(runs))),
     "seconds": lambda runs: f"{np.median([run.seconds or math.nan for run in runs]):.0f}",
 }
 """What a table says of the runs of a configuration."""
@@ -139,6 +167,9 @@ ANOMALY: Tables = {
 }
 SEQUENCES: Tables = {
     "": (("data set", "network", "hidden units", "runs", "test accuracy", "95 % interval", "1-NN", "SVM"), bool)
+}
+POPGYM: Tables = {
+    "": (("task", "steps", "network", "hidden units", "runs", "best in the first half", "best", "at the end"), bool)
 }
 FIGURES = ("runs", "mean return", "95 % interval", "success", "lifted", "seconds")
 BLOCKS_ANOMALY: Tables = {"": (("network", "pattern", "hidden units", "runs", "test accuracy", "95 % interval"), bool)}
@@ -155,7 +186,7 @@ HAMMER: Tables = {
         lambda runs: demonstrations(runs) == ALL,
     ),
 }
-COURSE = ("network", "runs", "median success at 1 M", "90 % after")
+COURSE = ("network", "runs", "median success at 0.3 M", "90 % after", "minutes to 90 %")
 OUTCOME = ("success", "95 % interval", "least success", "mean return", "lifted", "seconds")
 NOTHING: Tables = {"": ((*COURSE, *OUTCOME), bool)}
 """title -> columns, which configurations"""
@@ -199,20 +230,32 @@ def anomaly_charts(configurations: Sequence[Runs]) -> list[Chart]:
 REPORTS: Mapping[str, tuple[Tables, str | None, Callable[[Sequence[Runs]], list[Chart]]]] = {
     "hammer": (HAMMER, "hammer.png", hammer_charts),
     "hammer_from_nothing": (NOTHING, "hammer_from_nothing.png", nothing_charts),
+    "popgym": (POPGYM, None, anomaly_charts),
     "random_anomaly_mnist": (ANOMALY, "random_anomaly.png", anomaly_charts),
     "random_anomaly_digits": (ANOMALY, None, anomaly_charts),
     "sequence_choice": (SEQUENCES, None, anomaly_charts),
     "pattern_blocks_random_anomaly": (BLOCKS_ANOMALY, None, anomaly_charts),
     "pattern_blocks_hammer_imitation": (BLOCKS_HAMMER, None, anomaly_charts),
 }
-"""study -> tables, picture, what it shows"""
+"""report -> tables, picture, what it shows"""
+TOGETHER: Mapping[str, tuple[str, ...]] = {
+    "popgym": (
+        "popgym_repeat_first",
+        "popgym_repeat_previous",
+        "popgym_cartpole",
+        "popgym_bandit",
+        "popgym_higher_lower",
+    )
+}
+"""report -> its studies, where it does not have the name of its only one"""
 
 
 def report(name: str) -> str:
-    """Make a study's tables and its picture, and return the Markdown that shows them."""
+    """Make the tables and the picture of a report, and return the Markdown that shows them."""
     folder = FOLDER / "studies"
-    complete = [run for run in read_results(folder / name) if run.status == "complete"]
-    configurations = sorted(by_configuration(complete).values(), key=place)
+    studies = TOGETHER.get(name, (name,))
+    found = [[run for run in read_results(folder / study) if run.status == "complete"] for study in studies]
+    configurations = sorted((runs for complete in found for runs in by_configuration(complete).values()), key=place)
     tables, picture, charts = REPORTS[name]
     parts = []
     for title, (columns, belongs) in tables.items():
@@ -220,9 +263,10 @@ def report(name: str) -> str:
         parts += [title, markdown_table(columns, rows)]
     planned = sum(
         len(group.seeds) * group.trials * math.prod(map(len, group.each.values()))
-        for group in read_study(folder / f"{name}.yaml").groups
+        for study in studies
+        for group in read_study(folder / f"{study}.yaml").groups
     )
-    parts.append(f"{len(complete)} of {planned} runs are there.")
+    parts.append(f"{sum(map(len, found))} of {planned} runs are there.")
     if picture is not None:
         draw(charts(configurations), FOLDER / "figures" / picture)
         parts.append(f"![{name.replace('_', ' ')}](figures/{picture})")
@@ -243,7 +287,7 @@ def draw(charts: Sequence[Chart], file: Path) -> None:
 def main() -> None:
     """Renew a study's part of the README."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=REPORTS, help="a study")
+    parser.add_argument("name", choices=REPORTS, help="a study, or several together")
     name = parser.parse_args().name
     text = report(name)
     print(text)

@@ -53,6 +53,12 @@ BAD_CALLS = {
         ["--env", "RandomAnomaly-v0", "--env-arg", "max_episode_steps=5"],
         "--env-arg",
     ),
+    "cut of a batch": (
+        ["--env", "RandomAnomaly-v0", "--training-episode-steps", "5"],
+        "--training-episode-steps",
+    ),
+    "cut of no step": (["--env", "CartPole-v1", "--training-episode-steps", "0"], "--training-episode-steps"),
+    "clipping of another kind": (["--env", "CartPole-v1", "--grad-clipping", "each"], "--grad-clipping"),
     "device without data": (["--env", "CartPole-v1", "--device", "meta"], "--device"),
     "minibatch of one step": (["--env", "CartPole-v1", "--n-steps", "1", "--batch-size", "1"], "--batch-size"),
     "endless run name": (["--env", "CartPole-v1", "--run-name", "x" * 300], "--run-name"),
