@@ -52,7 +52,7 @@ _HAMMER = (
     "--env AdroitHandHammer-v1 --env-arg max_episode_steps=20 --budget 5000 --n-envs 4 --n-steps 25 --batch-size 50 "
     "--n-epochs 2 --total-timesteps 300 --eval-every 100 --eval-episodes 3"
 )
-_STEADY = "--learning-rate-schedule constant"
+_STEADY = "--learning-rate-schedule constant --self-imitation 0 --grad-clipping joint"
 _ANOMALY = (
     "--env RandomAnomaly-v0 --env-arg image_size=16 --env-arg sequence_length=4 --budget 4000 --n-envs 16 --n-steps 5 "
     "--batch-size 40 --total-timesteps 240 --eval-every 80 --eval-episodes 32"
