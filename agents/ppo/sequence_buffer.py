@@ -98,10 +98,11 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
         if not starts.any():
             starts = np.resize(starts, max(len(starts), LONGEST_STRETCH))
         starts[0] = True
-        last = 0
-        for step in np.flatnonzero(starts)[1:]:
-            starts[step] = step - last >= over_resets
-            last = step if starts[step] else last
+        if over_resets:
+            last = 0
+            for step in np.flatnonzero(starts)[1:]:
+                starts[step] = step - last >= over_resets
+                last = step if starts[step] else last
         edges = np.append(np.flatnonzero(starts), len(starts))
         lengths = np.minimum(np.diff(edges), LONGEST_STRETCH)
         chosen = np.argsort(-lengths, kind="stable")[:STRETCHES]

@@ -160,7 +160,7 @@ class SequencePPO(RecurrentPPO):
                 own = self._self_imitation_gradients(batch, statistics) if policy_updates > 0 else []
                 self.policy.optimizer.zero_grad()
                 loss.backward()
-                gradient_norm = self._clip_gradients(statistics)
+                gradient_norm = self._clip_gradients(parameters, critic_parameters, statistics)
                 check_gradient(loss, gradient_norm, terms, self.policy.named_parameters(), "learning_rate")
                 for parameter, gradient in own:
                     assert parameter.grad is not None
@@ -191,16 +191,20 @@ class SequencePPO(RecurrentPPO):
         if clip_range_vf is not None:
             self.logger.record("train/clip_range_vf", clip_range_vf)
 
-    def _clip_gradients(self, statistics: dict[str, list[torch.Tensor]]) -> torch.Tensor:
+    def _clip_gradients(
+        self,
+        parameters: list[torch.nn.Parameter],
+        of_critic: set[torch.nn.Parameter],
+        statistics: dict[str, list[torch.Tensor]],
+    ) -> torch.Tensor:
         """Scale gradients down as `grad_clipping` says, and return the norm that all together had before."""
         if self.grad_clipping == "joint":
-            return clip_gradients(self.policy.parameters(), self.max_grad_norm)
-        critic = self.policy.critic_parameters()
-        of_critic = set(critic)
-        actor = [parameter for parameter in self.policy.parameters() if parameter not in of_critic]
-        norms = [clip_gradients(parameters, self.max_grad_norm).to(self.device) for parameters in (actor, critic)]
-        for name, norm in zip(("actor", "critic"), norms, strict=True):
-            statistics.setdefault(f"gradient_norm/{name}", []).append(norm)
+            return clip_gradients(parameters, self.max_grad_norm)
+        norms = []
+        for name, is_critic in (("actor", False), ("critic", True)):
+            own = [parameter for parameter in parameters if (parameter in of_critic) == is_critic]
+            norms.append(clip_gradients(own, self.max_grad_norm).to(self.device))
+            statistics.setdefault(f"gradient_norm/{name}", []).append(norms[-1])
         return torch.linalg.vector_norm(torch.stack(norms))
 
     def stretches(self) -> torch.Tensor:
