@@ -145,6 +145,7 @@ class OneLineParser(argparse.ArgumentParser):
                 text = ", ".join(values).replace("%", "%%")
                 action.help = f"{action.help} [{env}: {text}]"
         others = [f"{name}: {preset[name]}" for name in PRESET_ONLY if name in preset]
+        others += [f"{name} with --demos: {with_demos[name]}" for name in PRESET_ONLY if name in with_demos]
         self.epilog = f"Without an option: {', '.join(others)}." if others else None
         if not preset:
             self.epilog = f"There is no preset for {env}."

@@ -54,6 +54,7 @@ def _or_auto(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
 
 
 Count = Annotated[int, Field(ge=1)]
+LogarithmOfNoise = Annotated[float, Field(ge=-10, le=2)]
 Proportion = Annotated[float, Field(gt=0, lt=1)]
 if TYPE_CHECKING:
     Architecture = str
@@ -191,8 +192,7 @@ class TrainingConfiguration(Settings):
     )
     training_episode_steps: Count | None = _setting(
         None,
-        "steps after which an episode of the training is cut, where evaluations go on; the critic estimates its rest "
-        "(default: never)",
+        "steps after which an episode of the training ends, where evaluations go on (default: never)",
         later=True,
     )
     total_timesteps: Count = _setting(1_000_000, "environment steps of the training", changeable=True)
@@ -248,6 +248,12 @@ class TrainingConfiguration(Settings):
     noise_correlation: Correlation = _setting(
         0.0, "correlation of exploration noise from step to step, from 0 to below 1; for Box actions"
     )
+    log_std_final: LogarithmOfNoise | None = _setting(
+        None,
+        "logarithm of the exploration noise's standard deviation at the end of the training, to which it falls in a "
+        "line; for Box actions (default: it is learned)",
+        later=True,
+    )
     self_imitation: NotNegative = _setting(
         0.0,
         "weight of imitating the training's own best episodes beside PPO: 0 for none, 1 for as much",
@@ -293,6 +299,13 @@ class TrainingConfiguration(Settings):
         for name in ("demo_episodes", "demo_epochs", "demo_learning_rate", "demos_only"):
             if self.demos is None and getattr(self, name):
                 raise Refusal(f"`{name}` needs `demos`, the demonstrations to fit")
+        return self
+
+    @model_validator(mode="after")
+    def _episodes_are_imitated(self) -> Self:
+        count = self.self_imitation_episodes
+        if not self.self_imitation and count != type(self).model_fields["self_imitation_episodes"].default:
+            raise Refusal(f"`self_imitation_episodes` {count} needs `self_imitation`, the weight of imitating them")
         return self
 
     @model_validator(mode="after")
@@ -347,6 +360,17 @@ class TrainingConfiguration(Settings):
 
         arguments = with_reward(self.env, self.env_arguments, self.reward)
         return with_cut(self.env, arguments, self.training_episode_steps)
+
+    @property
+    def cuts_episodes(self) -> bool:
+        """Whether episodes of the training are cut: there are `training_episode_steps`, and they are no shorter anyway.
+
+        :raises Refusal: as `training_arguments`
+        """
+        from envs.lookup import LIMIT
+
+        steps = self.training_episode_steps
+        return steps is not None and self.training_arguments.get(LIMIT) == steps
 
 
 def marks_of(name: str) -> Mapping[str, Any]:

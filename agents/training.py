@@ -30,6 +30,7 @@ from agents.monitoring.callbacks import (
 from agents.monitoring.episode_pictures import EpisodePicturesCallback, pictures_for
 from agents.monitoring.network import NetworkCallback
 from agents.ppo.imitation import FitPoint
+from agents.ppo.noise_schedule import NoiseSchedule
 from agents.ppo.rebalancing import Rebalancing
 from agents.ppo.rebalancing_callback import RebalancingCallback
 from agents.ppo.self_imitation import BestEpisodes, SelfImitation
@@ -48,7 +49,8 @@ from agents.runs.lock import run_lock
 from agents.runs.normalization import FixedStatistics, PartialStatistics, kept_entries
 from agents.runs.patterns import write_patterns
 from envs.lookup import ActionSpace, environment_spaces
-from envs.task import PROGRESS_REWARD, task_of, with_split
+from envs.task import pays_progress, task_of, with_split
+from envs.vectorized.cuts import EndingCuts
 from envs.vectorized.finite import FiniteVecEnv
 from envs.vectorized.make import make_vec_env
 from envs.vectorized.progress import ProgressRewards
@@ -118,10 +120,17 @@ def plan_training(
     check_batch_size(configuration.batch_size, configuration.n_steps, configuration.n_envs)
     parse_initialization(configuration.init)
     CALLBACKS.find_all(configuration.callbacks)
-    return specification_of(
-        configuration,
-        *spaces or environment_spaces(configuration.env, configuration.training_arguments, configuration.wrappers),
+    observation_space, action_space = spaces or environment_spaces(
+        configuration.env, configuration.training_arguments, configuration.wrappers
     )
+    for name, without in (("noise_correlation", 0.0), ("log_std_final", None)):
+        value = getattr(configuration, name)
+        if value != without and not isinstance(action_space, Box):
+            raise Refusal(
+                f"`{name}` {value} does not fit {configuration.env}, whose actions are choices without noise: "
+                "leave it out"
+            )
+    return specification_of(configuration, observation_space, action_space)
 
 
 def train(
@@ -204,6 +213,7 @@ class _Training:
         others = [
             NetworkCallback(every=every // 5, pictures_every=pictures_every),
             *self.fits,
+            *noise_schedule(configuration),
             *self_imitation(configuration),
             EpisodeFiguresCallback(self.figures),
             self.evaluations,
@@ -292,6 +302,12 @@ class _Training:
         return InterruptibleVecEnv(environments, self.signals.check)
 
 
+def noise_schedule(configuration: TrainingConfiguration) -> list[NoiseSchedule]:
+    """Return what narrows exploration noise over a training, if it is to be narrowed."""
+    last = configuration.log_std_final
+    return [] if last is None else [NoiseSchedule(configuration.log_std_init, last, configuration.total_timesteps)]
+
+
 def self_imitation(configuration: TrainingConfiguration) -> list[SelfImitationCallback]:
     """Return what keeps a training's best episodes for it to imitate, if it is to."""
     if configuration.self_imitation == 0:
@@ -345,7 +361,9 @@ def training_environments(
             wrappers=configuration.wrappers,
         )
     )
-    if configuration.reward == PROGRESS_REWARD:
+    if configuration.cuts_episodes:
+        environments = EndingCuts(environments)
+    if pays_progress(configuration.reward):
         environments = ProgressRewards(environments)
     if not (configuration.normalize_observation or configuration.normalize_reward):
         return environments
@@ -416,7 +434,7 @@ def build_algorithm(
         vf_coef=configuration.vf_coef,
         max_grad_norm=configuration.max_grad_norm,
         grad_clipping=configuration.grad_clipping,
-        cut_episodes=configuration.training_episode_steps is not None,
+        cut_episodes=configuration.cuts_episodes,
         target_kl=configuration.target_kl,
         loss_steps=configuration.loss_steps,
         critic_rollouts=configuration.critic_rollouts if configuration.demos else 0,

@@ -115,6 +115,11 @@ def correlation(trial: Trial) -> float:
     return float(stats.spearmanr(trial.predicted, trial.comparison.means)[0])
 
 
+def _differ(trial: Trial) -> bool:
+    """Tell whether there is a rank to correlate with: on some tasks all networks are level."""
+    return bool(np.ptp(trial.comparison.means) > 0)
+
+
 def covered(trial: Trial) -> float:
     """Return the share of the networks whose score lies in the parent's interval."""
     return float(np.mean(np.abs(trial.predicted - trial.comparison.means) <= trial.parent.half_width))
@@ -128,9 +133,10 @@ def report(trials: Mapping[str, Sequence[Trial]]) -> list[str]:
         above = "" if name == PARENT else _shown(own - regrets[PARENT])
         rows.append([name, _shown(own), above])
     parts = [markdown_table(["picks the network", "mean regret", "above the parent's"], rows)]
+    ranked = {task: differing for task, own in trials.items() if (differing := [t for t in own if _differ(t)])}
     widths = [own[0].parent.half_width for own in trials.values()]
     rows = [
-        ["rank correlation of prediction and score", _shown(by_task(trials, correlation))],
+        ["rank correlation of prediction and score", _shown(by_task(ranked, correlation))],
         [f"coverage of the {COVERAGE:.0%} intervals", _shown(by_task(trials, covered))],
         ["half width of these intervals, median", f"{np.median(widths):.2f}"],
     ]
@@ -191,9 +197,9 @@ def main() -> None:
     said += "untrained network to the best one."
     if len(trials) <= FEWEST_TASKS:
         said += (
-            f" With fewer than {FEWEST_TASKS} tasks to learn from the parent does not choose, and its intervals are "
+            f" From the {len(trials) - 1} that are left no finite interval follows, {FEWEST_TASKS} are needed: "
+            "coverage and width say nothing yet, and with fewer tasks altogether the parent does not choose."
         )
-        said += "infinite: these figures say how the tables will look, not how good it is."
     text = "\n\n".join([*parts, said])
     print(text)
     write_section("parent", text)

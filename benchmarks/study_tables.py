@@ -31,6 +31,19 @@ Runs = Sequence[Result]
 ALL = 450
 """demonstrations of the whole data set of the hammer task, a tenth held out"""
 COLOURS = ("#9ecae1", "#6baed6", "#2171b5", "#08306b", "#edae49", "#d1495b", "#6b7280")
+SEED_COLOURS = (
+    "#2171b5",
+    "#edae49",
+    "#d1495b",
+    "#3caea3",
+    "#8e5ea2",
+    "#6b7280",
+    "#08306b",
+    "#a0522d",
+    "#6baed6",
+    "#9ecae1",
+)
+"""neighbours differ: a study may have few seeds"""
 COURSES = (
     # -233 is the mean return of doing nothing with the hammer, 138 that of the best of 60 random constant actions.
     ("mean_return", "mean return", {"zero action": -233.0, "best constant action": 138.0}),
@@ -76,7 +89,7 @@ def baseline(runs: Runs, method: str) -> str:
 
 def task(runs: Runs) -> str:
     """Return what tables call the environment."""
-    return str(runs[0].hyperparameters["env"]).removeprefix("popgym-").partition("-")[0]
+    return str(runs[0].hyperparameters["env"]).removeprefix("popgym-").removeprefix("AdroitHand").partition("-")[0]
 
 
 def place(runs: Runs) -> tuple[object, ...]:
@@ -151,6 +164,8 @@ COLUMNS: Mapping[str, Callable[[Runs], str]] = {
     "success": lambda runs: f"{mean(runs, 'success_rate'):.1%}",
     "least success": lambda runs: f"{min(run.final['success_rate'] for run in runs):.0%}",
     "median success at 0.3 M": lambda runs: f"{np.median([success_after(run, 300_000) for run in runs]):.0%}",
+    "50 % after": lambda runs: reached(runs, 0.5),
+    "80 % after": lambda runs: reached(runs, 0.8),
     "90 % after": lambda runs: reached(runs, 0.9),
     "minutes to 90 %": lambda runs: f"{np.median([minutes_to(run, 0.9) for run in runs]):.1f}",
     "lifted": lambda runs: f"{mean(runs, 'mean_lifted'):.0%}",
@@ -189,6 +204,12 @@ HAMMER: Tables = {
 COURSE = ("network", "runs", "median success at 0.3 M", "90 % after", "minutes to 90 %")
 OUTCOME = ("success", "95 % interval", "least success", "mean return", "lifted", "seconds")
 NOTHING: Tables = {"": ((*COURSE, *OUTCOME), bool)}
+ADROIT: Tables = {
+    "": (
+        ("task", "steps", "runs", "50 % after", "80 % after", "success", "95 % interval", "least success", "seconds"),
+        bool,
+    )
+}
 """title -> columns, which configurations"""
 
 
@@ -206,19 +227,24 @@ def hammer_charts(configurations: Sequence[Runs]) -> list[Chart]:
 
 def nothing_charts(configurations: Sequence[Runs]) -> list[Chart]:
     """Show the courses of the default network's trainings from nothing."""
-    charts = []
     (default,) = (runs for runs in configurations if runs[0].architecture == "varied")
-    ends = (0.0, float(default[0].hyperparameters["total_timesteps"]))
-    for figure, label, levels in COURSES:
-        lines = [
-            Series(f"{name}: {value:g}", "black", ends, (value, value), line=True) for name, value in levels.items()
-        ]
-        for run, colour in zip(default, itertools.cycle(COLOURS), strict=False):
-            x, y = zip(*((point["steps"], point[figure]) for point in run.evaluations), strict=True)
-            lines.append(Series(f"seed {run.seed}", colour, x, y, line=True))
-        panel = (f"from nothing, {network(default)}", tuple(lines))
-        charts.append(Chart("", "", "environment steps", label, (panel,)))
-    return charts
+    return [seed_courses(default, *course) for course in COURSES]
+
+
+def adroit_charts(configurations: Sequence[Runs]) -> list[Chart]:
+    """Show the courses of the success rates, task by task."""
+    return [seed_courses(runs, *COURSES[1]) for runs in configurations]
+
+
+def seed_courses(runs: Runs, figure: str, label: str, levels: Mapping[str, float]) -> Chart:
+    """Show a figure of the evaluations of each run of a configuration, beside levels to compare it with."""
+    ends = (0.0, float(runs[0].hyperparameters["total_timesteps"]))
+    lines = [Series(f"{name}: {value:g}", "black", ends, (value, value), line=True) for name, value in levels.items()]
+    for run, colour in zip(sorted(runs, key=lambda run: run.seed), itertools.cycle(SEED_COLOURS), strict=False):
+        x, y = zip(*((point["steps"], point[figure]) for point in run.evaluations), strict=True)
+        lines.append(Series(f"seed {run.seed}", colour, x, y, line=True))
+    panel = (f"{task(runs)} from nothing, {network(runs)}", tuple(lines))
+    return Chart("", "", "environment steps", label, (panel,))
 
 
 def anomaly_charts(configurations: Sequence[Runs]) -> list[Chart]:
@@ -230,6 +256,7 @@ def anomaly_charts(configurations: Sequence[Runs]) -> list[Chart]:
 REPORTS: Mapping[str, tuple[Tables, str | None, Callable[[Sequence[Runs]], list[Chart]]]] = {
     "hammer": (HAMMER, "hammer.png", hammer_charts),
     "hammer_from_nothing": (NOTHING, "hammer_from_nothing.png", nothing_charts),
+    "adroit_from_nothing": (ADROIT, "adroit_from_nothing.png", adroit_charts),
     "popgym": (POPGYM, None, anomaly_charts),
     "random_anomaly_mnist": (ANOMALY, "random_anomaly.png", anomaly_charts),
     "random_anomaly_digits": (ANOMALY, None, anomaly_charts),
@@ -245,7 +272,8 @@ TOGETHER: Mapping[str, tuple[str, ...]] = {
         "popgym_cartpole",
         "popgym_bandit",
         "popgym_higher_lower",
-    )
+    ),
+    "adroit_from_nothing": ("door_from_nothing", "pen_from_nothing", "relocate_from_nothing"),
 }
 """report -> its studies, where it does not have the name of its only one"""
 
@@ -254,7 +282,11 @@ def report(name: str) -> str:
     """Make the tables and the picture of a report, and return the Markdown that shows them."""
     folder = FOLDER / "studies"
     studies = TOGETHER.get(name, (name,))
-    found = [[run for run in read_results(folder / study) if run.status == "complete"] for study in studies]
+    found = [
+        [run for run in read_results(folder / study) if run.status == "complete"]
+        for study in studies
+        if (folder / study).is_dir()  # another has not been begun
+    ]
     configurations = sorted((runs for complete in found for runs in by_configuration(complete).values()), key=place)
     tables, picture, charts = REPORTS[name]
     parts = []

@@ -160,9 +160,10 @@ def make_from_spec(
             raise
         raise Refusal(_refusal(spec, task, arguments, error)) from error
     environment = wrap(environment, wrappings)
-    if task.replacement is None:
-        steps = task.success_steps
-        environment = FinalSuccess(environment) if steps is None else SuccessCount(environment, steps)
+    if task.success_steps is not None:
+        environment = SuccessCount(environment, task.success_steps)
+    elif task.replacement is None:
+        environment = FinalSuccess(environment)
     space = getattr(environment, "observation_space", None)
     return environment if is_flat(space) or misfit(space) else FlatObservations(environment)
 
@@ -170,7 +171,8 @@ def make_from_spec(
 def with_cut(env_id: str, arguments: Mapping[str, Any], steps: int | None) -> dict[str, Any]:
     """Return the arguments of an environment whose episodes are cut after some steps, unless they are shorter anyway.
 
-    To cut is to truncate: what would have followed counts in the returns, as the critic estimates it.
+    They are truncated; see `envs.vectorized.cuts` for having them end. The steps are those of the environment: a
+    wrapper that repeats actions makes fewer of them.
 
     :param arguments: of the environment; `max_episode_steps` among them, where there is one, is its own limit
     :param steps: None: they are not cut
@@ -179,7 +181,7 @@ def with_cut(env_id: str, arguments: Mapping[str, Any], steps: int | None) -> di
     if steps is None:
         return dict(arguments)
     own = arguments.get(LIMIT, gymnasium.spec(check_environment(env_id)).max_episode_steps)
-    is_shorter = isinstance(own, int) and 0 < own <= steps  # another is refused where the environment is made
+    is_shorter = isinstance(own, int) and 0 < own < steps  # another is refused where the environment is made
     return dict(arguments) if is_shorter else {**arguments, LIMIT: steps}
 
 

@@ -16,7 +16,7 @@ from envs.refusal import Refusal
 
 REGISTERED_REWARD = "registered"
 PROGRESS_REWARD = "progress"
-"""See `envs.vectorized.progress`; for every environment."""
+"""See `envs.vectorized.progress`; for every environment. Progress in another reward is called `corrected-progress`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Task:
     entry_point: str | None = None
     """class of an environment of our own, which is registered by this; None: registered elsewhere"""
     replacement: str | None = None
-    """class that takes the place of the registered one; reports `is_success` itself"""
+    """class that takes the place of the registered one; reports `is_success` itself, unless `success_steps` is given"""
 
     has_splits: bool = False
     """it takes an argument `split`, which is `train`, `validation` or `test`"""
@@ -101,9 +101,16 @@ def with_reward(env_id: str, arguments: Mapping[str, Any], reward: str) -> dict[
         raise Refusal(f"`env_arguments` reward={arguments['reward']!r} does not fit {env_id}: `reward` sets it")
     if reward in (REGISTERED_REWARD, PROGRESS_REWARD):
         return dict(arguments)
-    if reward not in rewards:
-        others = [other for other, task in TASKS.items() if reward in task.rewards]
-        hint = f", {reward} is for {' and '.join(others)}" if others else ""
-        fitting = " or ".join([*(rewards or (REGISTERED_REWARD,)), PROGRESS_REWARD])
+    name = reward.removesuffix(f"-{PROGRESS_REWARD}")
+    if name not in rewards:
+        others = [other for other, task in TASKS.items() if name in task.rewards]
+        hint = f", {name} is for {', '.join(others)}" if others else ""
+        corrected = [trained for name in rewards[1:] for trained in (name, f"{name}-{PROGRESS_REWARD}")]
+        fitting = " or ".join([REGISTERED_REWARD, PROGRESS_REWARD, *corrected])
         raise Refusal(f"`reward` {reward!r} does not fit {env_id}: {fitting} is needed{hint}")
-    return {**arguments, "reward": reward}
+    return {**arguments, "reward": name}
+
+
+def pays_progress(reward: str) -> bool:
+    """Tell whether a reward, as `with_reward` takes it, is for getting further."""
+    return reward.rpartition("-")[2] == PROGRESS_REWARD

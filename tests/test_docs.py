@@ -75,7 +75,12 @@ SHORTER = {
         "100_000, callback": "256, callback",
         "policy_kwargs=sizes)": "policy_kwargs=sizes, n_steps=64)",
     },
-    "stock-recurrent-ppo.md": {"model.learn(100_000)": "model.learn(256)", "n_steps=256": "n_steps=64"},
+    "training.md": {'"Pendulum-v1")': '"Pendulum-v1", n_steps=64)', "100_000, callback": "256, callback"},
+    "stock-recurrent-ppo.md": {
+        "model.learn(100_000": "model.learn(256",
+        "hidden_proportion=0.5))": "hidden_proportion=0.5), n_steps=64)",
+        "n_steps=256": "n_steps=64",
+    },
     "python.md": {"100_000)": "256, n_steps=64, eval_episodes=2)", "episodes=100": "episodes=2"},
     "parent.md": {
         "total_timesteps: 100000": "total_timesteps: 32, n_envs: 2, n_steps: 16, n_epochs: 1, eval_episodes: 2",

@@ -5,6 +5,7 @@ What is kept and learned from again until the policy expects as much itself, is 
 """
 
 import bisect
+from collections import deque
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,14 @@ MARGIN = 3.0
 deviations of returns: an ordinary episode that went well is no reason to explore less."""
 
 LASTING = 400
-"""Minibatches for which an episode is learned from before it is let go: ten rollouts of the hammer task."""
+"""Minibatches for which an episode is learned from before it is let go: twenty rollouts of the hammer task, of two
+minibatches and ten epochs each."""
+
+RECENT = 100
+"""Episodes by which is judged what the policy reaches."""
+
+ORDINARY = 5
+"""Of these so many must come at least halfway from the worst of them to an episode for it to be an ordinary one."""
 
 
 class Episode(NamedTuple):
@@ -56,7 +64,8 @@ class BestEpisodes:
     """The episodes with the highest discounted returns, the best first.
 
     One that is still better than what the policy reaches after `LASTING` lessons was a chance that cannot be repeated,
-    and would hold the policy up for ever.
+    and would hold the policy up for ever. One that the policy comes near to in every twentieth episode is nothing that
+    PPO forgets: to go on imitating the luckiest ones then keeps the policy from what can be repeated.
 
     :param capacity: how many are kept, at least 1
     :param gamma: discount factor, by which an early success is better than a late one
@@ -68,6 +77,8 @@ class BestEpisodes:
         self.lessons = 0
         """minibatches so far that were learned from episodes"""
         self.kept: list[KeptEpisode] = []
+        self.recent: deque[float] = deque(maxlen=RECENT)
+        """discounted returns of the last episodes"""
 
     def __len__(self) -> int:
         return len(self.kept)
@@ -75,9 +86,21 @@ class BestEpisodes:
     def add(self, episode: Episode) -> None:
         """Keep an episode if it is among the best; of equals, the older ones."""
         value = float(returns_to_go(episode.rewards, self.gamma)[0])
+        self.recent.append(value)
         self.kept = [one for one in self.kept if self.lessons - one.since < LASTING]
         bisect.insort_right(self.kept, KeptEpisode(value, self.lessons, episode), key=lambda one: -one.value)
         del self.kept[self.capacity :]
+
+    def rare(self) -> list[Episode]:
+        """Return the episodes to be learned from, the best first: those that are out of the ordinary."""
+        if not self.recent:
+            return []
+        worst = min(self.recent)
+        return [
+            one.episode
+            for one in self.kept
+            if sum(value - worst >= (one.value - worst) / 2 for value in self.recent) < ORDINARY
+        ]
 
 
 class _Prepared(NamedTuple):
@@ -117,13 +140,19 @@ class SelfImitation:
         self.episodes = episodes
         self._prepared: _Prepared | None = None
 
+    @property
+    def n_episodes(self) -> int:
+        """How many episodes the updates to come learn from: those that are kept, without the ordinary ones."""
+        return 0 if self._prepared is None else self._prepared.returns.shape[1]
+
     def prepare(self, environments: VecNormalize | None, device: torch.device | str, *, last_only: bool) -> None:
         """Lay out the episodes for the updates to come, normalized as the environments are now.
 
         :param environments: whose statistics normalize observations and rewards; None for neither
         :param last_only: only the step that ends an episode counts
         """
-        kept = [one.episode for one in self.episodes.kept]
+        self._prepared = None
+        kept = self.episodes.rare()
         if not kept:
             return
         lengths = np.array([len(episode.rewards) for episode in kept])

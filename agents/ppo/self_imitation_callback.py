@@ -41,6 +41,7 @@ class SelfImitationCallback(BaseCallback):
         running = [_stacked(steps) if steps else None for steps in self._running]
         return {
             "lessons": self.imitation.episodes.lessons,
+            "recent": np.array(self.imitation.episodes.recent, np.float64),
             "best": [{"value": one.value, "since": one.since} | one.episode._asdict() for one in best],
             "running": [None if episode is None else episode._asdict() for episode in running],
             "observations": self._observations,
@@ -50,6 +51,8 @@ class SelfImitationCallback(BaseCallback):
         tree = StateTree(state)
         best, running = tree.row("best"), tree.row("running")
         self.imitation.episodes.lessons = tree.whole("lessons")
+        if "recent" in tree:  # not in the checkpoints of earlier versions
+            self.imitation.episodes.recent.extend(tree.array("recent", (None,), np.float64).tolist())
         self.imitation.episodes.kept = [
             KeptEpisode(one.number("value"), one.whole("since"), _episode(one)) for one in map(best.table, best)
         ]
@@ -109,7 +112,7 @@ class SelfImitationCallback(BaseCallback):
         )
         if kept := self.imitation.episodes.kept:
             self.logger.record("rollout/best_discounted_return", kept[0].value)
-            self.logger.record("rollout/least_imitated_return", kept[-1].value)
+        self.logger.record("rollout/imitated_episodes", self.imitation.n_episodes)
 
 
 def _stacked(steps: list[_Step]) -> Episode:

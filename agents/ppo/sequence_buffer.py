@@ -11,8 +11,7 @@ from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.buffers import RolloutBuffer
 from torch import Tensor
 
-STRETCHES = 4
-LONGEST_STRETCH = 1_000
+from agents.ppo.stretches import long_stretches
 
 
 class SequenceBatch(NamedTuple):
@@ -87,29 +86,9 @@ class SequenceRolloutBuffer(RecurrentRolloutBuffer):
             yield self._batch(order[start : start + n_environments], episode_ends)
 
     def stretches(self, over_resets: int = 0) -> Tensor:
-        """Return the observations of a few long stretches without a reset, (L, k, n_x), L up to `LONGEST_STRETCH`.
-
-        The environments' sequences count as one after the other, so that a stretch may be longer than a rollout where
-        episodes are; where no episode starts at all they are gone through again.
-
-        :param over_resets: steps of a stretch before which it goes on over resets, for episodes that were cut short
-        """
-        starts = self.episode_starts.T.reshape(-1) > 0
-        if not starts.any():
-            starts = np.resize(starts, max(len(starts), LONGEST_STRETCH))
-        starts[0] = True
-        if over_resets:
-            last = 0
-            for step in np.flatnonzero(starts)[1:]:
-                starts[step] = step - last >= over_resets
-                last = step if starts[step] else last
-        edges = np.append(np.flatnonzero(starts), len(starts))
-        lengths = np.minimum(np.diff(edges), LONGEST_STRETCH)
-        chosen = np.argsort(-lengths, kind="stable")[:STRETCHES]
-        chosen = chosen[2 * lengths[chosen] >= lengths[chosen[0]]]
-        rows = edges[chosen] + np.arange(lengths[chosen].min())[:, None]
-        sequence, step = np.divmod(rows % self.episode_starts.size, len(self.observations))
-        return torch.as_tensor(self.observations[step, sequence], device=self.device)
+        """Return the observations of a few long stretches without a reset, (L, k, n_x); see `long_stretches`."""
+        found = long_stretches(self.observations, self.episode_starts, over_resets)
+        return torch.as_tensor(found, device=self.device)
 
     def _batch(self, environments: np.ndarray, episode_ends: np.ndarray) -> SequenceBatch:
         def part(array: np.ndarray) -> Tensor:

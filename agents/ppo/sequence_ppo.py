@@ -9,6 +9,7 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.utils import explained_variance
 
 from agents.ppo.finite import check_gradient, check_rollout, explain_failed_step
+from agents.ppo.growth_limit import limit_growth
 from agents.ppo.imitation import ImitationLoss
 from agents.ppo.mismatch import check_mismatch
 from agents.ppo.self_imitation import SelfImitation
@@ -219,9 +220,7 @@ class SequencePPO(RecurrentPPO):
 
         :param stretches: of observations, as `SequenceRolloutBuffer.stretches` returns them
         """
-        for name, growth in self.policy.limit_growth(stretches).items():
-            self.logger.record(f"network/growth/{name}", growth.before)
-            self.logger.record(f"network/recurrence_scale/{name}", growth.scale)
+        limit_growth(self.policy, stretches, self.logger)
 
     def _imitation_loss(
         self, term: ImitationTerm, policy_updates: int, batch: SequenceBatch, statistics: dict[str, list[torch.Tensor]]

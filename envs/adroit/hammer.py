@@ -6,9 +6,8 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from envs.adroit.records import HAMMER
+from envs.adroit.correction import CORRECTION, Correctable
 from envs.adroit.robotics import AdroitHandHammerEnv
-from envs.refusal import Refusal
 
 SUCCESS_STEPS = 25
 """An episode succeeds when the nail is in for more steps than this (of 200), as DAPG's and D4RL's evaluations count."""
@@ -16,7 +15,7 @@ LIFTED_HEIGHT = 0.04
 """Height in metres above which hammer and hammer head count as lifted, as in the registered reward."""
 
 
-class HammerEnv(AdroitHandHammerEnv):
+class HammerEnv(Correctable, AdroitHandHammerEnv):
     """The registered hammer task: same spaces, physics and (up to rounding) observations and rewards.
 
     Every step's `info` holds figures of the episode so far, so that the last step's are the episode's:
@@ -26,26 +25,15 @@ class HammerEnv(AdroitHandHammerEnv):
     - `lifted`: share of the steps with hammer and hammer head above 0.04 m
     - `registered_reward`: only with the corrected reward
 
-    The registered reward adds 0.1 times the distance between palm and hammer, where the original task subtracts it
-    (Gymnasium-Robotics pull request 220); the corrected one subtracts it.
-
     The parent's step spends 54 µs outside the simulator, holding the interpreter lock, on single quaternions in array
     functions and look-ups by name; this one 10 µs, which is what lets threads step environments side by side. It also
     leaves out mj_rnePostConstraint, which changes neither the state nor what is observed.
 
-    :param reward: `registered` or `corrected`
-    :param reward_type: `dense` or `sparse`, as of the registered environment
-    :param kwargs: further arguments of it, such as `render_mode`, `width`, `height`
-    :raises Refusal: for an unknown reward, or the corrected one of the sparse variant, which has no distances
+    The parameters are those of `Correctable`.
     """
 
     def __init__(self, reward: str = "registered", reward_type: str = "dense", **kwargs: Any) -> None:
-        if reward not in HAMMER.rewards:
-            raise Refusal(f"reward {reward!r} is unknown: one of {', '.join(HAMMER.rewards)} is needed")
-        super().__init__(reward_type=reward_type, **kwargs)
-        self.corrected = reward == "corrected"
-        if self.corrected and self.sparse_reward:
-            raise Refusal("reward corrected does not fit the sparse reward, which has no distances: use registered")
+        super().__init__(reward, reward_type, **kwargs)
         self._steps = self._steps_in = self._steps_lifted = 0
 
         # Views of the simulator's memory: they stay valid as long as `data`, and reading them costs no look-up.
@@ -103,7 +91,7 @@ class HammerEnv(AdroitHandHammerEnv):
                 reward += 75.0
             if self.corrected:
                 info["registered_reward"] = reward
-                reward -= 0.2 * hand_distance
+                reward += CORRECTION * hand_distance
 
         if self.render_mode == "human":
             self.render()

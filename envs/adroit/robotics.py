@@ -9,8 +9,10 @@ import importlib
 _notifications = importlib.import_module("farama_notifications").notifications
 _withheld = _notifications.pop("gymnasium_robotics", {})
 try:
+    from gymnasium_robotics.envs.adroit_hand.adroit_door import AdroitHandDoorEnv
     from gymnasium_robotics.envs.adroit_hand.adroit_hammer import AdroitHandHammerEnv
+    from gymnasium_robotics.envs.adroit_hand.adroit_relocate import AdroitHandRelocateEnv
 finally:
     _notifications["gymnasium_robotics"] = _withheld
 
-__all__ = ["AdroitHandHammerEnv"]
+__all__ = ["AdroitHandDoorEnv", "AdroitHandHammerEnv", "AdroitHandRelocateEnv"]

@@ -24,6 +24,20 @@ def test_preset_fills_in_and_options_win(env: str) -> None:
     assert configure(env, n_steps=7, batch_size=7).n_steps == 7
 
 
+@pytest.mark.parametrize(
+    ("options", "are_cut"),
+    [
+        ({}, False),
+        ({"training_episode_steps": 50}, True),
+        ({"training_episode_steps": 200}, True),
+        ({"training_episode_steps": 201}, False),
+        ({"training_episode_steps": 50, "env_arguments": {"max_episode_steps": 20}}, False),
+    ],
+)
+def test_episodes_are_cut_unless_they_are_shorter_anyway(options: dict[str, Any], are_cut: bool) -> None:
+    assert configure("Pendulum-v1", **options).cuts_episodes == are_cut
+
+
 def test_yaml_round_trip() -> None:
     configuration = configure(
         "AdroitHandHammer-v1",
@@ -80,6 +94,12 @@ def test_bad_value_is_refused_by_name(field: str, value: object) -> None:
         configure("CartPole-v1", **{field: value})
     assert "\n" not in str(caught.value)
     assert "needed" in str(caught.value)
+
+
+def test_how_many_episodes_are_imitated_needs_imitation() -> None:
+    assert configure("CartPole-v1", self_imitation=1.0, self_imitation_episodes=3).self_imitation_episodes == 3
+    with pytest.raises(ValueError, match="^self_imitation_episodes 3 needs `?self_imitation"):
+        configure("CartPole-v1", self_imitation_episodes=3)
 
 
 def test_renamed_field_keeps_its_check() -> None:

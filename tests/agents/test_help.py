@@ -52,6 +52,8 @@ def test_the_help_shows_a_preset(
     assert f"{value} with --demos]" in text, name
     for name in {*preset} & {*PRESET_ONLY}:
         assert f"{name}: {preset[name]}" in text.rpartition("Without an option:")[2]
+    for name in {*preset["with_demos"]} & {*PRESET_ONLY}:
+        assert f"{name} with --demos: {preset['with_demos'][name]}" in text.rpartition("Without an option:")[2]
 
 
 def test_the_help_of_an_environment_without_a_preset_or_a_name(

@@ -150,8 +150,11 @@ def test_hammer_does_better_than_nothing(tmp_path: Path) -> None:
         rows = [
             float(row["train/explained_variance"]) for row in csv.DictReader(file) if row["train/explained_variance"]
         ]
-    first, last = np.mean(rows[:10]), np.mean(rows[-10:])
+    first, last = np.mean(rows[:3]), np.mean(rows[-10:])
     print(f"\nAdroitHandHammer-v1 after {result.steps:,} steps: return {result.final.mean_return:.1f}, ", end="")
     print(f"zero action {nothing.mean():.1f}; explained variance {first:.2f} -> {last:.2f}")
-    assert better.mean() > 3 * better.std() / np.sqrt(len(better))
-    assert last > first
+    # A policy that drives the nail in some episodes has returns of two kinds, some hundreds and some ten thousands, so
+    # that their spread passes their mean: the episodes are counted. By chance 18 of 20 are better once in 5,000 times.
+    assert len(better) == 20
+    assert (better > 0).sum() >= 18, better
+    assert last > first + 0.1

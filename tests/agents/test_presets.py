@@ -5,7 +5,7 @@ import pytest
 
 from agents.configuration import TrainingConfiguration, configure
 from envs.lookup import environment_spaces
-from envs.task import TASKS, Task, task_of
+from envs.task import TASKS, Task, pays_progress, task_of
 from envs.vectorized.make import VECTORIZATIONS
 
 PRESETS = {env_id: task.preset for env_id, task in TASKS.items() if task.preset}
@@ -19,7 +19,7 @@ def test_minibatches_are_whole_sequences_that_fill_a_rollout(env: str, demos: st
     assert preset.batch_size % preset.n_steps == 0
     assert (preset.n_envs * preset.n_steps) % preset.batch_size == 0
     assert preset.vectorization in VECTORIZATIONS
-    assert preset.reward == "registered" or (demos is None and preset.reward == "progress")
+    assert preset.reward == "registered" or (demos is None and pays_progress(preset.reward))
     assert preset.eval_every <= preset.total_timesteps
 
 

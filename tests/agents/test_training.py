@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 import worded  # noqa: F401, registers Worded-v0
 import yaml
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -85,6 +86,34 @@ def test_training_episodes_are_cut_and_evaluated_ones_are_not(tmp_path: Path) ->
     assert {row["rollout/ep_len_mean"] for row in rows if row["rollout/ep_len_mean"]} == {"16.0"}
     assert {row["eval/mean_ep_length"] for row in rows if row["eval/mean_ep_length"]} == {"200.0"}
     assert set(result.final.lengths) == {200}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"training_episode_steps": 16},
+        {"training_episode_steps": 64, "wrappers": ("gymnasium.wrappers:MaxAndSkipObservation:skip=4",)},
+    ],
+)
+def test_no_value_is_estimated_beyond_a_cut(options: dict[str, object], tmp_path: Path) -> None:
+    class Last(BaseCallback):
+        """Keeps what the critic is to learn of the steps in which episodes end, and what the environments paid."""
+
+        def _on_rollout_start(self) -> None:
+            self.paid: list[np.ndarray] = []
+
+        def _on_step(self) -> bool:
+            if self.locals["dones"].all():
+                self.paid.append(self.locals["rewards"].copy())  # to which an estimated value would be added
+            return True
+
+        def _on_rollout_end(self) -> None:
+            self.returns = self.model.rollout_buffer.returns[15::16].copy()
+
+    last = Last()
+    train(short(tmp_path, "Pendulum-v1", **options), callbacks=[last])
+    assert np.shape(last.paid) == (4, 4)
+    np.testing.assert_allclose(last.returns, last.paid, rtol=1e-4, atol=1e-5)
 
 
 def test_record_is_complete(cartpole: TrainingResult) -> None:

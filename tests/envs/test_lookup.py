@@ -280,6 +280,7 @@ def test_what_is_raised_without_a_text_shows_its_line() -> None:
     [
         ({}, 50, 50),
         ({}, 500, None),  # its own 200 are fewer
+        ({}, 200, 200),
         ({}, None, None),
         ({"max_episode_steps": 20}, 50, 20),
         ({"max_episode_steps": 300}, 250, 250),

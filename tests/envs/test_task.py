@@ -9,7 +9,7 @@ import pytest
 from data_files import ROOT
 
 from envs.lookup import check_environment
-from envs.task import TASKS, Task, register, task_of, with_reward, with_split
+from envs.task import TASKS, Task, pays_progress, register, task_of, with_reward, with_split
 from policies.refusal import Refusal
 
 HAMMER, ANOMALY = "AdroitHandHammer-v1", "RandomAnomaly-v0"
@@ -55,15 +55,28 @@ def test_split_is_for_tasks_that_have_splits() -> None:
 
 def test_reward_becomes_an_argument() -> None:
     assert with_reward(HAMMER, {"width": 3}, "corrected") == {"width": 3, "reward": "corrected"}
+    assert with_reward(HAMMER, {"width": 3}, "corrected-progress") == {"width": 3, "reward": "corrected"}
     assert with_reward(HAMMER, {"width": 3}, "registered") == {"width": 3}
+    assert with_reward(HAMMER, {"width": 3}, "progress") == {"width": 3}
     assert with_reward("CartPole-v1", {"reward": 5}, "registered") == {"reward": 5}  # an argument like any other
+
+
+def test_rewards_that_pay_progress() -> None:
+    rewards = ("registered", "progress", "corrected", "corrected-progress")
+    assert [pays_progress(reward) for reward in rewards] == [False, True, False, True]
 
 
 @pytest.mark.parametrize(
     ("env_id", "arguments", "reward", "message"),
     [
         ("CartPole-v1", {}, "corrected", "reward 'corrected' .* CartPole-v1: registered or progress is .*Hammer-v1"),
-        (HAMMER, {}, "other", "reward 'other' does not fit .*: registered or corrected or progress is needed"),
+        (
+            HAMMER,
+            {},
+            "other",
+            "reward 'other' does not fit .*: registered or progress or corrected or .*-progress is needed",
+        ),
+        ("CartPole-v1", {}, "corrected-progress", "CartPole-v1: registered or progress is needed, corrected is for"),
         (HAMMER, {"reward": "corrected"}, "registered", "env_arguments reward='corrected' .* reward sets it"),
         (HAMMER, {"reward": "corrected"}, "corrected", "env_arguments reward='corrected' .* reward sets it"),
     ],

@@ -9,14 +9,19 @@ import torch
 from gymnasium import spaces
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from sb3_contrib import RecurrentPPO
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from agents.building import policy_recipe, specification_of
+from agents.configuration import configure as configure_training
+from agents.ppo.growth_limit import GrowthLimit
 from agents.ppo.mismatch import Mismatch
 from agents.ppo.sequence_buffer import SequenceRolloutBuffer
 from agents.ppo.sequence_ppo import SequencePPO
+from agents.ppo.stretches import long_stretches
 from envs.vectorized.finite import NotFinite
 from policies.gru_policy import GruPolicy
 from policies.lstm_policy import LstmPolicy
@@ -24,6 +29,7 @@ from policies.sequence_policy import SequencePolicy
 from policies.varied_sparsity_policy import VariedSparsityPolicy
 
 N_ENVS, N_STEPS, LONG = 4, 50, 1_000
+BOX = spaces.Box(-1, 1, (3,), np.float32)
 ARCHITECTURES: dict[str, tuple[type[SequencePolicy], dict[str, Any]]] = {
     "varied": (VariedSparsityPolicy, {"architecture": "varied"}),
     "uniform": (VariedSparsityPolicy, {"architecture": "uniform"}),
@@ -148,8 +154,22 @@ def test_steps_and_whole_sequences_agree_over_a_thousand_steps(
         assert (step_by_step - at_once).abs().max() < 1e-3
 
 
+@pytest.mark.parametrize(
+    "env", ["AdroitHandHammer-v1", "AdroitHandDoor-v1", "CartPole-v1", "RandomAnomaly-v0", "SequenceChoice-v0"]
+)
+@pytest.mark.filterwarnings("ignore:a new network")
+def test_steps_and_whole_sequences_agree_with_the_networks_of_presets(env: str) -> None:
+    configuration = configure_training(env, budget=2_000, hidden_proportion=0.5)
+    seen = spaces.Box(-np.inf, np.inf, (20,), np.float32)
+    policy, options = policy_recipe(configuration, specification_of(configuration, seen, BOX))
+    steps = 10 * configuration.learning_rate  # large ones, and no limit on the divergence
+    algorithm = learner(policy, options, 20, BOX, learning_rate=steps, grad_clipping=configuration.grad_clipping)
+    algorithm.learn(4 * N_ENVS * N_STEPS)
+    step_by_step, at_once = log_probabilities(algorithm.policy, Wander(20, BOX))
+    assert (step_by_step - at_once).abs().max() < 1e-3
+
+
 NETWORK = {"budget": 2_000, "hidden_proportion": 0.5}
-BOX = spaces.Box(-1, 1, (3,), np.float32)
 
 
 class AtRolloutStart(BaseCallback):
@@ -166,6 +186,7 @@ class AtRolloutStart(BaseCallback):
         if self.num_timesteps:
             with torch.no_grad():
                 self.model.policy.actor.weights["hh"].mul_(self.gain)
+            self.after = {name: value.clone() for name, value in self.model.policy.state_dict().items()}
 
 
 class ShiftedLogProbabilities(BaseCallback):
@@ -181,11 +202,12 @@ class ShiftedLogProbabilities(BaseCallback):
 def test_nothing_is_learned_from_probabilities_that_are_noise() -> None:
     algorithm = learner(VariedSparsityPolicy, NETWORK, 4, BOX)
     algorithm.learn(N_ENVS * N_STEPS)
-    updates = algorithm._n_updates
+    expanding = AtRolloutStart()
     assert algorithm.logger.name_to_value["train/log_prob_mismatch"] < 1e-4
     with pytest.raises(Mismatch, match=r"^the log probabilities of the rollout and those of its update differ by"):
-        algorithm.learn(N_ENVS * N_STEPS, callback=AtRolloutStart(), reset_num_timesteps=False)
-    assert algorithm._n_updates == updates
+        algorithm.learn(N_ENVS * N_STEPS, callback=expanding, reset_num_timesteps=False)
+    assert expanding.after.keys() == (now := algorithm.policy.state_dict()).keys()
+    assert all(torch.equal(expanding.after[name], now[name]) for name in now)
 
 
 def test_an_update_scales_an_expanding_network_back() -> None:
@@ -198,6 +220,27 @@ def test_an_update_scales_an_expanding_network_back() -> None:
     assert algorithm.logger.name_to_value["network/recurrence_scale/actor"] < 1
     grown = algorithm.policy.limit_growth(algorithm.rollout_buffer.stretches())
     assert grown["actor"].before <= 1
+
+
+@pytest.mark.parametrize("is_limited", [False, True])
+def test_a_stock_trainer_scales_an_expanding_network_back(is_limited: bool) -> None:
+    environments = DummyVecEnv([lambda: Wander(4, BOX)] * N_ENVS)
+    algorithm = RecurrentPPO(
+        VariedSparsityPolicy, environments, n_steps=N_STEPS, policy_kwargs=NETWORK, learning_rate=1e-5, seed=0
+    )
+    algorithm.set_logger(configure(None, []))
+    limit = [GrowthLimit()] if is_limited else []
+    algorithm.learn(2 * N_ENVS * N_STEPS, callback=[AtRolloutStart(1.7), *limit])
+    seen = algorithm.rollout_buffer.observations.reshape(N_ENVS, N_STEPS, 4).swapaxes(0, 1)  # as learned from
+    stretches = long_stretches(seen, np.zeros((N_STEPS, N_ENVS)))
+    grown = algorithm.policy.limit_growth(torch.from_numpy(stretches))
+    assert (grown["actor"].before <= 1) == is_limited
+
+
+def test_only_policies_that_know_their_growth_are_limited() -> None:
+    algorithm = RecurrentPPO("MlpLstmPolicy", "Pendulum-v1", n_steps=8)
+    with pytest.raises(TypeError, match=r"^RecurrentActorCriticPolicy does not limit its growth"):
+        algorithm.learn(8, callback=GrowthLimit())
 
 
 @pytest.mark.parametrize("cut", [False, True])

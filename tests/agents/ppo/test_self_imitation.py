@@ -16,7 +16,7 @@ from stable_baselines3.common.logger import configure as logger_of
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from agents.configuration import configure
-from agents.ppo.self_imitation import LASTING, MARGIN, BestEpisodes, Episode, SelfImitation
+from agents.ppo.self_imitation import LASTING, MARGIN, ORDINARY, RECENT, BestEpisodes, Episode, SelfImitation
 from agents.ppo.self_imitation_callback import SelfImitationCallback
 from agents.ppo.sequence_ppo import SequencePPO
 from agents.training import train
@@ -54,6 +54,23 @@ def test_what_could_not_be_repeated_is_let_go() -> None:
     assert [one.value for one in best.kept] == [2, 1]
 
 
+def test_what_has_become_ordinary_is_left_to_ppo() -> None:
+    best = BestEpisodes(2, GAMMA)
+    for reward in (-2.0, 8.0, 2.0):
+        best.add(episode(np.array([reward], np.float32)))
+    assert [one.rewards.item() for one in best.rare()] == [8, 2]
+    # Halfway from the worst, -2, is 3 to the one and 0 to the other.
+    for _ in range(ORDINARY - 2):
+        best.add(episode(np.array([0.5], np.float32)))
+    assert [one.rewards.item() for one in best.rare()] == [8]
+    for _ in range(ORDINARY - 1):
+        best.add(episode(np.array([3.5], np.float32)))
+    assert best.rare() == []
+    for _ in range(RECENT):
+        best.add(episode(np.array([-2.0], np.float32)))
+    assert [one.rewards.item() for one in best.rare()] == [8, 3.5]  # it is being forgotten
+
+
 def policy_of(action_space: spaces.Space) -> VariedSparsityPolicy:
     return VariedSparsityPolicy(
         spaces.Box(-np.inf, np.inf, (2,), np.float32),
@@ -86,7 +103,9 @@ def test_loss_is_the_papers_over_steps_that_beat_the_critic(action_space: spaces
         best.add(Episode(observations, actions, played))
     term = SelfImitation(1.0, best)
     assert term(policy, 3, zero_states(policy), generator) is None  # not laid out yet
+    assert term.n_episodes == 0
     term.prepare(None, "cpu", last_only=last_only)
+    assert term.n_episodes == 3
     found = term(policy, 3, zero_states(policy), generator)
     assert found is not None
 

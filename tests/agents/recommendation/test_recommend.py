@@ -1,5 +1,6 @@
 """What is left to the parent: ranked, resolved, recorded; in Python, on the command lines, in runs and studies."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -15,8 +16,9 @@ import train as train_command
 from agents.command_line import run
 from agents.configuration import TrainingConfiguration, configure
 from agents.errors import TrainingStopped
-from agents.recommendation.parent import Parent, learn
+from agents.recommendation.parent import FEWEST_TASKS, Parent, learn
 from agents.recommendation.recommend import BUDGETS, PROPORTIONS, WORTH, facts_of, is_open, recommend, resolved
+from agents.recommendation.rule import Rule
 from agents.studies.definition import read_study
 from agents.studies.planning import plan_study
 from agents.studies.samplers import APART, SAMPLERS, STARTS, Distribution, Start, starting_points
@@ -99,12 +101,11 @@ def test_resolved_configuration_has_numbers_and_names_the_parent(folder: Path) -
     assert resolved(found) is found
 
 
-def test_thin_table_lets_the_rule_decide() -> None:
-    """The project's own table; where it grows to nine tasks this is to be said of the parent."""
-    parent = Parent.load()
-    found = recommend(configure("CartPole-v1", hidden_proportion="auto", budget="auto"))
-    if parent.doubt(found.facts, 300_000, 1_500) is None:
-        pytest.skip("the table holds enough")
+def test_thin_table_lets_the_rule_decide(tmp_path: Path) -> None:
+    parent = dataclasses.replace(learn(synthetic_records(4), kinds=("extra trees",), trees=10), rule=Rule())
+    parent.save(tmp_path)
+    found = recommend(configure("CartPole-v1", hidden_proportion="auto", budget="auto", parent=str(tmp_path)))
+    assert found.doubt == f"the table holds 4 tasks, of which at least {FEWEST_TASKS} are needed"
     assert found.fields == {
         "architecture": "varied", "hidden_proportion": 0.5, "budget": 1_500, "recommended_by": parent.version,
     }  # fmt: skip

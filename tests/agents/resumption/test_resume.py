@@ -45,6 +45,7 @@ HAMMER = {
     "eval_episodes": 2,
     "budget": 2_000,
     "self_imitation": 1.0,
+    "log_std_final": -2.0,
 }
 ANOMALY = {
     "env": "RandomAnomaly-v0",

@@ -74,6 +74,32 @@ def test_fault_in_one_of_sixteen_environments(fault: str, vectorization: str, tm
     assert finite(checkpoint)
 
 
+class Expanding(BaseCallback):
+    """Makes the actor's recurrence expand before the third rollout, as no update of ours leaves it."""
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps == 1280:
+            with torch.no_grad():
+                self.model.policy.actor.weights["hh"].mul_(4)
+
+
+def test_probabilities_that_are_noise(tmp_path: Path) -> None:
+    configuration = configure("Pendulum-v1", **SHORT | {"budget": 2000, "log_dir": str(tmp_path)})
+    with pytest.raises(TrainingStopped) as caught:
+        train(configuration, callbacks=[Expanding()])
+    assert str(caught.value).startswith(
+        "after 1,920 steps the log probabilities of the rollout and those of its update"
+    )
+    for part in ("nothing was learned from it", "--resume", "from its checkpoint after 1,280 steps"):
+        assert part in str(caught.value)
+    checkpoint = checkpoint_to_resume(tmp_path / "Pendulum-v1" / "run")
+    assert checkpoint is not None
+    assert finite(checkpoint)
+
+
 def test_discrete_policy_that_cannot_act(tmp_path: Path) -> None:
     configuration = configure(
         "Faulty-v0",

@@ -12,6 +12,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
 from envs.adroit.hammer import HammerEnv, euler_angles
 from envs.lookup import check_environment, make_environment
+from envs.task import with_reward
 
 HAMMER = "AdroitHandHammer-v1"
 
@@ -115,6 +116,8 @@ def test_corrected_reward_changes_nothing_else() -> None:
 def test_corrected_sparse_reward_is_refused() -> None:
     with pytest.raises(ValueError, match="reward corrected does not fit the sparse reward"):
         make_environment("AdroitHandHammerSparse-v1", {"reward": "corrected"})
+    with pytest.raises(ValueError, match="corrected is for AdroitHandHammer-v1, AdroitHandDoor-v1, AdroitHandRelocate"):
+        with_reward("AdroitHandHammerSparse-v1", {}, "corrected")
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
