@@ -145,7 +145,13 @@ def interval(runs: Runs) -> Interval:
     return found
 
 
+def setting(runs: Runs) -> str:
+    """Return what a table of settings calls one: the group of its study; the seeds of the study before are the preset."""
+    return "the preset" if runs[0].group == "seeds" else runs[0].group.replace("_", " ")
+
+
 COLUMNS: Mapping[str, Callable[[Runs], str]] = {
+    "setting": setting,
     "budget": lambda runs: f"{runs[0].budget:,}",
     "network": network,
     "pattern": pattern,
@@ -210,6 +216,9 @@ ADROIT: Tables = {
         bool,
     )
 }
+SETTINGS: Tables = {
+    "": (("setting", *COURSE[1:4], *OUTCOME[:-1]), lambda runs: runs[0].architecture == "varied"),
+}
 """title -> columns, which configurations"""
 
 
@@ -229,6 +238,18 @@ def nothing_charts(configurations: Sequence[Runs]) -> list[Chart]:
     """Show the courses of the default network's trainings from nothing."""
     (default,) = (runs for runs in configurations if runs[0].architecture == "varied")
     return [seed_courses(default, *course) for course in COURSES]
+
+
+def settings_charts(configurations: Sequence[Runs]) -> list[Chart]:
+    """Show the mean success rate of each setting in the course of the training."""
+    lines = []
+    varied = [runs for runs in configurations if runs[0].architecture == "varied"]
+    for runs, colour in zip(varied, itertools.cycle(SEED_COLOURS), strict=False):
+        courses = np.array([[point["success_rate"] for point in run.evaluations] for run in runs])
+        steps = tuple(float(point["steps"]) for point in runs[0].evaluations)
+        lines.append(Series(setting(runs), colour, steps, tuple(courses.mean(axis=0)), line=True))
+    panel = ("Hammer from nothing, mean over seeds", tuple(lines))
+    return [Chart("", "", "environment steps", "success rate", (panel,))]
 
 
 def adroit_charts(configurations: Sequence[Runs]) -> list[Chart]:
@@ -256,6 +277,7 @@ def anomaly_charts(configurations: Sequence[Runs]) -> list[Chart]:
 REPORTS: Mapping[str, tuple[Tables, str | None, Callable[[Sequence[Runs]], list[Chart]]]] = {
     "hammer": (HAMMER, "hammer.png", hammer_charts),
     "hammer_from_nothing": (NOTHING, "hammer_from_nothing.png", nothing_charts),
+    "hammer_settings": (SETTINGS, "hammer_settings.png", settings_charts),
     "adroit_from_nothing": (ADROIT, "adroit_from_nothing.png", adroit_charts),
     "popgym": (POPGYM, None, anomaly_charts),
     "random_anomaly_mnist": (ANOMALY, "random_anomaly.png", anomaly_charts),
@@ -273,6 +295,7 @@ TOGETHER: Mapping[str, tuple[str, ...]] = {
         "popgym_bandit",
         "popgym_higher_lower",
     ),
+    "hammer_settings": ("hammer_from_nothing", "hammer_settings"),
     "adroit_from_nothing": ("door_from_nothing", "pen_from_nothing", "relocate_from_nothing"),
 }
 """report -> its studies, where it does not have the name of its only one"""

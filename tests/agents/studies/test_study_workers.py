@@ -34,8 +34,10 @@ from agents.studies.live_table import Progress, live_table
 from agents.studies.planning import plan_study
 from agents.studies.results import results_of
 from agents.studies.running import core_shares, run_study
-from agents.studies.storage import STORAGE_ERRORS, Address, StudyLock, patiently, storage_errors
+from agents.studies.storage import Address, StudyLock, patiently, storage_errors
 from agents.studies.worker import StudyAccess, Worker
+from envs import modules
+from envs.lookup import import_modules
 from policies.refusal import Refusal
 
 POSTGRESQL = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
@@ -428,22 +430,28 @@ def postgresql() -> Iterator[Address]:
         shutil.rmtree(folder)
 
 
+ONE_CORE = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "tests")}
+"""of a process that imports `signalling`"""
+
+
+@pytest.fixture
+def _signalling() -> Iterator[None]:
+    """Let studies name the callback, as `--import` does."""
+    import_modules(["signalling"])
+    yield
+    modules._NAMED.discard("signalling")
+
+
 def start_worker(tmp_path: Path, address: Address) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, str(ROOT / "sweep.py"), "worker", "tiny.yaml", "--storage",
-         address._url.render_as_string(hide_password=False)],
+         address._url.render_as_string(hide_password=False), "--import", "signalling"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=ONE_CORE,
     )  # fmt: skip
-
-
-def impatient_storage(address: Address) -> optuna.storages.RDBStorage:
-    """Open a database for readings that give up soon where others hold SQLite's lock."""
-    options = {"connect_args": {"timeout": 0.5}} if address.file is not None else {}
-    return optuna.storages.RDBStorage(address._url.render_as_string(hide_password=False), engine_kwargs=options)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
@@ -461,67 +469,32 @@ MORE_CELLS = (
 )
 
 
+def signalling(text: str, callback: str) -> str:
+    """Return a study whose cells have the callback."""
+    return text.replace("options: {", f"options: {{callbacks: ['signalling:Signalling:{callback}'], ")
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("_signalling")
 @pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
 def test_every_cell_once_though_workers_are_killed(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     Worker(access(tmp_path, TINY.replace("[0.3, 0.6]", "[0.3]"), folder="warm")).run()  # compiles what is not cached
     address = request.getfixturevalue("postgresql") if kind == "postgresql" else Address.of_file(tmp_path / "shared.db")
-    opened = access(tmp_path, MORE_CELLS, address)
+    # One is killed in the middle of a trial while others wait, another when no cell is left that nobody began.
+    killed = ("all-0000-seed0", "all-0004-seed1")
+    opened = access(tmp_path, signalling(MORE_CELLS, f'cells="{" ".join(killed)}",step=1024'), address)
     opened.enqueue()
     study = opened.study
-    impatient = impatient_storage(address)
     workers = [start_worker(tmp_path, address) for _ in range(4)]
-
-    def running() -> list[optuna.trial.FrozenTrial]:
-        return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-
-    # A worker's name holds its process id.
-    wait_until(lambda: len({t.user_attrs.get("worker") for t in running()} - {None}) == 4)
-    names = {t.user_attrs.get("worker", "") for t in running()}
-    by_name = {name: process for process in workers for name in names if f"-{process.pid}-" in name}
-
-    def kill_in_the_middle(trial: optuna.trial.FrozenTrial) -> bool:
-        """Kill the worker of a trial that is not about to end."""
-        process = by_name[trial.user_attrs["worker"]]
-        process.send_signal(signal.SIGSTOP)
-        try:
-            now = impatient.get_trial(trial._trial_id)
-        except STORAGE_ERRORS:
-            # Stopped while it writes to SQLite, it keeps everybody from reading until it goes on.
-            process.send_signal(signal.SIGCONT)
-            return False
-        in_the_middle = now.state == TrialState.RUNNING and len(now.intermediate_values) < 4
-        process.send_signal(signal.SIGKILL if in_the_middle else signal.SIGCONT)
-        return in_the_middle
-
-    killed: list[optuna.trial.FrozenTrial] = []
-
-    def one_is_killed(while_others_wait: bool) -> bool:
-        waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        dead = {trial.user_attrs["worker"] for trial in killed}
-        alive = [t for t in running() if t.user_attrs.get("worker") in by_name.keys() - dead]
-        if bool(waiting) != while_others_wait or not alive or len(alive) < len(running()):
-            return False
-        if kill_in_the_middle(alive[0]):
-            killed.append(alive[0])
-            return True
-        return False
-
-    # One is killed in the middle of a trial, another when no trial is left to start.
-    wait_until(lambda: one_is_killed(while_others_wait=True))
-    wait_until(lambda: one_is_killed(while_others_wait=False))
-    first, second = (by_name[trial.user_attrs["worker"]] for trial in killed)
-
     outputs = [process.communicate(timeout=120)[0] for process in workers]
-    survivors = [process for process in workers if process not in (first, second)]
-    assert [process.returncode for process in survivors] == [0] * len(survivors), outputs
+    assert sorted(process.returncode for process in workers) == [-signal.SIGKILL] * 2 + [0] * 2, outputs
     states = cell_states(opened.plan, study.get_trials())
     assert len(states) == 10
     assert [state.status for state in states] == ["complete"] * 10
     assert counting(study) == {state.cell.id: 1 for state in states}
     attempts = {state.cell.id: state.attempts for state in states}
     # On a busy machine a living worker may be late with three heartbeats of two seconds, which costs a third attempt.
-    assert min(attempts[trial.user_attrs["cell"]] for trial in killed) >= 2
+    assert min(attempts[cell] for cell in killed) >= 2
     assert all(len(state.trial.intermediate_values) == 4 for state in states if state.trial)
     # The password is in no file and no output.
     if kind == "postgresql":
@@ -543,27 +516,14 @@ def test_run_ends_where_this_machine_cannot_train(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_signalling")
 def test_killed_worker_is_replaced(tmp_path: Path) -> None:
-    opened = access(tmp_path, MORE_CELLS.replace("heartbeat: 2", "heartbeat: 600"))
-    killed: list[int] = []
-
-    def kill_one() -> None:
-        study = access(tmp_path, MORE_CELLS.replace("heartbeat: 2", "heartbeat: 600")).study
-        while not killed:
-            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                if trial.intermediate_values:
-                    killed.append(process_id(trial))
-                    os.kill(killed[0], signal.SIGKILL)
-                    return
-            time.sleep(0.02)
-
-    thread = threading.Thread(target=kill_one)
-    thread.start()
+    text = MORE_CELLS.replace("heartbeat: 2", "heartbeat: 600")
+    opened = access(tmp_path, signalling(text, 'cells="all-0002-seed0",step=1024'))
     # With such a heartbeat nobody would miss the worker: the one who started it sees it die.
-    states = run_study(opened, 1, console=Console(quiet=True))
-    thread.join()
+    states = run_study(opened, 1, modules=["signalling"], console=Console(quiet=True))
     assert [state.status for state in states] == ["complete"] * 10
-    assert sum(state.attempts for state in states) == 11
+    assert {state.cell.id: state.attempts for state in states if state.attempts > 1} == {"all-0002-seed0": 2}
     assert set(counting(opened.study).values()) == {1}
 
 
@@ -592,58 +552,43 @@ def is_alive(number: int) -> bool:
     return True
 
 
-FOR_TWO = (  # cells that last long enough for a signal to reach the workers in the middle of one
-    MORE_CELLS.replace("workers: 4", "workers: 2")
-    .replace("heartbeat: 2", "heartbeat: 20")
-    .replace("total_timesteps: 2048", "total_timesteps: 8192")
-    .replace("eval_every: 512", "eval_every: 2048")
-)
-RUN = [sys.executable, str(ROOT / "sweep.py"), "run", "tiny.yaml"]
+FOR_TWO = MORE_CELLS.replace("workers: 4", "workers: 2").replace("heartbeat: 2", "heartbeat: 20")
+RUN = [sys.executable, str(ROOT / "sweep.py"), "run", "tiny.yaml", "--import", "signalling"]
 
 
 def start_run(tmp_path: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        RUN, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True,
+        RUN, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ONE_CORE,
+        start_new_session=True,
     )  # fmt: skip
 
 
-def stop_run(run: "subprocess.Popen[str]", number: signal.Signals) -> None:
-    """Stop a run as a terminal does, by a signal to its whole group, and check what it says."""
-    os.killpg(run.pid, number)
-    # A worker that does not hand its cell back is killed after 60 seconds.
-    _, errors = run.communicate(timeout=50)
+def assert_stopped(run: "subprocess.Popen[str]", number: signal.Signals) -> None:
+    """Check the end of a run whose whole group got a signal, as from a terminal, and what it says."""
+    _, errors = run.communicate(timeout=120)
     assert run.returncode == 128 + number, errors
-    assert errors.strip() == "stopped; python sweep.py run tiny.yaml goes on"
+    assert errors.strip() == "stopped; python sweep.py run tiny.yaml --import signalling goes on"
 
 
-def stop_in_the_middle(tmp_path: Path, opened: StudyAccess, number: signal.Signals) -> None:
-    """Start a run with two workers and stop it in the middle of a cell after some are complete."""
-    run = start_run(tmp_path)
-
-    def in_the_middle() -> bool:
-        trials = opened.study.get_trials(deepcopy=False)
-        running = [t for t in trials if t.state == TrialState.RUNNING and 1 <= len(t.intermediate_values) <= 2]
-        return bool(running) and sum(trial.state == TrialState.COMPLETE for trial in trials) >= 2
-
-    wait_until(in_the_middle)
-    stop_run(run, number)
+def stop_in_the_middle(tmp_path: Path, number: signal.Signals) -> StudyAccess:
+    """Run a study with two workers that is stopped in the middle of its fourth cell: two at least are complete."""
+    opened = access(tmp_path, signalling(FOR_TWO, f'cells="all-0003-seed0",step=1024,number={number:d},to_group=True'))
+    assert_stopped(start_run(tmp_path), number)
     trials = opened.study.get_trials(deepcopy=False)
     # The run has waited for its workers.
     assert not [trial for trial in trials if "worker" in trial.user_attrs and is_alive(process_id(trial))]
     assert not [trial for trial in trials if trial.state == TrialState.RUNNING]
     assert {t.user_attrs.get("interrupted") for t in trials if t.state == TrialState.FAIL} == {True}
+    assert 2 <= sum(trial.state == TrialState.COMPLETE for trial in trials) < 10
+    return opened
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_signalling")
 def test_ctrl_c_stops_a_run_and_it_continues_the_same(tmp_path: Path) -> None:
     whole = Worker(access(tmp_path, FOR_TWO, folder="whole")).run()
-    opened = access(tmp_path, FOR_TWO)
-    stop_in_the_middle(tmp_path, opened, signal.SIGINT)
-    finished = subprocess.run(
-        RUN, cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=200,
-        check=False,
-    )  # fmt: skip
+    opened = stop_in_the_middle(tmp_path, signal.SIGINT)
+    finished = subprocess.run(RUN, cwd=tmp_path, capture_output=True, text=True, env=ONE_CORE, timeout=200, check=False)
     assert finished.returncode == 0, finished.stderr
     states = cell_states(opened.plan, opened.study.get_trials())
     assert outcomes(states) == outcomes(whole)
@@ -652,8 +597,9 @@ def test_ctrl_c_stops_a_run_and_it_continues_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_signalling")
 def test_sigterm_to_the_group_stops_a_run(tmp_path: Path) -> None:
-    stop_in_the_middle(tmp_path, access(tmp_path, FOR_TWO), signal.SIGTERM)
+    stop_in_the_middle(tmp_path, signal.SIGTERM)
 
 
 @pytest.mark.slow
@@ -663,7 +609,8 @@ def test_run_is_stopped_while_workers_start(number: signal.Signals, tmp_path: Pa
     run = start_run(tmp_path)
     wait_until(lambda: bool(spawned(run.pid)))
     workers = spawned(run.pid)
-    stop_run(run, number)
+    os.killpg(run.pid, number)
+    assert_stopped(run, number)
     assert workers
     assert not [worker for worker in workers if is_alive(worker)]
     assert not opened.study.get_trials(states=(TrialState.RUNNING,))
