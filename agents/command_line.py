@@ -17,7 +17,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, NoReturn
 
-from agents.configuration import AUTO, GROUPS, PRESET_ONLY, TrainingConfiguration, option_name
+from agents.configuration import AUTO, GROUPS, PRESET_ONLY, TrainingConfiguration, option_name, takes_none
 from agents.errors import EvaluationStopped, Interrupted, TrainingStopped
 from agents.options_file import Options, read_options
 from agents.settings import field_schemas, in_words
@@ -94,6 +94,16 @@ def _or_auto(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 
     def read(text: str) -> Any:
         return AUTO if text == AUTO else kind(text)
+
+    read.__name__ = kind.__name__
+    return read
+
+
+def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return how to read a number that a preset may set and that may be left out all the same."""
+
+    def read(text: str) -> Any:
+        return None if text == "none" else kind(text)
 
     read.__name__ = kind.__name__
     return read
@@ -289,6 +299,8 @@ def add_training_options(parser: OneLineParser, only: Collection[str] | None = N
             kind, metavar = _KINDS[field["type"]]
             if field.get("auto"):
                 kind, metavar = _or_auto(kind), f"{metavar}|{AUTO}"
+            elif takes_none(field):
+                kind, metavar = _or_none(kind), f"{metavar}|none"
             choices = field.get("enum")
             options |= {"type": kind, "choices": choices, "metavar": "|".join(choices) if choices else metavar}
         action = groups[group_of.get(name, "learning")].add_argument(option_name(name), **options)

@@ -250,8 +250,8 @@ class TrainingConfiguration(Settings):
     )
     log_std_final: LogarithmOfNoise | None = _setting(
         None,
-        "logarithm of the exploration noise's standard deviation at the end of the training, to which it falls in a "
-        "line; for Box actions (default: it is learned)",
+        "logarithm of the exploration noise's standard deviation towards which it falls in a line over the "
+        "training; for Box actions (default: it is learned)",
         later=True,
     )
     self_imitation: NotNegative = _setting(
@@ -306,6 +306,11 @@ class TrainingConfiguration(Settings):
         count = self.self_imitation_episodes
         if not self.self_imitation and count != type(self).model_fields["self_imitation_episodes"].default:
             raise Refusal(f"`self_imitation_episodes` {count} needs `self_imitation`, the weight of imitating them")
+        if self.self_imitation and not self.normalize_reward:
+            raise Refusal(
+                "`self_imitation` does not fit `normalize_reward` false: what beats the critic is judged on the scale "
+                "of normalized rewards; leave one of the two out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -371,6 +376,14 @@ class TrainingConfiguration(Settings):
 
         steps = self.training_episode_steps
         return steps is not None and self.training_arguments.get(LIMIT) == steps
+
+
+def takes_none(field: Mapping[str, Any]) -> bool:
+    """Tell of a field's schema whether its option reads none: it is a number that may be absent.
+
+    :param field: as `agents.settings.field_schemas` returns it
+    """
+    return field.get("default", ...) is None and field["type"] in ("integer", "number") and not field.get("auto")
 
 
 def marks_of(name: str) -> Mapping[str, Any]:

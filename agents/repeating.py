@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agents.configuration import PRESET_ONLY, TrainingConfiguration, configure, option_name
+from agents.configuration import PRESET_ONLY, TrainingConfiguration, configure, option_name, takes_none
 from agents.literals import literal, parse_literal
+from agents.settings import field_schemas
 from envs.lookup import module_of
 from policies.refusal import Refusal
 
@@ -47,6 +48,8 @@ def _option(field: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         # Options of truth values take none: giving one switches the default over.
         return [name]
+    if value is None and takes_none(field_schemas(TrainingConfiguration)[field]):
+        return [name, "none"]
     if value is None:
         raise Refusal(f"the {field.replace('_', ' ')} is none here, which no option sets")
     return [name, value if isinstance(value, str) else repr(value)]

@@ -146,7 +146,7 @@ def interval(runs: Runs) -> Interval:
 
 
 def setting(runs: Runs) -> str:
-    """Return what a table of settings calls one: the group of its study; the seeds of the study before are the preset."""
+    """Return what a table of settings calls one: its group; `seeds`, of the study that is compared with, the preset."""
     return "the preset" if runs[0].group == "seeds" else runs[0].group.replace("_", " ")
 
 

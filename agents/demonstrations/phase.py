@@ -14,9 +14,11 @@ from agents.monitoring.callbacks import EvaluationCallback, current_normalizatio
 from agents.ppo.imitation import Demonstrations, FitPoint, ImitationLoss, default_learning_rate, fit
 from agents.ppo.rebalancing import Rebalancing
 from agents.ppo.sequence_ppo import ImitationTerm, SequencePPO
+from agents.ppo.stretches import long_stretches
 from envs.lookup import environment_spaces
 from envs.vectorized.state_tree import StateTree
 from policies.refusal import Refusal
+from policies.sequence_policy import SequencePolicy
 
 EVALUATIONS = 4
 """of the policy in the simulator while it is fitted; the last one when it is"""
@@ -121,7 +123,7 @@ class DemonstrationCallback(BaseCallback):
                 max_grad_norm=configuration.max_grad_norm,
                 generator=algorithm.minibatch_generator,
                 after_update=self.check,
-                after_epoch=self._after_epoch,
+                after_epoch=lambda point, epochs: self._after_epoch(point, epochs, fitted),
                 progress=configuration.progress,
                 rebalancing=self.rebalancing,
                 rebalance_every=configuration.rebalance_every,
@@ -133,8 +135,22 @@ class DemonstrationCallback(BaseCallback):
         if configuration.demo_weight > 0:
             algorithm.imitation = ImitationTerm(fitted, configuration.demo_weight, configuration.demo_decay)
 
-    def _after_epoch(self, point: FitPoint, epochs: int) -> None:
+    def _limit_growth(self, fitted: ImitationLoss) -> None:
+        """Keep the fitted networks from amplifying roundings, before they act."""
+        policy = self.model.policy
+        assert isinstance(policy, SequencePolicy)
+        counted = fitted.counted.T.cpu().numpy()  # episode by episode
+        starts = np.zeros_like(counted, dtype=np.float32)
+        starts[:, 0] = 1
+        observations = fitted.observations.transpose(0, 1).cpu().numpy()[counted]
+        stretches = long_stretches(observations[:, None], starts[counted][:, None])
+        for name, growth in policy.limit_growth(torch.as_tensor(stretches, device=policy.device)).items():
+            self.logger.record(f"demos/recurrence_scale/{name}", growth.scale)
+
+    def _after_epoch(self, point: FitPoint, epochs: int, fitted: ImitationLoss) -> None:
         self.curve.append(point)
+        if point.epoch == epochs:
+            self._limit_growth(fitted)
         self.logger.record("demos/training_loss", point.training_loss)
         self.logger.record("demos/held_out_loss", point.held_out_loss)
         if self.rebalancing is not None:

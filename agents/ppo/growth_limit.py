@@ -5,7 +5,7 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
-from agents.ppo.stretches import long_stretches
+from agents.ppo.stretches import long_stretches, over_resets
 from policies.sequence_policy import SequencePolicy
 
 
@@ -25,11 +25,14 @@ class GrowthLimit(BaseCallback):
     `SequencePPO` does so by itself, and needs none of this. Beside `RebalancingCallback` it comes after it, so that the
     moved weights are held to the limit too.
 
+    :param cut_episodes: the episodes trained in are shorter than those that the policy is to act in: several of them
+        count as one
     :raises TypeError: where the training starts, if the policy is none of this project's
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, cut_episodes: bool = False) -> None:
         super().__init__()
+        self.over_resets = over_resets(cut_episodes)
         self._stretches: torch.Tensor | None = None
         """of the rollout that is learned from; None when the limit has been applied since"""
 
@@ -44,7 +47,7 @@ class GrowthLimit(BaseCallback):
         algorithm = self.model
         assert isinstance(algorithm, RecurrentPPO)
         buffer = algorithm.rollout_buffer  # its arrays are laid out in another way when they are learned from
-        observations = long_stretches(buffer.observations, buffer.episode_starts)
+        observations = long_stretches(buffer.observations, buffer.episode_starts, self.over_resets)
         self._stretches = torch.as_tensor(observations, device=algorithm.device)
 
     def _on_rollout_start(self) -> None:

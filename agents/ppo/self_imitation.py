@@ -21,8 +21,8 @@ MARGIN = 3.0
 deviations of returns: an ordinary episode that went well is no reason to explore less."""
 
 LASTING = 400
-"""Minibatches for which an episode is learned from before it is let go: twenty rollouts of the hammer task, of two
-minibatches and ten epochs each."""
+"""Minibatches for which an episode is learned from; it is let go where the next one ends. Twenty rollouts of the hammer
+task have so many, of two minibatches and ten epochs each."""
 
 RECENT = 100
 """Episodes by which is judged what the policy reaches."""

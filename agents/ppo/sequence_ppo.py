@@ -14,8 +14,8 @@ from agents.ppo.imitation import ImitationLoss
 from agents.ppo.mismatch import check_mismatch
 from agents.ppo.self_imitation import SelfImitation
 from agents.ppo.sequence_buffer import SequenceBatch, SequenceRolloutBuffer
+from agents.ppo.stretches import over_resets
 from policies.fused_adam import clip_gradients
-from policies.recurrent.growth import SETTLED
 from policies.refusal import Refusal
 from policies.sequence_policy import SequencePolicy
 
@@ -213,7 +213,7 @@ class SequencePPO(RecurrentPPO):
 
         Episodes that are cut short count as one after the other: the policy is to act in whole ones.
         """
-        return self.rollout_buffer.stretches(over_resets=2 * SETTLED if self.cut_episodes else 0)
+        return self.rollout_buffer.stretches(over_resets(self.cut_episodes))
 
     def limit_growth(self, stretches: torch.Tensor) -> None:
         """Keep the networks from amplifying roundings along what they have just seen.

@@ -2,8 +2,18 @@
 
 import numpy as np
 
+from policies.recurrent.growth import SETTLED
+
 STRETCHES = 4
 LONGEST_STRETCH = 1_000
+
+
+def over_resets(cut_episodes: bool) -> int:
+    """Return for how many steps a stretch goes on over resets: growth shows in so many, if in no fewer.
+
+    :param cut_episodes: episodes are shorter than those that the policy is to act in
+    """
+    return 2 * SETTLED if cut_episodes else 0
 
 
 def long_stretches(observations: np.ndarray, episode_starts: np.ndarray, over_resets: int = 0) -> np.ndarray:

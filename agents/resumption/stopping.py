@@ -36,7 +36,10 @@ def explained_stops(folder: RunFolder, checkpoints: CheckpointCallback) -> Itera
             raise TrainingStopped(f"{failure}; {how_to_go_on(folder)}") from failure.__cause__
         except (NotFinite, Mismatch) as error:
             where = f"after {checkpoints.num_timesteps:,} steps"
-            raise TrainingStopped(f"{where} {error}; nothing was learned from it; {how_to_go_on(folder)}") from None
+            raise TrainingStopped(
+                f"{where} {error}; nothing was learned from it; {how_to_go_on(folder)}, and stops there again where "
+                "resuming is exact: then a new run is needed"
+            ) from None
         except BaseException:  # an environment may call sys.exit
             with suppress(OSError):  # the exception tells more
                 checkpoints.write()

@@ -67,13 +67,18 @@ HAMMER = Task(
 SPARSE_HAMMER = replace(HAMMER, ids=("AdroitHandHammerSparse-v1",), rewards=())
 """whose reward has no distances to correct"""
 
-REACHING_PRESET = PRESET | {
-    # A hand that is paid for keeping away, as the registered rewards of door and relocation do, never touches anything.
-    "reward": "corrected-progress",
+SPARSE_REACHING_PRESET = PRESET | {
     # The first doors stand open after 45 to 76 steps: of 50 too few see the end, of 100 there are too few to a rollout.
     "training_episode_steps": 64,
     "n_steps": 64,
     "batch_size": 2048,
+    "with_demos": WITH_DEMOS | {"batch_size": PRESET["batch_size"]},
+}
+"""of tasks whose reward has no distances to correct"""
+
+REACHING_PRESET = SPARSE_REACHING_PRESET | {
+    # A hand that is paid for keeping away, as the registered rewards of door and relocation do, never touches anything.
+    "reward": "corrected-progress",
     # Reaching and turning are learned piece by piece: larger steps lose what smaller ones keep.
     "learning_rate": 1e-4,
     # With all of the noise half of the doors that the policy opens by itself stay shut, and it learns from the others.
@@ -100,7 +105,7 @@ ADROIT = (
         success_steps=25,
         preset=REACHING_PRESET,
     ),
-    Task(ids=("AdroitHandDoorSparse-v1",), success_steps=25, preset=PRESET),
+    Task(ids=("AdroitHandDoorSparse-v1",), success_steps=25, preset=SPARSE_REACHING_PRESET),
     Task(ids=("AdroitHandPen-v1", "AdroitHandPenSparse-v1"), success_steps=20, preset=HOLDING_PRESET),
     Task(
         ids=("AdroitHandRelocate-v1",),
@@ -109,6 +114,6 @@ ADROIT = (
         success_steps=25,
         preset=REACHING_PRESET,
     ),
-    Task(ids=("AdroitHandRelocateSparse-v1",), success_steps=25, preset=PRESET),
+    Task(ids=("AdroitHandRelocateSparse-v1",), success_steps=25, preset=SPARSE_REACHING_PRESET),
 )
 """The numbers of steps are those of DAPG's evaluations, which D4RL kept; the hammer counts for itself."""

@@ -100,6 +100,8 @@ def test_how_many_episodes_are_imitated_needs_imitation() -> None:
     assert configure("CartPole-v1", self_imitation=1.0, self_imitation_episodes=3).self_imitation_episodes == 3
     with pytest.raises(ValueError, match="^self_imitation_episodes 3 needs `?self_imitation"):
         configure("CartPole-v1", self_imitation_episodes=3)
+    with pytest.raises(ValueError, match="`?self_imitation`? does not fit `?normalize_reward`? false"):
+        configure("RandomAnomaly-v0", self_imitation=1.0)
 
 
 def test_renamed_field_keeps_its_check() -> None:

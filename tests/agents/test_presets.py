@@ -3,6 +3,7 @@
 import gymnasium
 import pytest
 
+from agents.command_line import OneLineParser, add_training_options, training_options
 from agents.configuration import TrainingConfiguration, configure
 from envs.lookup import environment_spaces
 from envs.task import TASKS, Task, pays_progress, task_of
@@ -60,3 +61,13 @@ def test_presets_cannot_be_changed() -> None:
 @pytest.mark.parametrize("env_id", [env_id for env_id in PRESETS if env_id in gymnasium.registry or "Adroit" in env_id])
 def test_every_preset_names_an_environment_that_can_be_trained_on(env_id: str) -> None:
     environment_spaces(env_id)
+
+
+def test_numbers_of_a_preset_are_left_out_by_none() -> None:
+    parser = OneLineParser()
+    add_training_options(parser)
+    words = ["--env", "AdroitHandDoor-v1", "--training-episode-steps", "none", "--log-std-final", "none"]
+    configuration = configure(**training_options(parser.parse_args([*words, "--target-kl", "none"])))
+    assert (configuration.training_episode_steps, configuration.log_std_final, configuration.target_kl) == (None,) * 3
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--env", "CartPole-v1", "--learning-rate", "none"])

@@ -155,7 +155,11 @@ def test_steps_and_whole_sequences_agree_over_a_thousand_steps(
 
 
 @pytest.mark.parametrize(
-    "env", ["AdroitHandHammer-v1", "AdroitHandDoor-v1", "CartPole-v1", "RandomAnomaly-v0", "SequenceChoice-v0"]
+    "env",
+    [
+        *("AdroitHandHammer-v1", "AdroitHandDoor-v1", "AdroitHandPen-v1"),
+        *("CartPole-v1", "RandomAnomaly-v0", "SequenceChoice-v0"),
+    ],
 )
 @pytest.mark.filterwarnings("ignore:a new network")
 def test_steps_and_whole_sequences_agree_with_the_networks_of_presets(env: str) -> None:
@@ -163,7 +167,9 @@ def test_steps_and_whole_sequences_agree_with_the_networks_of_presets(env: str) 
     seen = spaces.Box(-np.inf, np.inf, (20,), np.float32)
     policy, options = policy_recipe(configuration, specification_of(configuration, seen, BOX))
     steps = 10 * configuration.learning_rate  # large ones, and no limit on the divergence
-    algorithm = learner(policy, options, 20, BOX, learning_rate=steps, grad_clipping=configuration.grad_clipping)
+    cut = configuration.training_episode_steps
+    settings = {"grad_clipping": configuration.grad_clipping, "cut_episodes": cut is not None}
+    algorithm = learner(policy, options, 20, BOX, cut or LONG, learning_rate=steps, **settings)
     algorithm.learn(4 * N_ENVS * N_STEPS)
     step_by_step, at_once = log_probabilities(algorithm.policy, Wander(20, BOX))
     assert (step_by_step - at_once).abs().max() < 1e-3
@@ -250,6 +256,17 @@ def test_growth_shows_over_episodes_that_are_cut_before_it_would(cut: bool) -> N
     assert tuple(algorithm.stretches().shape[:2]) == ((200, 1) if cut else (20, 4))
     algorithm.learn(N_ENVS * N_STEPS, callback=AtRolloutStart(1.7), reset_num_timesteps=False)
     # Twenty steps grow by less than a hundredfold; whole episodes would grow by a thousand times that.
+    assert (algorithm.logger.name_to_value["network/recurrence_scale/actor"] < 1) == cut
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_growth_shows_over_cut_episodes_in_a_stock_trainer_too(cut: bool) -> None:
+    environments = DummyVecEnv([lambda: Wander(4, BOX, 20)] * N_ENVS)
+    algorithm = RecurrentPPO(
+        VariedSparsityPolicy, environments, n_steps=N_STEPS, policy_kwargs=NETWORK, learning_rate=1e-5, seed=0
+    )
+    algorithm.set_logger(configure(None, []))
+    algorithm.learn(2 * N_ENVS * N_STEPS, callback=[GrowthLimit(cut_episodes=cut), AtRolloutStart(1.7)])
     assert (algorithm.logger.name_to_value["network/recurrence_scale/actor"] < 1) == cut
 
 

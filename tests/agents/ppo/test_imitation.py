@@ -1,3 +1,4 @@
+import csv
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.building import load_agent
 from agents.configuration import configure
@@ -158,6 +160,26 @@ def test_a_fit_that_explodes_names_the_option_of_the_fit(tmp_path, cartpole):
     options = {"budget": 50_000, "demo_learning_rate": 1e6, "demos_only": True}
     with pytest.raises(TrainingStopped, match="imitation_loss.*smaller demo_learning_rate"):
         train(configured(tmp_path, cartpole, **options))
+
+
+class ExpandingAtFirst(BaseCallback):
+    """Makes the actor's recurrence expand before anything is fitted, by so much that it is noise after a few steps."""
+
+    def _init_callback(self):
+        with torch.no_grad():
+            self.model.policy.actor.weights["hh"].mul_(4)
+
+    def _on_step(self):
+        return True
+
+
+def test_a_fitted_network_that_expands_is_scaled_back_before_it_acts(tmp_path, cartpole):
+    options = {"budget": 2_000, "demo_learning_rate": 1e-9, "demo_epochs": 1, "total_timesteps": 1024}
+    result = train(configured(tmp_path, cartpole, **options), callbacks=[ExpandingAtFirst()])  # and is learned from
+    with (result.path / "progress.csv").open() as file:
+        (fitted,) = (row for row in csv.DictReader(file) if row["demos/recurrence_scale/actor"])
+    assert float(fitted["demos/recurrence_scale/actor"]) < 0.9
+    assert float(fitted["demos/recurrence_scale/critic"]) == 1
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -36,7 +36,8 @@ from policies.refusal import Refusal
 HAMMER = {
     "env": "AdroitHandHammer-v1",
     "n_envs": 3,
-    "n_steps": 70,  # episodes of 200 steps go on over the ends of rollouts
+    "n_steps": 70,  # episodes go on over the ends of rollouts
+    "training_episode_steps": 120,
     "batch_size": 70,
     "n_epochs": 2,
     "total_timesteps": 210 * 7,

@@ -314,10 +314,16 @@ options:
 groups:
   a: {sampler: grid, parameters: {env_arguments.sequence_length: [5], init: ["normal:0.1", scaled]}}
 """
+NONE = """
+env: AdroitHandDoor-v1
+options: {target_kl: null, training_episode_steps: null}
+groups:
+  a: {sampler: grid, parameters: {hidden_proportion: [0.5]}}
+"""
 
 
 def test_shown_command_gives_the_same_configuration(tmp_path: Path) -> None:
-    for plan in (plan_study(study(tmp_path, DRAWN)), plan_study(study(tmp_path, OPTIONS))):
+    for plan in (plan_study(study(tmp_path, text)) for text in (DRAWN, OPTIONS, NONE)):
         for cell in plan.cells[::7]:
             planned = plan.configuration(cell, cell.parameters)
             parser = OneLineParser()
