@@ -17,7 +17,7 @@ from agents.command_line import (
     training_options,
     whole_number,
 )
-from agents.configuration import AUTO, TrainingConfiguration, configure
+from agents.configuration import TrainingConfiguration, configure
 from policies.refusal import Refusal
 
 NETWORK_OPTIONS = (
@@ -58,7 +58,7 @@ def main() -> None:
     arguments = parser.parse_args()
     from agents.building import network_settings, room_note
     from agents.recommendation.ranking import format_ranking
-    from agents.recommendation.recommend import Recommendation, is_open, recommend, with_network
+    from agents.recommendation.recommend import Recommendation, is_open, left_open, recommend, with_network
     from envs.lookup import environment_spaces
     from policies.network.architectures import specify_architecture
     from policies.sequence_policy import network_sizes
@@ -70,8 +70,8 @@ def main() -> None:
         sizes = (arguments.inputs, arguments.outputs)
         recommendation: Recommendation | None = None
         with options.located():
-            if arguments.recommend and not {"architecture", "hidden_proportion"} & options.keys():
-                options["architecture"] = AUTO
+            if arguments.recommend:
+                options.update(left_open(options))
             configuration = configure(env or "", **options)
             if arguments.recommend or is_open(configuration):
                 if env is None or sizes != (None, None):

@@ -288,7 +288,10 @@ class TrainingConfiguration(Settings):
         None, "folder of the parent that auto asks, as sweep.py learn writes (default: the project's own)", later=True
     )
     recommended_by: str | None = _setting(
-        None, "version of the parent that chose the network, where one did", preset_only=True, later=True
+        None,
+        "version of the parent that chose the network, or whose rule did, where it was left open",
+        preset_only=True,
+        later=True,
     )
     vectorization: Literal["threads", "serial", "processes", "batched"] = _setting(
         "serial", "how environments are stepped: threads, serial, processes or batched", preset_only=True

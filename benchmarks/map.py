@@ -47,6 +47,9 @@ class Gap:
 def committed_results() -> dict[str, list[Result]]:
     """Return the results of all studies in the repository, by study."""
     files = sorted([*FOLDER.glob("studies/*/results.csv"), *FOLDER.glob("suite/*/results.csv")])
+    names = [file.parent.name for file in files]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"two studies have one name: {', '.join(sorted(twice))}")
     return {file.parent.name: read_results(file.parent) for file in files}
 
 

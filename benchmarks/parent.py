@@ -1,10 +1,10 @@
 """How good the parent's choice is on tasks it has not seen: python -m benchmarks.parent.
 
-Every task of the table (agents/recommendation/records.csv) is left out once, with all its settings. A parent is learned
-from the others, the choice of the kind of trees and the width of the intervals included, and picks a network for each
-comparison of the task that was left out: what it falls short of the best one is the regret, on the scaled score. Beside
-it stand what needs no model, learned from the same other tasks. Figures are means over a task's comparisons, then over
-tasks; intervals draw tasks again.
+Every task of the table (agents/recommendation/records.csv) is left out once, with all its settings and what is the
+same task with other data or demonstrations. A parent is learned from the others, the choice of the kind of trees and
+the width of the intervals included, and picks a network for each comparison of the task that was left out: what it
+falls short of the best one is the regret, on the scaled score. Beside it stand what needs no model, learned from the
+same other tasks. Figures are means over a task's comparisons, then over tasks; intervals draw tasks again.
 
 The last table replays searches on each comparison's varied networks: in how many trials the tree-structured Parzen
 estimator alone finds what the parent's first five contain.
@@ -60,10 +60,10 @@ def leave_one_out(
 ) -> dict[str, list[Trial]]:
     """Return the trials of every task, each with a parent that was learned from the other tasks."""
     trials = {}
-    for task in sorted({one.task for one in found}):
-        others = [one for one in found if one.task != task]
+    for kin in sorted({one.kin for one in found}):
+        others = [one for one in found if one.kin != kin]
         parent = learn_from(others, "left out", kinds=kinds, trees=trees)
-        trials[task] = [Trial(one, parent, others) for one in found if one.task == task and one.is_final]
+        trials[kin] = [Trial(one, parent, others) for one in found if one.kin == kin and one.is_final]
     return trials
 
 

@@ -9,6 +9,7 @@ split too, and added to checkpoints.csv beside these tables, one row each; those
 import argparse
 import csv
 import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -67,12 +68,13 @@ def evaluate_checkpoints(folder: Path) -> None:
             table.writerow(("cell", "steps", "accuracy"))
         for run in sorted(path.parent for path in folder.glob("*/*/result.json")):
             files = checkpoint_files(run)
+            cell = re.sub(r"-attempt\d+$", "", run.name)  # which began anew after it was broken off
             for steps in STEPS:
-                if (run.name, steps) not in known:
+                if (cell, steps) not in known:
                     accuracy = accuracy_of(run, next(path for path in files if int(path.stem) >= steps))
-                    table.writerow((run.name, steps, accuracy))
+                    table.writerow((cell, steps, accuracy))
                     file.flush()
-                    print(f"{run.name}  {steps:,}: {accuracy:.4f}", flush=True)
+                    print(f"{cell}  {steps:,}: {accuracy:.4f}", flush=True)
 
 
 def read_checkpoints() -> dict[tuple[str, int], float]:

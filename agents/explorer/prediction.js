@@ -29,7 +29,7 @@ function features(facts, steps, budget, actor) {
     Math.log(inputs), Math.log(outputs), Math.log(facts.episode_length), Math.log1p(steps), Math.log(budget),
     Number(facts.chooses), Number(facts.imitates),
     dense, Math.log(inputs / outputs), Math.log(budget / inputs), p, p - dense, size, size - Math.log(inputs + outputs),
-    0, // it is made of the six blocks
+    0, 0, 0, // it is made of the six blocks, no LSTM and not dense
     ...BLOCKS.map((block) => actor.densities[block]),
   ];
 }

@@ -99,7 +99,7 @@ RANGED = ("inputs", "outputs", "steps of an episode", STEPS, "weights")
 
 
 def features(facts: TaskFacts, steps: int, networks: Sequence[Network]) -> np.ndarray:
-    """Return what is known of trainings of these networks, (n, 21) float64."""
+    """Return what is known of trainings of these networks, (n, 23) float64."""
     return np.stack([_features(facts, steps, network) for network in networks])
 
 
@@ -115,6 +115,8 @@ def _features(facts: TaskFacts, steps: int, network: Network) -> np.ndarray:
         size,
         size - math.log(facts.n_inputs + facts.n_outputs),
         float(not network.densities),
-        *(network.densities.get(block, 1.0) for block in BLOCKS),
+        float(network.architecture == "lstm"),
+        float(network.architecture == "dense"),
+        *(network.densities.get(block, 0.0) for block in BLOCKS),
     ]
     return np.array([*task_features(facts, steps, network.budget), *own])

@@ -11,6 +11,7 @@ A parent is kept as arrays and JSON in one .npz file, which loads without scikit
 import json
 import math
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,16 +21,17 @@ import numpy as np
 
 from agents.recommendation.forest import KINDS, TREES, Forest, fit_forest
 from agents.recommendation.networks import RANGED, STEPS, Network, TaskFacts, features, task_features
-from agents.recommendation.records import Comparison, Record, comparisons, digest, table_text
+from agents.recommendation.records import Comparison, Record, comparisons, digest, kin_of, table_text
 from agents.recommendation.rule import Rule, fit_rule
 from policies.refusal import Refusal
 
-FORMAT = 1
+FORMAT = 2
 """Of the file, and of the features in it."""
 COVERAGE = 0.9
 FEWEST_TASKS = 9
 """With fewer tasks no interval of this coverage is finite: the one that is unknown counts for more than the rest."""
 FOLDS = 10
+RESAMPLES = 10_000
 HOME = Path(__file__).parent
 """Where the project's own parent and its table lie."""
 FILE, TABLE = "parent.npz", "records.csv"
@@ -62,12 +64,15 @@ class Parent:
     :ivar version: format and digest of the table
     :ivar kind: of the trees
     :ivar half_width: of the intervals; infinite where the tasks are too few
+    :ivar lead: by how much its choice beats the rule's on tasks that were left out, at least: lower end of the interval
+        of the mean, -inf where the tasks are too few
     """
 
     version: str
     kind: str
     forest: Forest
     half_width: float
+    lead: float
     rule: Rule
     tasks: tuple[KnownTask, ...]
 
@@ -77,8 +82,13 @@ class Parent:
 
     @property
     def n_tasks(self) -> int:
-        """Number of tasks in the table."""
-        return len({known.task for known in self.tasks})
+        """Number of tasks in the table; those of one environment and the same sizes are one."""
+        return len({kin_of(known.task, known.facts) for known in self.tasks})
+
+    @property
+    def no_lead(self) -> str:
+        """What is said where the parent's choice is not shown to be better than the rule's."""
+        return f"on {self.n_tasks} tasks, each left out once, its choice is not better than the rule's for sure"
 
     def nearest(self, facts: TaskFacts, steps: int, budget: int, count: int = 3) -> list[KnownTask]:
         """Return the tasks that are most alike, the nearest first."""
@@ -106,6 +116,8 @@ class Parent:
                 f"the table holds {self.n_tasks} {'task' if self.n_tasks == 1 else 'tasks'}, of which at least "
                 f"{FEWEST_TASKS} are needed"
             )
+        if self.lead <= 0:
+            return self.no_lead
         alike = self.alike(facts)
         if not alike:
             kind = "choices" if facts.chooses else "Box actions"
@@ -129,6 +141,7 @@ class Parent:
             "version": self.version,
             "kind": self.kind,
             "half_width": self.half_width if math.isfinite(self.half_width) else None,
+            "lead": self.lead if math.isfinite(self.lead) else None,
             "rule": self.rule.to_dict(),
             "tasks": [asdict(known) for known in self.tasks],
         }
@@ -146,7 +159,16 @@ class Parent:
                 arrays = dict(content)
         except FileNotFoundError:
             raise Refusal(f"`parent` {folder} holds no {FILE}: a folder that sweep.py learn wrote is needed") from None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            EOFError,
+            RuntimeError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
             raise Refusal(f"`parent` {file} cannot be read: {error}") from None
         try:
             about: dict[str, Any] = json.loads(str(arrays.pop("about")))
@@ -161,6 +183,7 @@ class Parent:
                 str(about["kind"]),
                 Forest.of_arrays(arrays, n_features),
                 math.inf if about["half_width"] is None else float(about["half_width"]),
+                -math.inf if about["lead"] is None else float(about["lead"]),
                 Rule(**about["rule"]),
                 tasks,
             )
@@ -197,30 +220,33 @@ def learn_from(
         raise Refusal(
             "the table compares no networks with each other: at least four of one budget and setting are needed"
         )
-    names = sorted({one.task for one in found})
+    names, kin = sorted({one.task for one in found}), sorted({one.kin for one in found})
     rows = np.concatenate([features(one.facts, one.steps, one.networks) for one in found])
     targets = np.concatenate([one.means for one in found])
-    tasks = np.concatenate([np.full(len(one.networks), names.index(one.task)) for one in found])
+    tasks = np.concatenate([np.full(len(one.networks), kin.index(one.kin)) for one in found])
     final = np.concatenate([np.full(len(one.networks), one.is_final) for one in found])
     weights = 1 / np.bincount(tasks)[tasks]
     weights *= len(weights) / weights.sum()
 
-    errors = {}
+    predictions = {}
     for kind in kinds:
-        predicted = np.full(len(targets), np.nan)
-        for fold in range(min(FOLDS, len(names)) if len(names) > 1 else 0):
+        predicted = predictions[kind] = np.full(len(targets), np.nan)
+        for fold in range(min(FOLDS, len(kin)) if len(kin) > 1 else 0):
             out = tasks % FOLDS == fold
             forest = fit_forest(kind, rows[~out], targets[~out], weights[~out], trees)
             predicted[out] = forest.predict(rows[out])
-        errors[kind] = np.abs(targets - predicted)
+    errors = {kind: np.abs(targets - predicted) for kind, predicted in predictions.items()}
     missed = {kind: float(np.average(error[final] ** 2, weights=weights[final])) for kind, error in errors.items()}
     kind = min(kinds, key=lambda kind: missed[kind])
+    rule = fit_rule(found)
+    ends = np.cumsum([len(one.networks) for one in found])[:-1]
     return Parent(
         version,
         kind,
         fit_forest(kind, rows, targets, weights, trees),
         half_width(errors[kind][final], tasks[final]),
-        fit_rule(found),
+        least_lead(found, np.split(predictions[kind], ends), rule),
+        rule,
         tuple(_known(name, [one for one in found if one.task == name and one.is_final]) for name in names),
     )
 
@@ -237,6 +263,29 @@ def half_width(errors: np.ndarray, tasks: np.ndarray, coverage: float = COVERAGE
     order = np.argsort(errors)
     reached = np.cumsum(share[order]) >= coverage - 1e-12
     return float(errors[order][int(np.argmax(reached))]) if reached.any() else math.inf
+
+
+def least_lead(found: Sequence[Comparison], predicted: Sequence[np.ndarray], rule: Rule) -> float:
+    """Return by how much choosing by predictions beats a rule, at least: the lower end of the mean's 95 % interval, by
+    the bootstrap over tasks.
+
+    The rule was fitted to these very tasks, which flatters it.
+
+    :param predicted: for the networks of each comparison, (n,), by a parent that did not know the task
+    :return: -inf if the tasks are too few to say
+    """
+    leads: dict[str, list[float]] = {}
+    for one, own in zip(found, predicted, strict=True):
+        if one.is_final:
+            chosen, by_rule = (
+                one.means[int(np.argmax(scores))] for scores in (own, rule.scores(one.facts, one.networks))
+            )
+            leads.setdefault(one.kin, []).append(float(chosen - by_rule))
+    means = np.array([np.mean(own) for own in leads.values()])
+    if len(means) < 2 or not np.isfinite(means).all():
+        return -math.inf
+    resamples = np.random.default_rng(0).integers(0, len(means), (RESAMPLES, len(means)))
+    return float(np.percentile(means[resamples].mean(axis=1), 2.5))
 
 
 def _known(name: str, final: Sequence[Comparison]) -> KnownTask:

@@ -26,7 +26,7 @@ def format_ranking(found: Recommendation) -> str:
         f"recommended: {found.sentence}",
     ]
     if found.doubt is None:
-        lines.append("a score of 1 is that of the best network of the task, 0 that of an untrained one")
+        lines.append("a score of 1 is that of the best network of the task, 0 the lowest that any training of it had")
     if found.nearest:
         lines.append(f"the nearest of the {found.parent.n_tasks} tasks that the parent knows, and their best networks:")
         lines += [f"  {known.task}: {known.best}" for known in found.nearest]

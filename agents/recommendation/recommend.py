@@ -5,7 +5,7 @@ its place, before anything is trained or written.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,8 @@ class Recommendation:
     @property
     def fields(self) -> dict[str, Any]:
         """Fields of the configuration that trains the best one."""
-        return self.ranked[0].fields | {"recommended_by": self.parent.version}
+        by = self.parent.version if self.doubt is None else f"rule of {self.parent.version}"
+        return self.ranked[0].fields | {"recommended_by": by}
 
     def interval(self, candidate: Candidate) -> tuple[float, float] | None:
         """Return where the score of a network lies with a probability of `COVERAGE`; None where the rule ranks."""
@@ -108,6 +109,16 @@ def is_open(configuration: TrainingConfiguration) -> bool:
     return AUTO in (configuration.architecture, configuration.hidden_proportion, configuration.budget)
 
 
+def left_open(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is `auto` where networks are to be ranked and these options of a configuration are given."""
+    if "hidden_proportion" in options:
+        return {}
+    if not {"architecture", "hidden_size", "densities", "uniform_density"} & options.keys():
+        return {"architecture": AUTO}
+    architecture = options.get("architecture", "varied")
+    return {"hidden_proportion": AUTO} if architecture != AUTO and _has_proportion(architecture) else {}
+
+
 def resolved(configuration: TrainingConfiguration) -> TrainingConfiguration:
     """Return a configuration in which nothing is left to the parent, and that names it if anything was.
 
@@ -124,8 +135,8 @@ def with_network(configuration: TrainingConfiguration, recommendation: Recommend
 def recommend(configuration: TrainingConfiguration) -> Recommendation:
     """Rank the networks that a configuration leaves open.
 
-    With a given architecture its hidden proportion is open, with `auto` the architecture too; with the budget `auto`
-    it is the smallest one that is predicted to be about as good as the best.
+    With the hidden proportion `auto` that of a given architecture is open, with the architecture `auto` both; with the
+    budget `auto` it is the smallest one that is predicted to be about as good as the best.
 
     :raises Refusal: if no network fits
     """
@@ -181,6 +192,7 @@ def suitabilities(configurations: Sequence[TrainingConfiguration]) -> list[float
             continue
     budgets = {network.budget for _, network in networks}
     doubts = [parent.doubt(facts, first.last_step, budget) for budget in budgets]
+    # Scores of the parent and of the rule are on different scales: one of the two ranks all.
     doubt = next((doubt for doubt in doubts if doubt is not None), None)
     found = [-math.inf] * len(configurations)
     if networks:
@@ -262,6 +274,8 @@ def _fields(architecture: str, proportion: float | str | None, budget: int) -> d
 def _open_fields(configuration: TrainingConfiguration, budget: int) -> Iterator[dict[str, Any]]:
     given = configuration.hidden_proportion
     for name in ARCHITECTURES if configuration.architecture == AUTO else [configuration.architecture]:
+        if configuration.rebalance != "none" and not ARCHITECTURES[name].has_room:
+            continue
         if not _has_proportion(name):
             yield _fields(name, None, budget)
         elif AUTO in (given, configuration.architecture):

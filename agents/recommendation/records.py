@@ -77,10 +77,23 @@ class Comparison:
     networks: tuple[Network, ...]
     scores: tuple[tuple[float, ...], ...]
 
+    @property
+    def kin(self) -> str:
+        """What it shares with tasks that are no evidence beside it; see `kin_of`."""
+        return kin_of(self.task, self.facts)
+
     @functools.cached_property
     def means(self) -> np.ndarray:
         """Mean scaled score of each network, (n,)."""
         return np.array([np.mean(own) for own in self.scores])
+
+
+def kin_of(task: str, facts: TaskFacts) -> str:
+    """Return what tasks have in common that are one task with other data or demonstrations: environment and sizes.
+
+    They are counted as one, and left out together: to predict one from the other is no feat.
+    """
+    return f"{task.partition(' ')[0]} {facts.n_inputs}:{facts.n_outputs}"
 
 
 def comparisons(records: Iterable[Record], *, fewest: int = FEWEST_NETWORKS) -> list[Comparison]:

@@ -23,6 +23,9 @@ from envs.lookup import import_modules
 from envs.remarks import remarks
 from policies.refusal import OneLine, Refusal
 
+REPORT = "report"
+"""Folder of a study's report in that of the study, where no other is named."""
+
 
 def act(arguments: argparse.Namespace) -> None:
     """Do what `sweep.py` was asked for.
@@ -96,7 +99,7 @@ def _report(arguments: argparse.Namespace, definition: StudyDefinition, folder: 
 
     with storage_errors(address):
         access = StudyAccess(plan_study(definition), folder, address, create=False)
-    out: Path = arguments.out or folder / "report"
+    out: Path = arguments.out or folder / REPORT
     try:
         out.mkdir(parents=True, exist_ok=True)
         said = write_report(access.study, access.plan, out)
@@ -137,13 +140,18 @@ def _learn(arguments: argparse.Namespace) -> None:
     print(f"parent: {folder / FILE}; `--parent {folder}` lets auto ask it")
 
 
+def _study_name(folder: Path) -> str:
+    """Return the name of the study of a report, which `sweep.py report` writes to the folder `report` of its own."""
+    return folder.parent.name if folder.name == REPORT else folder.name
+
+
 def _results(path: Path, arguments: argparse.Namespace) -> tuple[str, list[Result]]:
     """Return the name and the results of a study: of the folder of a report, or of the database of a study file."""
     if path.is_dir():
         if not (path / "results.csv").is_file():
             raise Refusal(f"{path} holds no results.csv: the folder of a report, or a study file, is needed")
         try:
-            return path.resolve().name, read_results(path)
+            return _study_name(path.resolve()), read_results(path)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Refusal(f"{path / 'results.csv'} is none that sweep.py report wrote: {error}") from None
     definition = read_study(path)

@@ -1,6 +1,7 @@
 """From the results of studies to the table that the parent learns from."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -16,6 +17,8 @@ from agents.studies.results import Result
 from policies.network.blocks import BLOCKS
 from policies.refusal import Refusal
 
+RETURN, SUCCESS = "mean_return", "success_rate"
+"""Figures that may be a study's score."""
 NETWORK_FIELDS = (
     *("architecture", "hidden_proportion", "budget", "hidden_size", "densities", "uniform_density"),
     *("parent", "recommended_by"),
@@ -35,6 +38,8 @@ def records_of(study: str, results: Iterable[Result], known: Mapping[str, TaskFa
     :param known: facts of tasks whose environments may not be here, from a table
     :return: the rows, and a line for every task that had to be left out
     """
+    results = list(results)
+    score = score_of(results)
     facts: dict[str, TaskFacts | None] = {}
     records: list[Record] = []
     left_out: list[str] = []
@@ -51,7 +56,7 @@ def records_of(study: str, results: Iterable[Result], known: Mapping[str, TaskFa
                     left_out.append(f"{study}: {task} is left out, as nothing is known of it: {error}")
         own = facts[task]
         if own is not None:
-            records.append(_record(study, task, own, result))
+            records.append(_record(study, task, own, result, score))
     return records, left_out
 
 
@@ -78,20 +83,39 @@ def _short(value: Any) -> str:
     return PurePath(value).name if isinstance(value, str) else repr(value)
 
 
-def setting_of(hyperparameters: Mapping[str, Any]) -> str:
-    """Return a digest of everything that decides what is learned, but network and seed."""
+def setting_of(hyperparameters: Mapping[str, Any], score: str = RETURN) -> str:
+    """Return a digest of everything that decides what is learned, but network and seed, and of what the score is.
+
+    :param score: the figure of an evaluation, see `score_of`
+    """
     apart = {*NETWORK_FIELDS, *BOOKKEEPING}
     kept = {name: value for name, value in hyperparameters.items() if name not in apart and value not in (None, {}, [])}
+    if score != RETURN:
+        kept["score"] = score
     return digest(json.dumps(kept, sort_keys=True, default=str))
 
 
-def _record(study: str, task: str, facts: TaskFacts, result: Result) -> Record:
+def score_of(results: Iterable[Result]) -> str:
+    """Return which figure of the final evaluations is the score of a study, whose results alone are here.
+
+    :return: the success rate where it equals the scores and the mean return does not
+    """
+    figures = [(result.score, result.final) for result in results if result.status == "complete" and result.final]
+
+    def is_score(name: str) -> bool:
+        values = [(final.get(name), score) for score, final in figures]
+        return all(value is not None and math.isclose(value, score, abs_tol=1e-9) for value, score in values)
+
+    return SUCCESS if is_score(SUCCESS) and not is_score(RETURN) else RETURN
+
+
+def _record(study: str, task: str, facts: TaskFacts, result: Result, score: str) -> Record:
     given, network = result.hyperparameters, result.network
     densities = {name: float(network["densities"][name]) for name in BLOCKS} if result.has_six_blocks else {}
     return Record(
         study,
         task,
-        setting_of(given),
+        setting_of(given, score),
         facts,
         0 if given["demos_only"] else int(given["total_timesteps"]),
         result.seed,
@@ -120,7 +144,9 @@ def learn_studies(
     for name, results in studies.items():
         found, left_out = records_of(name, results, known)
         records += found
-        said += [*left_out, f"{name}: {len(found):,} trainings"]
+        replaced = sum(record.study == name for record in before)
+        instead = f", in place of {replaced:,} of that name in the table" if replaced else ""
+        said += [*left_out, f"{name}: {len(found):,} trainings{instead}"]
     write_parent(records, folder)
     parent = Parent.load(folder)
     said.append(
@@ -129,6 +155,8 @@ def learn_studies(
     )
     if parent.n_tasks < FEWEST_TASKS:
         said.append(f"Too few to choose by: the rule decides until there are {FEWEST_TASKS} tasks")
+    elif parent.lead <= 0:
+        said.append(f"{parent.no_lead}: the rule decides")
     return said
 
 

@@ -1,9 +1,11 @@
 """The parent: what it learns from tables of known truth, what it keeps, and when it says that it knows too little."""
 
+import dataclasses
 import json
 import math
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from synthetic_tables import best_proportion, networks, score_of, synthetic_reco
 
 from agents.recommendation.forest import KINDS, fit_forest
 from agents.recommendation.networks import TaskFacts, dense_proportion
-from agents.recommendation.parent import FEWEST_TASKS, FILE, HOME, TABLE, Parent, half_width, learn
+from agents.recommendation.parent import FEWEST_TASKS, FILE, HOME, TABLE, Parent, half_width, learn, least_lead
 from agents.recommendation.records import comparisons, read_table, table_text
 from agents.recommendation.rule import Rule, fit_rule, mean_regret
 from policies.network.specification import specify_dense
@@ -109,6 +111,20 @@ def _cut(folder: Path) -> None:
     (folder / FILE).write_bytes((folder / FILE).read_bytes()[:-500])
 
 
+def _flipped(folder: Path) -> None:
+    with zipfile.ZipFile(folder / FILE) as archive:
+        (first, *_) = archive.infolist()
+    content = bytearray((folder / FILE).read_bytes())
+    for place in range(first.header_offset + 100, first.header_offset + 160):
+        content[place] ^= 0xFF
+    (folder / FILE).write_bytes(content)
+
+
+def _one_array(folder: Path) -> None:
+    with (folder / FILE).open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
 def _edited(folder: Path, **changes: object) -> None:
     with np.load(folder / FILE) as content:
         arrays = dict(content)
@@ -121,6 +137,8 @@ DAMAGES = {
     "none": (lambda folder: (folder / FILE).unlink(), "a folder that sweep.py learn wrote is needed"),
     "pickled": (_pickled, "cannot be read"),
     "cut": (_cut, "cannot be read"),
+    "flipped": (_flipped, "cannot be read"),
+    "one array": (_one_array, "cannot be read"),
     "other format": (lambda folder: _edited(folder, about={"format": 99}), "of format 99"),
     "no tasks": (lambda folder: _edited(folder, about={"tasks": []}), "is damaged"),
     "circle": (lambda folder: _edited(folder, left=np.zeros(10**4, np.int32)), "is damaged"),
@@ -159,6 +177,28 @@ def test_doubt_names_what_is_missing(parent: Parent) -> None:
     assert learn(synthetic_records(1), **QUICK).doubt(facts, known.steps, budget) is not None
     with pytest.raises(Refusal, match="compares no networks"):
         learn([])
+
+
+def test_tasks_of_one_environment_and_the_same_sizes_count_as_one() -> None:
+    records = synthetic_records(FEWEST_TASKS)
+    again = [dataclasses.replace(one, task=f"{one.task} source=other") for one in records if one.task == "task-00"]
+    parent = learn([*records, *again], **QUICK)
+    assert len({known.task for known in parent.tasks}) == FEWEST_TASKS + 1
+    assert parent.n_tasks == FEWEST_TASKS
+    # Fewer count, whatever they are called.
+    few = [one for one in records if one.task != "task-01"]
+    assert learn([*few, *again], **QUICK).half_width == math.inf
+    assert learn([*few, *again], **QUICK).n_tasks == FEWEST_TASKS - 1
+
+
+def test_lead_is_what_is_gained_beside_the_rule() -> None:
+    found = [one for one in comparisons(synthetic_records(6, noise=0.0)) if one.is_final]
+    rule = Rule()
+    by_rule = [rule.scores(one.facts, one.networks) for one in found]
+    assert least_lead(found, by_rule, rule) == 0
+    assert least_lead(found, [one.means for one in found], rule) > 0
+    assert least_lead(found, [-one.means for one in found], rule) < 0
+    assert least_lead(found[:2], [one.means for one in found[:2]], rule) == -math.inf  # of one task
 
 
 def test_rule_finds_the_number_that_decides() -> None:

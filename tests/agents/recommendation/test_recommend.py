@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,10 +15,19 @@ import specify
 import sweep
 import train as train_command
 from agents.command_line import run
-from agents.configuration import TrainingConfiguration, configure
+from agents.configuration import TrainingConfiguration, configure, from_yaml, to_yaml
 from agents.errors import TrainingStopped
 from agents.recommendation.parent import FEWEST_TASKS, Parent, learn
-from agents.recommendation.recommend import BUDGETS, PROPORTIONS, WORTH, facts_of, is_open, recommend, resolved
+from agents.recommendation.recommend import (
+    BUDGETS,
+    PROPORTIONS,
+    WORTH,
+    facts_of,
+    is_open,
+    left_open,
+    recommend,
+    resolved,
+)
 from agents.recommendation.rule import Rule
 from agents.studies.definition import read_study
 from agents.studies.planning import plan_study
@@ -107,10 +117,35 @@ def test_thin_table_lets_the_rule_decide(tmp_path: Path) -> None:
     found = recommend(configure("CartPole-v1", hidden_proportion="auto", budget="auto", parent=str(tmp_path)))
     assert found.doubt == f"the table holds 4 tasks, of which at least {FEWEST_TASKS} are needed"
     assert found.fields == {
-        "architecture": "varied", "hidden_proportion": 0.5, "budget": 1_500, "recommended_by": parent.version,
+        "architecture": "varied", "hidden_proportion": 0.5, "budget": 1_500,
+        "recommended_by": f"rule of {parent.version}",
     }  # fmt: skip
     assert "by the rule" in found.sentence
     assert found.ranked[0].score is None
+
+
+def test_a_choice_that_is_not_better_than_the_rule_is_the_rules(folder: Path, tmp_path: Path) -> None:
+    known = Parent.load(folder)
+    assert known.lead > 0
+    dataclasses.replace(known, lead=-0.01).save(tmp_path)
+    found = recommend(cartpole(tmp_path, hidden_proportion="auto"))
+    assert found.doubt == "on 16 tasks, each left out once, its choice is not better than the rule's for sure"
+    assert found.ranked[0].score is None
+
+
+def test_weights_that_move_need_a_network_with_room(folder: Path) -> None:
+    found = recommend(cartpole(folder, architecture="auto", rebalance="momentum"))
+    assert {candidate.network.architecture for candidate in found.ranked} == {"varied", "uniform"}
+    chosen = resolved(cartpole(folder, architecture="auto", rebalance="momentum"))
+    assert from_yaml(to_yaml(chosen)).architecture == chosen.architecture
+
+
+def test_what_is_ranked_is_what_nobody_gave() -> None:
+    assert left_open({}) == {"architecture": "auto"}
+    assert left_open({"architecture": "varied"}) == {"hidden_proportion": "auto"}
+    assert left_open({"hidden_size": 200}) == {"hidden_proportion": "auto"}
+    assert left_open({"architecture": "lstm"}) == {}
+    assert left_open({"hidden_proportion": 0.3, "architecture": "varied"}) == {}
 
 
 CONTRADICTIONS = {
@@ -244,10 +279,15 @@ def test_study_goes_the_way_to_a_parent_of_its_own(
     table = Path("studies/parent/records.csv").read_text()
     # The same study again, from the folder of its report, takes the place of what is there.
     assert call(capsys, monkeypatch, sweep, "report", "study.yaml", "--out", "study")[0] == 0
-    assert call(capsys, monkeypatch, sweep, "learn", "study")[0] == 0
+    code, printed, _ = call(capsys, monkeypatch, sweep, "learn", "study")
+    assert (code, "trainings, in place of" in printed) == (0, True)
+    assert Path("studies/parent/records.csv").read_text() == table
+    # So it does from where it is written if nothing is said.
+    shutil.copytree("study", "elsewhere/study/report")
+    assert call(capsys, monkeypatch, sweep, "learn", "elsewhere/study/report")[0] == 0
     assert Path("studies/parent/records.csv").read_text() == table
     found = resolved(cartpole(Path("studies/parent"), hidden_proportion="auto"))
-    assert found.recommended_by == laboratory.version
+    assert found.recommended_by == f"rule of {laboratory.version}"
     for bad in (["learn", "nothing"], ["learn", "."], ["learn", "study", "study"]):
         code, _, errors = call(capsys, monkeypatch, sweep, *bad)
         assert (code, errors.count("\n")) == (2, 1), errors

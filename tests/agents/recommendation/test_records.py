@@ -13,7 +13,7 @@ from synthetic_tables import synthetic_records
 from agents.recommendation.networks import Network, TaskFacts
 from agents.recommendation.parent import HOME, TABLE
 from agents.recommendation.records import Record, comparisons, read_table, score_after, table_text
-from agents.studies.learning import records_of, setting_of, task_name
+from agents.studies.learning import records_of, score_of, setting_of, task_name
 from agents.studies.results import read_results
 from policies.network.blocks import BLOCKS
 from policies.refusal import Refusal
@@ -118,6 +118,18 @@ def test_task_is_named_by_what_makes_it_another() -> None:
     preset = ["popgym.wrappers:PreviousAction", "popgym.wrappers:Antialias"]
     assert task_name({**popgym, "wrappers": preset}) == "popgym-RepeatFirstEasy-v0"
     assert task_name(popgym) == "popgym-RepeatFirstEasy-v0 unwrapped"
+
+
+def test_scores_of_different_figures_are_never_compared() -> None:
+    """A study of Hammer's preset that is scored by the mean return is of the same settings, and of another scale."""
+    (ours,) = {one.setting for one in read_table(HOME / TABLE) if one.study == "hammer_from_nothing"}
+    results = read_results(ROOT / "benchmarks/studies/hammer_from_nothing")
+    assert score_of(results) == "success_rate"
+    theirs = [dataclasses.replace(result, final_score=result.final["mean_return"]) for result in results]
+    assert score_of(theirs) == "mean_return"
+    found, _ = records_of("theirs", theirs, {})
+    assert ours not in {one.setting for one in found}
+    assert {one.setting for one in records_of("ours", results, {})[0]} == {ours}
 
 
 def test_committed_table_is_what_the_committed_studies_say() -> None:
