@@ -332,10 +332,14 @@ class TrainingConfiguration(Settings):
                 f"`rebalance` {self.rebalance} does not fit `pattern` {self.pattern}: weights move one by one, "
                 "out of the groups of rows that share their columns; leave one of the two out"
             )
-        elif self.rebalance_scope == "network" and set(self.densities) == set(BLOCKS):
+        elif (
+            self.rebalance_scope == "network"
+            and "actor" in self.moving_networks
+            and len(self.densities) > len(BLOCKS) - 2
+        ):
             raise Refusal(
-                "`rebalance_scope` network does not fit `densities` that pin all six blocks: block is needed, or leave "
-                "the densities of two blocks free"
+                f"`rebalance_scope` network does not fit `densities` that pin {len(self.densities)} blocks: block is "
+                "needed, or leave the densities of two blocks free"
             )
         return self
 

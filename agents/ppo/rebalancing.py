@@ -158,7 +158,7 @@ class Rebalancing:
                 - layer.specification.weights[block]
                 for block in BLOCKS
             }
-            after = rebalanced(
+            after, revived = rebalanced(
                 layer.specification,
                 {block: _positions(layer, block) for block in BLOCKS},
                 {block: self._worth(layer.weights[block]) for block in BLOCKS},
@@ -167,7 +167,7 @@ class Rebalancing:
                 of_block,
                 self.generator,
             )
-            weights = sum(self._carry(layer, optimizer, block, after[block]) for block in BLOCKS)
+            weights = sum(self._carry(layer, optimizer, block, after[block], revived[block]) for block in BLOCKS)
             unconnected = np.union1d(*unconnected_units(layer.specification, after))
             moved[name] = Moved(weights, len(unconnected))
         return moved
@@ -221,10 +221,10 @@ class Rebalancing:
         if self.rule == "magnitude":
             return float(weights.detach().abs().double().mean())
         state = optimizer.state.get(weights)
+        if "betas" not in optimizer.defaults:
+            raise Refusal(f"`rebalance` momentum needs Adam's moments, which {type(optimizer).__name__} does not have")
         if not state:  # nothing was learned yet
             return 0.0
-        if not {"exp_avg", "exp_avg_sq"} <= set(state):
-            raise Refusal(f"`rebalance` momentum needs Adam's moments, which {type(optimizer).__name__} does not have")
         ratio = state["exp_avg"].abs().double() / state["exp_avg_sq"].double().sqrt().clamp(min=1e-30)
         return float(ratio.mean())
 
@@ -232,13 +232,20 @@ class Rebalancing:
         return self.generator.random(len(weights)) if self.rule == "random" else _array(weights.abs())
 
     def _carry(
-        self, layer: SparseRecurrentLayer, optimizer: Optimizer, block: str, positions: NDArray[np.int64]
+        self,
+        layer: SparseRecurrentLayer,
+        optimizer: Optimizer,
+        block: str,
+        positions: NDArray[np.int64],
+        revived: NDArray[np.int64],
     ) -> int:
         """Give a block the positions of its weights, which keep value and moments where they were there before.
 
         First moments of grown weights are zero. Their second moments are the block's mean: from zero, Adam would make
         first steps of three times their size, and the ratio of the moments would stand out for as long as it remembers.
 
+        :param revived: positions that connect a unit which nothing else does. These never start at zero: a unit of relu
+            whose inputs are all zero has no gradient, and would stay silent for ever
         :return: how many weights are new
         """
         own = _positions(layer, block)
@@ -257,10 +264,11 @@ class Rebalancing:
         for key, value in state.items():
             if isinstance(value, Tensor) and value.shape == before.shape:
                 state[key] = carried(value, value.mean() if key == "exp_avg_sq" else value.new_zeros(()))
-        initial = before.new_zeros(())
-        if self.initial == "scaled":
-            drawn = torch.from_numpy(self.generator.standard_normal(len(positions))).to(before)
-            initial = drawn * before.square().mean().sqrt()
+        initial = before.new_zeros(len(positions))
+        scaled = np.ones(len(positions), bool) if self.initial == "scaled" else np.isin(positions, revived)
+        if scaled.any():
+            drawn = torch.from_numpy(self.generator.standard_normal(int(scaled.sum()))).to(before)
+            initial[torch.from_numpy(scaled).to(initial.device)] = drawn * before.square().mean().sqrt()
         layer.place({block: (torch.from_numpy(positions), carried(before, initial))})
         return int((~is_old).sum())
 

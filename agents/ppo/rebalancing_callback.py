@@ -1,5 +1,6 @@
 """Moving weights beside PPO, in this project's and in sb3-contrib's own."""
 
+import copy
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -72,6 +73,12 @@ class RebalancingCallback(BaseCallback):
         self._prepared = _Prepared(fraction, found, algorithm.stretches() if ours else None)
 
     def _on_rollout_start(self) -> None:
+        self._move()
+
+    def _on_training_end(self) -> None:
+        self._move()  # what was due before a rollout that never came, where a callback ended the training
+
+    def _move(self) -> None:
         if self._prepared is None:
             return
         (fraction, candidates, stretches), self._prepared = self._prepared, None
@@ -101,7 +108,8 @@ def _loss(algorithm: SequencePPO, generator: np.random.Generator) -> Callable[[]
 
 def _stock_loss(algorithm: RecurrentPPO) -> Tensor:
     """Return the loss of sb3-contrib's RecurrentPPO on a minibatch before anything was learned: nothing is clipped."""
-    batch = next(algorithm.rollout_buffer.get(algorithm.batch_size))
+    # A copy: `get` lays the arrays out in another way, and other callbacks may read them after this one.
+    batch = next(copy.copy(algorithm.rollout_buffer).get(algorithm.batch_size))
     choices = isinstance(algorithm.action_space, spaces.Discrete)
     values, log_prob, entropy = algorithm.policy.evaluate_actions(
         batch.observations,

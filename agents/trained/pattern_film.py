@@ -32,7 +32,7 @@ def record_patterns(policy: TrainedPolicy, path: str | Path) -> None:
         raise Refusal(f"`video` {path} does not fit: .mp4 or .gif is needed at its end")
     moments = read_patterns(run) if policy.source.is_dir() else []
     if not moments:
-        raise Refusal(f"`video_of` pattern does not fit {policy.source}: a run in which weights moved is needed")
+        raise Refusal(f"`video_of` pattern does not fit {policy.source}: a run in which PPO moved weights is needed")
     require("video", "`video`")
     try:
         with written_whole(path) as unfinished:

@@ -32,6 +32,17 @@ class Candidates(NamedTuple):
     scores: NDArray[np.floating]
 
 
+class Rebalanced(NamedTuple):
+    """Patterns after a move.
+
+    :param patterns: block -> sorted positions of all weights
+    :param revived: block -> those that connect a hidden unit which nothing else connects, sorted
+    """
+
+    patterns: dict[str, NDArray[np.int64]]
+    revived: dict[str, NDArray[np.int64]]
+
+
 def removal_counts(specification: NetworkSpecification, fraction: float) -> dict[str, int]:
     """Return how many weights to remove from each block: a fraction of them, but none of its floor."""
     floors = block_floors(specification.n_outputs)
@@ -66,7 +77,7 @@ def rebalanced(
     grown: Mapping[str, int],
     candidates: Mapping[str, Candidates] | None,
     rng: np.random.Generator,
-) -> dict[str, NDArray[np.int64]]:
+) -> Rebalanced:
     """Return the positions of all weights after a move.
 
     Hidden units that are left without a weight from elsewhere or to elsewhere get one first, as far as the counts go.
@@ -77,7 +88,6 @@ def rebalanced(
     :param removed: block -> how many, see `removal_counts`
     :param grown: block -> how many; the sums are equal
     :param candidates: block -> where they are grown; None for anywhere, drawn uniformly
-    :return: block -> sorted positions
     """
     survivors = {block: _survivors(specification, block, patterns, worth[block], removed[block]) for block in BLOCKS}
     revived = _revived(specification, survivors, grown, rng)
@@ -93,7 +103,7 @@ def rebalanced(
             free = ~np.isin(positions, taken, assume_unique=True)
             best = np.argsort(-scores[free], kind="stable")[: count - len(taken)]
             after[block] = union(taken, positions[free][best])
-    return after
+    return Rebalanced(after, revived)
 
 
 def unconnected_units(

@@ -71,10 +71,13 @@ def test_one_is_recorded_and_goes_on_from_its_state(
     assert changed == {"total_timesteps": 320, "callbacks": "none"}
 
 
+@pytest.mark.parametrize("rebalance", ["none", "momentum"])
 def test_one_that_returns_false_ends_the_training_between_two_updates(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    rebalance: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = {"n_steps": 32, "n_envs": 2, "n_epochs": 1, "eval_episodes": 2, "total_timesteps": 256, "budget": 90}
+    options = {"n_steps": 32, "n_envs": 2, "n_epochs": 1, "eval_episodes": 2, "total_timesteps": 256, "budget": 300}
+    if rebalance != "none":
+        options |= {"rebalance": rebalance, "rebalance_every": 1}
     common = options | {"progress": False, "env_arguments": {"max_episode_steps": 9}}
     modules.import_named("own_callbacks", "this test")
     stopped = train(configure("Reacher-v5", **common, run_name="stopped", callbacks=[f"{COUNTING},stop_at=80"]))

@@ -117,7 +117,7 @@ def test_a_film_shows_where_weights_were(run: Path, tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="is damaged"):
         record_patterns(load_trained_policy(still), tmp_path / "pattern.gif")
     shutil.rmtree(still / "patterns")
-    with pytest.raises(Refusal, match="in which weights moved"):
+    with pytest.raises(Refusal, match="in which PPO moved weights"):
         record_patterns(load_trained_policy(still), tmp_path / "pattern.gif")
 
 
@@ -166,7 +166,8 @@ def test_while_demonstrations_are_fitted_the_actor_moves_and_then_the_critic(
         ({"architecture": "dense"}, "varied or uniform"),
         ({"architecture": "lstm"}, "varied or uniform"),
         ({"rebalance": "none", "rebalance_every": 3}, "needs `rebalance`"),
-        ({"densities": dict.fromkeys(BLOCKS, 0.5)}, "pin all six"),
+        ({"densities": dict.fromkeys(BLOCKS, 0.5)}, "pin 6 blocks"),
+        ({"densities": dict.fromkeys(BLOCKS[1:], 0.5)}, "pin 5 blocks"),
         ({"rebalance_fraction": 0.0}, "above 0"),
     ],
 )
@@ -174,6 +175,12 @@ def test_what_does_not_fit(options: dict[str, Any], message: str) -> None:
     with pytest.raises(Refusal) as caught:
         configure(**{"env": "CartPole-v1", "rebalance": "momentum"} | options)
     assert message in caught.value.message
+
+
+def test_pinned_blocks_are_the_actors() -> None:
+    pinned = dict.fromkeys(BLOCKS, 0.5)
+    common = {"env": "CartPole-v1", "rebalance": "momentum", "densities": pinned}
+    assert configure(**common, rebalance_networks="critic").moving_networks == ("critic",)
 
 
 def test_room_is_for_weights_that_move_between_blocks() -> None:

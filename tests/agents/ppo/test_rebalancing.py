@@ -1,6 +1,8 @@
 """Weights of a policy that move while it learns."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sb3_contrib import RecurrentPPO
+from stable_baselines3.common.logger import configure
 from torch import Tensor
 
+from agents.ppo.growth_limit import GrowthLimit
 from agents.ppo.rebalancing import RULES, SCOPES, Rebalancing
 from agents.ppo.rebalancing_callback import RebalancingCallback
 from policies.gru_policy import GruPolicy
 from policies.network.blocks import BLOCKS
+from policies.network.rebalancing import Rebalanced, rebalanced
 from policies.network.specification import specify
 from policies.recurrent.layer import SparseRecurrentLayer
 from policies.refusal import Refusal
@@ -65,27 +70,76 @@ def by_position(policy: VariedSparsityPolicy, network: str, block: str) -> dict[
 def test_optimizer_state_follows_its_weight(rule: str, scope: str, initial: str, fraction: float, seed: int) -> None:
     policy = built()
     rebalancing = Rebalancing(rule, scope=scope, initial=initial, fraction=fraction, seed=seed)
-    for _ in range(2):
-        learn(policy)
-        total = policy.actor.specification.weights
-        before = {(name, block): by_position(policy, name, block) for name in ("actor", "critic") for block in BLOCKS}
-        rebalancing.step(policy, policy.optimizer, 0.0, lambda: loss_of(policy))
-        for (name, block), old in before.items():
-            new = by_position(policy, name, block)
-            assert len(new) == getattr(policy, name).specification.weights[block]
-            if scope == "block" or (name == "critic" and block[0] == "y"):
-                assert len(new) == len(old)
-            assert all(new[position] == old[position] for position in new.keys() & old.keys())
-            mean = float(torch.tensor([entry[2] for entry in old.values()]).mean())
-            for position in new.keys() - old.keys():
-                weight, first, second = new[position]
-                assert initial == "scaled" or weight == 0
-                assert first == 0
-                assert second == pytest.approx(mean, rel=1e-5)
-        for name in ("actor", "critic"):
-            assert sum(getattr(policy, name).specification.weights.values()) == 300
-        assert total
+    with recorded_moves() as moves:
+        for _ in range(2):
+            moves.clear()
+            check_a_move(policy, rebalancing, moves)
     learn(policy)  # the optimizer goes on
+
+
+@contextmanager
+def recorded_moves() -> Iterator[list[Rebalanced]]:
+    """Record what becomes of the patterns of each network."""
+    moves: list[Rebalanced] = []
+
+    def recording(*arguments: Any) -> Rebalanced:
+        moves.append(rebalanced(*arguments))
+        return moves[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agents.ppo.rebalancing.rebalanced", recording)
+        yield moves
+
+
+def check_a_move(policy: VariedSparsityPolicy, rebalancing: Rebalancing, moves: list[Rebalanced]) -> None:
+    learn(policy)
+    total = policy.actor.specification.weights
+    before = {(name, block): by_position(policy, name, block) for name in ("actor", "critic") for block in BLOCKS}
+    rebalancing.step(policy, policy.optimizer, 0.0, lambda: loss_of(policy))
+    for (name, block), old in before.items():
+        new = by_position(policy, name, block)
+        assert len(new) == getattr(policy, name).specification.weights[block]
+        if rebalancing.scope == "block" or (name == "critic" and block[0] == "y"):
+            assert len(new) == len(old)
+        assert all(new[position] == old[position] for position in new.keys() & old.keys())
+        mean = float(torch.tensor([entry[2] for entry in old.values()]).mean())
+        for position in new.keys() - old.keys():
+            weight, first, second = new[position]
+            revived = position in moves[name == "critic"].revived[block]
+            assert (weight != 0) == (rebalancing.initial == "scaled" or revived)
+            assert first == 0
+            assert second == pytest.approx(mean, rel=1e-5)
+    for name in ("actor", "critic"):
+        assert sum(getattr(policy, name).specification.weights.values()) == 300
+    moved = [by_position(policy, name, block).keys() - old.keys() for (name, block), old in before.items()]
+    assert any(moved) == (round(rebalancing.fraction * max(total.values())) > 0)
+
+
+def test_a_revived_unit_learns() -> None:
+    """Even where grown weights start at zero: a unit of relu whose inputs are all zero has no gradient."""
+    policy = built()
+    learn(policy)
+    layer = policy.actor
+    with torch.no_grad():
+        for block in ("hx", "hh", "hy"):  # what unit 3 reads is worth least
+            rows = layer.positions(block) // layer.specification.shape(block)[1]
+            layer.weights[block][rows == 3] *= 1e-9
+    rebalancing = Rebalancing("magnitude", networks=("actor",), fraction=0.4)
+    with recorded_moves() as moves:
+        rebalancing.step(policy, policy.optimizer, 0.0, lambda: loss_of(policy))
+    own = [
+        (block, position)
+        for block in ("hx", "hh", "hy")
+        for position in moves[0].revived[block]
+        if position // layer.specification.shape(block)[1] == 3
+    ]
+    assert own
+    values = {
+        (block, position): value
+        for block in ("hx", "hh", "hy")
+        for position, value in zip(layer.positions(block).tolist(), layer.weights[block].tolist(), strict=True)
+    }
+    assert all(values[one] != 0 for one in own)
 
 
 def test_only_the_named_networks_move_and_pins_hold() -> None:
@@ -178,6 +232,26 @@ def test_fraction_falls_to_zero_as_a_half_cosine() -> None:
     assert all(torch.equal(tensor, first[name]) for name, tensor in policy.state_dict().items())
 
 
+def test_beside_the_limit_on_growth_in_a_stock_recurrent_ppo() -> None:
+    """Which reads the rollout after the callback that took a gradient of it."""
+    algorithm = RecurrentPPO(
+        VariedSparsityPolicy,
+        "Pendulum-v1",
+        n_steps=32,
+        batch_size=32,
+        n_epochs=1,
+        seed=0,
+        device="cpu",
+        policy_kwargs={"budget": 300, "hidden_proportion": 0.3, "room": ("actor", "critic")},
+    )
+    algorithm.set_logger(configure(None, []))
+    first = algorithm.policy.specification
+    moving = RebalancingCallback(Rebalancing("momentum"), every=1)
+    algorithm.learn(32 * 3, callback=[moving, GrowthLimit()])
+    assert algorithm.policy.specification != first
+    assert algorithm.logger.name_to_value["network/recurrence_scale/actor"] > 0
+
+
 @pytest.mark.parametrize("action", ["Pendulum-v1", "CartPole-v1"])
 def test_in_a_stock_recurrent_ppo(action: str, tmp_path: Path) -> None:
     algorithm = RecurrentPPO(
@@ -209,11 +283,12 @@ def test_what_cannot_move_is_refused() -> None:
     with pytest.raises(Refusal, match="rebalance_fraction 0"):
         Rebalancing("random", fraction=0)
     policy = built()
-    descent = torch.optim.SGD(policy.parameters(), lr=0.1, momentum=0.9)
-    loss_of(policy).backward()
-    descent.step()
-    with pytest.raises(Refusal, match="SGD"):
-        Rebalancing("momentum").step(policy, descent, 0.0, lambda: loss_of(policy))
+    for momentum in (0.0, 0.9):
+        descent = torch.optim.SGD(policy.parameters(), lr=0.1, momentum=momentum)
+        loss_of(policy).backward()
+        descent.step()
+        with pytest.raises(Refusal, match="SGD"):
+            Rebalancing("momentum").step(policy, descent, 0.0, lambda: loss_of(policy))
     gru = GruPolicy(*SPACES, lambda _: 1e-2, lstm_hidden_size=4)
     with pytest.raises(Refusal, match="six blocks"):
         Rebalancing("random").move(gru, gru.optimizer, 0.3, {})

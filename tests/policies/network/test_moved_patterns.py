@@ -51,7 +51,7 @@ def test_moves_keep_total_floors_and_order(
                 positions = draw_positions(rng, sizes[block], count, patterns[block])
                 candidates[block] = Candidates(positions, rng.random(count))
         grown = growth_counts(sum(removed.values()), dict(zip(BLOCKS, rng.random(6), strict=True)), room)
-        after = rebalanced(specification, patterns, worth, removed, grown, candidates, rng)
+        after = rebalanced(specification, patterns, worth, removed, grown, candidates, rng).patterns
 
         counts = {block: len(after[block]) for block in BLOCKS}
         specification = dataclasses.replace(specification, weights=counts)  # which checks floors and sizes
@@ -79,7 +79,7 @@ def test_what_is_worth_least_goes_and_what_scores_highest_comes() -> None:
     for block in BLOCKS:
         everywhere = np.arange(math.prod(specification.shape(block)))
         candidates[block] = Candidates(everywhere, rng.random(len(everywhere)))
-    after = rebalanced(specification, patterns, worth, removed, grown, candidates, rng)
+    after = rebalanced(specification, patterns, worth, removed, grown, candidates, rng).patterns
     going = patterns["hx"][np.argsort(worth["hx"])[:4]]
     assert all(unit.size == 0 for unit in unconnected_units(specification, after))
     survivors = np.setdiff1d(patterns["hx"], going)
@@ -105,7 +105,7 @@ def test_units_without_a_connection_are_the_first_to_get_one() -> None:
     removed = dict.fromkeys(BLOCKS, 0) | {"hy": 2}
     for seed in range(5):
         grown = dict.fromkeys(BLOCKS, 0) | {"hx": 1, "hh": 1}
-        after = rebalanced(specification, patterns, worth, removed, grown, None, np.random.default_rng(seed))
+        after = rebalanced(specification, patterns, worth, removed, grown, None, np.random.default_rng(seed)).patterns
         without_input, _ = unconnected_units(specification, after)
         assert list(without_input) == []
 
@@ -116,7 +116,7 @@ def test_a_full_block_stays_as_it_is() -> None:
     patterns = draw_patterns(specification, 0)
     removed = removal_counts(specification, 0.5)
     worth = {block: np.random.default_rng(1).random(sizes[block]) for block in BLOCKS}
-    after = rebalanced(specification, patterns, worth, removed, removed, None, np.random.default_rng(2))
+    after = rebalanced(specification, patterns, worth, removed, removed, None, np.random.default_rng(2)).patterns
     assert all(np.array_equal(after[block], patterns[block]) for block in BLOCKS)
 
 
