@@ -1,7 +1,7 @@
 """Kill a training again and again, resume it, compare it with one left alone: python -m tests.robustness.resume.
 
-Kills come by SIGKILL: at random moments of the training, of the start of the process, and in the middle of a checkpoint
-that a slow file system (simulated) takes long to write; now and then a failing file system (simulated) ends the process
+Kills come by SIGKILL: at random moments of the training, of the start of the process, and between two of the pieces in
+which a checkpoint is written, at a piece that is drawn; now and then a failing file system (simulated) ends the process
 by itself. After each, every checkpoint must be whole and not more than an interval of work lost; at the end the number
 of steps must be right and the policy equal, bit by bit, to that of the same training without interruption.
 
@@ -17,6 +17,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -55,24 +56,35 @@ HORIZON = 10_000_000
 MODES = ("training", "writing", "training", "starting", "writing", "failing disk")
 
 
-class SlowFile(io.FileIO):
-    """A file whose content arrives in pieces, with pauses, as on a slow file system."""
+PIECES = 16
+
+
+class LastFile(io.FileIO):
+    """A file whose content arrives in pieces, of which only some come: then the process is killed."""
+
+    pieces = 1
 
     def write(self, content: Any) -> int:
-        """Write in sixteen pieces over half a second."""
-        for piece in np.array_split(np.frombuffer(content, np.uint8), 16):
+        """Write the first pieces of `PIECES`, and die."""
+        for piece in np.array_split(np.frombuffer(content, np.uint8), PIECES)[: self.pieces]:
             super().write(piece.tobytes())
-            time.sleep(0.03)
-        return len(content)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("a killed process went on")
 
 
 def simulate(file_system: str) -> None:
-    """Make this process's file system slow or failing, for checkpoints."""
-    plain_open, plain_fsync = Path.open, os.fsync
+    """Make this process's file system fail, or the process die as it writes a checkpoint.
 
-    def slow_open(path: Path, *arguments: Any, **options: Any) -> Any:
-        is_new_checkpoint = path.parent.name == "checkpoints" and path.suffix == ".tmp"
-        return (SlowFile if is_new_checkpoint else plain_open)(path, *arguments, **options)
+    :param file_system: plain, failing, or killed:CHECKPOINT:PIECES, which checkpoint of this process and how much of it
+    """
+    plain_open, plain_fsync = Path.open, os.fsync
+    kind, *numbers = file_system.split(":")
+    checkpoints = 0
+
+    def last_open(path: Path, *arguments: Any, **options: Any) -> Any:
+        nonlocal checkpoints
+        checkpoints += path.parent.name == "checkpoints" and path.suffix == ".tmp"
+        return (LastFile if checkpoints == int(numbers[0]) else plain_open)(path, *arguments, **options)
 
     calls = 0
 
@@ -83,9 +95,10 @@ def simulate(file_system: str) -> None:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         plain_fsync(descriptor)
 
-    if file_system == "slow":
-        Path.open = slow_open  # type: ignore[method-assign,assignment]
-    elif file_system == "failing":
+    if kind == "killed":
+        LastFile.pieces = int(numbers[1])
+        Path.open = last_open  # type: ignore[method-assign,assignment]
+    elif kind == "failing":
         files.os.fsync = failing_fsync  # type: ignore[assignment]
 
 
@@ -112,7 +125,8 @@ def kill_once(run: Path, kill: int, mode: str, generator: random.Random) -> dict
     before = newest_steps(run)
     locked, log = run / HOLDER, run / "progress.csv"
     lock_time = locked.stat().st_mtime_ns if locked.exists() else 0
-    file_system = {"writing": "slow", "failing disk": "failing"}.get(mode, "plain")
+    at = f"killed:{generator.randint(1, 3)}:{generator.randint(1, PIECES - 1)}"
+    file_system = {"writing": at, "failing disk": "failing"}.get(mode, "plain")
     process = start(run, HORIZON, file_system)
     started = time.perf_counter()
 
@@ -122,17 +136,10 @@ def kill_once(run: Path, kill: int, mode: str, generator: random.Random) -> dict
             return False
         return log.stat().st_mtime_ns > locked.stat().st_mtime_ns + 10**8 and newest_steps(run) is not None
 
-    def writing() -> bool:
-        return training() and any((run / "checkpoints").glob(".*.tmp"))
-
-    if mode in ("training", "writing"):
+    if mode == "training":
         wait_until(training, process)
-    if mode != "failing disk":
-        time.sleep(generator.uniform(0.0, {"starting": 6.0, "training": 4.0, "writing": 3.0}[mode]))
-    if mode == "writing":
-        wait_until(writing, process)
-        time.sleep(generator.uniform(0.0, 0.5))
-    if mode != "failing disk":
+    if mode in ("training", "starting"):
+        time.sleep(generator.uniform(0.0, {"starting": 6.0, "training": 4.0}[mode]))
         assert process.poll() is None, process.communicate()
         process.kill()
     _, errors = process.communicate(timeout=600)
