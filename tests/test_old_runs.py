@@ -124,6 +124,7 @@ def test_study_goes_on_and_reports_as_before(
     assert {row["status"] for row in reported.values()} == {"complete"}
 
 
+@pytest.mark.slow
 def test_new_processes_know_the_old_environments(here: Path) -> None:
     commands = [
         ["evaluate.py", ANOMALY, "--episodes", str(EPISODES), "--json"],

@@ -193,6 +193,7 @@ def ended(*words: str, cwd: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_processes_of_environments_find_the_module(tmp_path: Path) -> None:
     (tmp_path / "shelf.py").write_text(MODULE)
     (tmp_path / "own.yaml").write_text("vectorization: processes\n")
@@ -200,6 +201,7 @@ def test_processes_of_environments_find_the_module(tmp_path: Path) -> None:
     assert json.loads((tmp_path / RUN / "result.json").read_text())["final"]["mean_return"] == 20
 
 
+@pytest.mark.slow
 def test_workers_of_a_study_find_the_module_and_the_arguments(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

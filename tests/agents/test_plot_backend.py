@@ -8,6 +8,7 @@ import sys
 import pytest
 from data_files import ROOT
 
+pytestmark = pytest.mark.slow  # each starts a process that imports everything
 UNKNOWN = [
     "module://nowhere.backend_inline",
     "module://matplotlib.no_such_backend",
