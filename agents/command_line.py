@@ -89,21 +89,11 @@ _KINDS: dict[str, tuple[Callable[[str], Any], str]] = {
 """JSON schema's type of a field -> what the option's text is read as, and what the help calls it."""
 
 
-def _or_auto(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return how to read what may be left to the parent."""
+def _or_word(kind: Callable[[str], Any], word: str, value: Any) -> Callable[[str], Any]:
+    """Return how to read what may be a word that stands for a value: `auto`, or `none` where a preset has a number."""
 
     def read(text: str) -> Any:
-        return AUTO if text == AUTO else kind(text)
-
-    read.__name__ = kind.__name__
-    return read
-
-
-def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return how to read a number that a preset may set and that may be left out all the same."""
-
-    def read(text: str) -> Any:
-        return None if text == "none" else kind(text)
+        return value if text == word else kind(text)
 
     read.__name__ = kind.__name__
     return read
@@ -298,9 +288,9 @@ def add_training_options(parser: OneLineParser, only: Collection[str] | None = N
         else:
             kind, metavar = _KINDS[field["type"]]
             if field.get("auto"):
-                kind, metavar = _or_auto(kind), f"{metavar}|{AUTO}"
+                kind, metavar = _or_word(kind, AUTO, AUTO), f"{metavar}|{AUTO}"
             elif takes_none(field):
-                kind, metavar = _or_none(kind), f"{metavar}|none"
+                kind, metavar = _or_word(kind, "none", None), f"{metavar}|none"
             choices = field.get("enum")
             options |= {"type": kind, "choices": choices, "metavar": "|".join(choices) if choices else metavar}
         action = groups[group_of.get(name, "learning")].add_argument(option_name(name), **options)

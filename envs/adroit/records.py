@@ -67,12 +67,14 @@ HAMMER = Task(
 SPARSE_HAMMER = replace(HAMMER, ids=("AdroitHandHammerSparse-v1",), rewards=())
 """whose reward has no distances to correct"""
 
+REACHING_WITH_DEMOS = WITH_DEMOS | {"batch_size": PRESET["batch_size"]}
+
 SPARSE_REACHING_PRESET = PRESET | {
     # The first doors stand open after 45 to 76 steps: of 50 too few see the end, of 100 there are too few to a rollout.
     "training_episode_steps": 64,
     "n_steps": 64,
     "batch_size": 2048,
-    "with_demos": WITH_DEMOS | {"batch_size": PRESET["batch_size"]},
+    "with_demos": REACHING_WITH_DEMOS,
 }
 """of tasks whose reward has no distances to correct"""
 
@@ -83,7 +85,7 @@ REACHING_PRESET = SPARSE_REACHING_PRESET | {
     "learning_rate": 1e-4,
     # With all of the noise half of the doors that the policy opens by itself stay shut, and it learns from the others.
     "log_std_final": -2.3,
-    "with_demos": WITH_DEMOS | {"batch_size": PRESET["batch_size"], "log_std_final": None},
+    "with_demos": REACHING_WITH_DEMOS | {"log_std_final": None},
 }
 
 HOLDING_PRESET = _without(PRESET, "reward", "self_imitation") | {

@@ -228,13 +228,18 @@ def test_an_update_scales_an_expanding_network_back() -> None:
     assert grown["actor"].before <= 1
 
 
-@pytest.mark.parametrize("is_limited", [False, True])
-def test_a_stock_trainer_scales_an_expanding_network_back(is_limited: bool) -> None:
-    environments = DummyVecEnv([lambda: Wander(4, BOX)] * N_ENVS)
+def stock_learner(length: int = LONG) -> RecurrentPPO:
+    environments = DummyVecEnv([lambda: Wander(4, BOX, length)] * N_ENVS)
     algorithm = RecurrentPPO(
         VariedSparsityPolicy, environments, n_steps=N_STEPS, policy_kwargs=NETWORK, learning_rate=1e-5, seed=0
     )
     algorithm.set_logger(configure(None, []))
+    return algorithm
+
+
+@pytest.mark.parametrize("is_limited", [False, True])
+def test_a_stock_trainer_scales_an_expanding_network_back(is_limited: bool) -> None:
+    algorithm = stock_learner()
     limit = [GrowthLimit()] if is_limited else []
     algorithm.learn(2 * N_ENVS * N_STEPS, callback=[AtRolloutStart(1.7), *limit])
     seen = algorithm.rollout_buffer.observations.reshape(N_ENVS, N_STEPS, 4).swapaxes(0, 1)  # as learned from
@@ -261,11 +266,7 @@ def test_growth_shows_over_episodes_that_are_cut_before_it_would(cut: bool) -> N
 
 @pytest.mark.parametrize("cut", [False, True])
 def test_growth_shows_over_cut_episodes_in_a_stock_trainer_too(cut: bool) -> None:
-    environments = DummyVecEnv([lambda: Wander(4, BOX, 20)] * N_ENVS)
-    algorithm = RecurrentPPO(
-        VariedSparsityPolicy, environments, n_steps=N_STEPS, policy_kwargs=NETWORK, learning_rate=1e-5, seed=0
-    )
-    algorithm.set_logger(configure(None, []))
+    algorithm = stock_learner(length=20)
     algorithm.learn(2 * N_ENVS * N_STEPS, callback=[GrowthLimit(cut_episodes=cut), AtRolloutStart(1.7)])
     assert (algorithm.logger.name_to_value["network/recurrence_scale/actor"] < 1) == cut
 

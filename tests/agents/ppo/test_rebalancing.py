@@ -232,18 +232,22 @@ def test_fraction_falls_to_zero_as_a_half_cosine() -> None:
     assert all(torch.equal(tensor, first[name]) for name, tensor in policy.state_dict().items())
 
 
-def test_beside_the_limit_on_growth_in_a_stock_recurrent_ppo() -> None:
-    """Which reads the rollout after the callback that took a gradient of it."""
-    algorithm = RecurrentPPO(
+def stock_learner(env: str) -> RecurrentPPO:
+    return RecurrentPPO(
         VariedSparsityPolicy,
-        "Pendulum-v1",
+        env,
         n_steps=32,
         batch_size=32,
-        n_epochs=1,
+        n_epochs=2,
         seed=0,
         device="cpu",
         policy_kwargs={"budget": 300, "hidden_proportion": 0.3, "room": ("actor", "critic")},
     )
+
+
+def test_beside_the_limit_on_growth_in_a_stock_recurrent_ppo() -> None:
+    """Which reads the rollout after the callback that took a gradient of it."""
+    algorithm = stock_learner("Pendulum-v1")
     algorithm.set_logger(configure(None, []))
     first = algorithm.policy.specification
     moving = RebalancingCallback(Rebalancing("momentum"), every=1)
@@ -254,16 +258,7 @@ def test_beside_the_limit_on_growth_in_a_stock_recurrent_ppo() -> None:
 
 @pytest.mark.parametrize("action", ["Pendulum-v1", "CartPole-v1"])
 def test_in_a_stock_recurrent_ppo(action: str, tmp_path: Path) -> None:
-    algorithm = RecurrentPPO(
-        VariedSparsityPolicy,
-        action,
-        n_steps=32,
-        batch_size=32,
-        n_epochs=2,
-        seed=0,
-        device="cpu",
-        policy_kwargs={"budget": 300, "hidden_proportion": 0.3, "room": ("actor", "critic")},
-    )
+    algorithm = stock_learner(action)
     first = algorithm.policy.specification
     algorithm.learn(32 * 5, callback=RebalancingCallback(Rebalancing("momentum"), every=1))
     now = algorithm.policy.specification
