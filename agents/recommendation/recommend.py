@@ -116,7 +116,8 @@ def left_open(options: Mapping[str, Any]) -> dict[str, Any]:
     if not {"architecture", "hidden_size", "densities", "uniform_density"} & options.keys():
         return {"architecture": AUTO}
     architecture = options.get("architecture", "varied")
-    return {"hidden_proportion": AUTO} if architecture != AUTO and _has_proportion(architecture) else {}
+    # What is no architecture, from a file, is refused where the configuration is made.
+    return {"hidden_proportion": AUTO} if architecture in [*ARCHITECTURES] and _has_proportion(architecture) else {}
 
 
 def resolved(configuration: TrainingConfiguration) -> TrainingConfiguration:

@@ -145,6 +145,7 @@ def test_what_is_ranked_is_what_nobody_gave() -> None:
     assert left_open({"architecture": "varied"}) == {"hidden_proportion": "auto"}
     assert left_open({"hidden_size": 200}) == {"hidden_proportion": "auto"}
     assert left_open({"architecture": "lstm"}) == {}
+    assert left_open({"architecture": "nonsense"}) == left_open({"architecture": ["varied"]}) == {}
     assert left_open({"hidden_proportion": 0.3, "architecture": "varied"}) == {}
 
 
