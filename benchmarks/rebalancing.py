@@ -1,12 +1,15 @@
 """What weights that move cost a training: python -m benchmarks.rebalancing.
 
 Processor time, of all threads, in one process: that of measuring and moving against that of everything else which the
-same training does. What a move leaves to be laid out anew counts as its own.
+same training does. What a move leaves to be laid out anew counts as its own. Memory: how far a fresh process grows in
+updates with a move after each, against one whose weights stay.
 """
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
+from multiprocessing import get_context
 from statistics import median
 from typing import Any
 
@@ -18,6 +21,7 @@ from agents.configuration import TrainingConfiguration, configure
 from agents.ppo.rebalancing_callback import RebalancingCallback
 from agents.training import build_algorithm, rebalancings, torch_threads, training_environments
 from benchmarks.harness import Finding, run_benchmark, tabulate
+from benchmarks.scaling import MEGABYTE, megabytes, resident
 
 TASKS: Mapping[str, Mapping[str, Any]] = {
     "Random Anomaly, 100,000 weights": {"env": "RandomAnomaly-v0", "budget": 100_000},
@@ -25,6 +29,8 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
 }
 RULES = ("momentum", "magnitude")
 EVERY = 10
+HIDDEN_SIZES = (1_000, 10_000, 20_000)
+"""Of networks whose memory is measured, of 100,000 weights."""
 
 
 class TimedCallback(RebalancingCallback):
@@ -72,8 +78,45 @@ def overhead(configuration: TrainingConfiguration) -> Callable[[], float]:
     return measure
 
 
+def growth(n_hidden: int, moving: bool) -> int | None:
+    """Return the bytes that a process grows by at most in two updates, with a move after each or without.
+
+    :return: None where there is no /proc to tell it
+    """
+    configuration = configure(
+        env="RandomAnomaly-v0",
+        budget=100_000,
+        hidden_size=n_hidden,
+        rebalance="momentum",
+        rebalance_every=1,
+        n_envs=1,
+        n_steps=44,
+        batch_size=44,
+        n_epochs=1,
+        device="cpu",
+    )
+    _, rebalancing = rebalancings(configuration)
+    assert rebalancing is not None
+    with closing(training_environments(configuration)) as environments, torch_threads("cpu"):
+        specification = specification_of(configuration, environments.observation_space, environments.action_space)
+        algorithm = build_algorithm(configuration, specification, environments)
+        algorithm.set_logger(make_logger(None, []))
+        algorithm.learn(44)
+        before = resident("VmRSS", reset_peak=True)
+        callback = RebalancingCallback(rebalancing, every=1) if moving else None
+        algorithm.learn(88, callback=callback, reset_num_timesteps=False)
+        peak = resident("VmHWM")
+    return None if before is None or peak is None else peak - before
+
+
+def growth_in_new_process(n_hidden: int, moving: bool) -> int | None:
+    """Return `growth` as a fresh process finds it."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(growth, n_hidden, moving).result()
+
+
 def measure(rounds: int) -> Finding:
-    """Measure every task and rule."""
+    """Measure every task and rule, and the memory of moves."""
     shares: dict[tuple[str, str], list[float]] = {}
     sizes = {}
     for turn in range(rounds):
@@ -94,10 +137,22 @@ def measure(rounds: int) -> Finding:
         ("added by moving (median)", lambda item: f"{median(item[1]):.1%}"),
         ("target", lambda _: "≤ 5%"),
     )
-    notes = (
-        f"A move every {EVERY} updates, of 30 % of the weights of both networks, the most there is; {rounds} rounds."
+    memory = {n: {moving: growth_in_new_process(n, moving) for moving in (False, True)} for n in HIDDEN_SIZES}
+    memory_table = tabulate(
+        HIDDEN_SIZES,
+        ("hidden units", lambda n: f"{n:,}"),
+        ("MB that updates grow by", lambda n: megabytes(memory[n][False])),
+        ("with moves", lambda n: megabytes(memory[n][True])),
+        ("a float for each pair of units", lambda n: megabytes(4 * n * n)),
     )
-    return Finding({"added": {f"{task}, {rule}": list(row) for (task, rule), row in shares.items()}}, [table, notes])
+    notes = (
+        f"A move every {EVERY} updates, of 30 % of the weights of both networks, the most there is; {rounds} rounds. "
+        f"Memory: two updates of 44 steps of Random Anomaly (2,500 inputs), two networks of "
+        f"100,000 weights, MB of {MEGABYTE:,} bytes; a move after each."
+    )
+    added = {f"{task}, {rule}": list(row) for (task, rule), row in shares.items()}
+    grown = {str(n): {"still": own[False], "moving": own[True]} for n, own in memory.items()}
+    return Finding({"added": added, "bytes": grown}, [table, memory_table, notes])
 
 
 if __name__ == "__main__":
