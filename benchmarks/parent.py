@@ -1,8 +1,8 @@
 """How good the parent's choice is on tasks it has not seen: python -m benchmarks.parent.
 
 Every task of the table (agents/recommendation/records.csv) is left out once, with all its settings and what is the
-same task with other data or demonstrations. A parent is learned from the others, the choice of the kind of trees and
-the width of the intervals included, and picks a network for each comparison of the task that was left out: what it
+same task with other data or demonstrations. A parent is learned from the others, all that is fitted of it and the
+width of the intervals included, and picks a network for each comparison of the task that was left out: what it
 falls short of the best one is the regret, on the scaled score. Beside it stand what needs no model, learned from the
 same other tasks. Figures are means over a task's comparisons, then over tasks; intervals draw tasks again.
 
@@ -18,7 +18,6 @@ import numpy as np
 import optuna
 from scipy import stats
 
-from agents.recommendation.forest import KINDS, TREES
 from agents.recommendation.networks import Network
 from agents.recommendation.parent import COVERAGE, FEWEST_TASKS, HOME, TABLE, Parent, learn_from
 from agents.recommendation.records import Comparison, comparisons, read_table
@@ -55,14 +54,12 @@ class Trial:
         return float(means.max() - means[int(np.argmax(scores))])
 
 
-def leave_one_out(
-    found: Sequence[Comparison], *, kinds: Sequence[str] = KINDS, trees: int = TREES
-) -> dict[str, list[Trial]]:
+def leave_one_out(found: Sequence[Comparison]) -> dict[str, list[Trial]]:
     """Return the trials of every task, each with a parent that was learned from the other tasks."""
     trials = {}
     for kin in sorted({one.kin for one in found}):
         others = [one for one in found if one.kin != kin]
-        parent = learn_from(others, "left out", kinds=kinds, trees=trees)
+        parent = learn_from(others, "left out")
         trials[kin] = [Trial(one, parent, others) for one in found if one.kin == kin and one.is_final]
     return trials
 

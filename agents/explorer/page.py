@@ -24,7 +24,7 @@ def network_page(
 ) -> str:
     """Return the page as HTML; its sliders begin at this budget and hidden proportion.
 
-    It finds networks by the formulas of `policies.network.specification`, and asks the parent's trees, both written
+    It finds networks by the formulas of `policies.network.specification`, and asks the parent's process, both written
     once more in JavaScript.
 
     :param env: what the sizes are of, if anything

@@ -1,5 +1,5 @@
-// The parent's prediction for a network, as agents/recommendation/ (parent.py, networks.py, forest.py) makes it: tests
-// compare both for many networks.
+// The parent's prediction for a network, as agents/recommendation/ (parent.py, networks.py, gaussian_process.py) makes
+// it: tests compare both for many networks.
 "use strict";
 
 /** Why a parent cannot predict for a budget; null if it can. */
@@ -12,25 +12,35 @@ function doubtOf(parent, budget) {
 
 /** The score of an actor: 1 is the best network of the task, 0 an untrained one. */
 function predictedScore(parent, budget, actor) {
-  const row = features(parent.facts, parent.steps, budget, actor).map(Math.fround); // as scikit-learn compares them
-  const {roots, feature, threshold, left, right, value, base} = parent.forest;
-  return roots.reduce((sum, root) => {
-    let node = root;
-    while (feature[node] >= 0) node = row[feature[node]] <= threshold[node] ? left[node] : right[node];
-    return sum + value[node];
-  }, base[0]);
+  const own = features(parent.facts, parent.steps, budget, actor);
+  const {rows, weights, constant, variances, lengths} = parent.process;
+  const [first, second, ofTasks] = lengths.map((length) => 2 * length * length);
+  return rows.reduce((sum, row, place) => {
+    const networks = squaredDistance(own, row, 0, N_NETWORK_FEATURES);
+    const tasks = squaredDistance(own, row, N_NETWORK_FEATURES, row.length);
+    const shared = variances[0] * Math.exp(-networks / first);
+    return sum + weights[place] * (shared + variances[1] * Math.exp(-networks / second - tasks / ofTasks));
+  }, constant[0]);
 }
+
+function squaredDistance(one, other, start, stop) {
+  let sum = 0;
+  for (let place = start; place < stop; place++) sum += (one[place] - other[place]) ** 2;
+  return sum;
+}
+
+const N_NETWORK_FEATURES = 3, TASK_UNITS = [1.5, 1.5, 1.5, 4, 1.5, 1, 1];
 
 /** What is known of a training before it begins. */
 function features(facts, steps, budget, actor) {
   const {n_inputs: inputs, n_outputs: outputs} = facts;
-  const p = actor.weights.hh / budget, dense = denseProportion(inputs, outputs, budget), size = Math.log(actor.nHidden);
-  return [
+  const task = [
     Math.log(inputs), Math.log(outputs), Math.log(facts.episode_length), Math.log1p(steps), Math.log(budget),
     Number(facts.chooses), Number(facts.imitates),
-    dense, Math.log(inputs / outputs), Math.log(budget / inputs), p, p - dense, size, size - Math.log(inputs + outputs),
-    0, 0, 0, // it is made of the six blocks, no LSTM and not dense
-    ...BLOCKS.map((block) => actor.densities[block]),
+  ].map((number, place) => number / TASK_UNITS[place]);
+  return [
+    4 * actor.weights.hh / budget, 0, 0, // neither LSTM nor GRU
+    ...task, 3 * denseProportion(inputs, outputs, budget),
   ];
 }
 

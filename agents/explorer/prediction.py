@@ -11,7 +11,7 @@ def prediction_data(parent: Parent, facts: TaskFacts, steps: int) -> dict[str, A
     """Return plain values of a parent and a task, for JSON.
 
     :param steps: of the training
-    :return: `doubt` says why the parent can predict for no budget; without one `forest` holds its trees, and `budgets`
+    :return: `doubt` says why the parent can predict for no budget; without one `process` holds what it asks, `budgets`
         the smallest and the largest budget that it can predict for
     """
     data = {
@@ -30,5 +30,5 @@ def prediction_data(parent: Parent, facts: TaskFacts, steps: int) -> dict[str, A
         "facts": asdict(facts),
         "coverage": COVERAGE,
         "halfWidth": parent.half_width,
-        "forest": {name: array.tolist() for name, array in parent.forest.arrays().items()},
+        "process": {name: array.tolist() for name, array in parent.process.arrays().items()},
     }

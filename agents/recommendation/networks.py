@@ -98,25 +98,27 @@ RANGED = ("inputs", "outputs", "steps of an episode", STEPS, "weights")
 """What the first task features are logarithms of; of the steps, which may be 0, with one added."""
 
 
+N_NETWORK_FEATURES, N_FEATURES = 3, 11
+
+
 def features(facts: TaskFacts, steps: int, networks: Sequence[Network]) -> np.ndarray:
-    """Return what is known of trainings of these networks, (n, 23) float64."""
+    """Return what is known of trainings of these networks, (n, 11) float64: three of the network, eight of the task.
+
+    In units of which one is a considerable difference.
+    """
     return np.stack([_features(facts, steps, network) for network in networks])
 
 
+_TASK_UNITS = np.array([1.5, 1.5, 1.5, 4, 1.5, 1, 1])
+"""Of `task_features`."""
+
+
 def _features(facts: TaskFacts, steps: int, network: Network) -> np.ndarray:
-    dense = dense_proportion(facts.n_inputs, facts.n_outputs, network.budget)
-    p, size = network.hidden_proportion, math.log(network.n_hidden)
+    task = task_features(facts, steps, network.budget) / _TASK_UNITS
     own = [
-        dense,
-        math.log(facts.n_inputs / facts.n_outputs),
-        math.log(network.budget / facts.n_inputs),
-        p,
-        p - dense,
-        size,
-        size - math.log(facts.n_inputs + facts.n_outputs),
-        float(not network.densities),
-        float(network.architecture == "lstm"),
-        float(network.architecture == "dense"),
-        *(network.densities.get(block, 0.0) for block in BLOCKS),
+        4 * network.hidden_proportion,
+        3.0 * (network.architecture == "lstm"),
+        3.0 * (network.architecture == "gru"),
     ]
-    return np.array([*task_features(facts, steps, network.budget), *own])
+    dense = dense_proportion(facts.n_inputs, facts.n_outputs, network.budget)
+    return np.array([*own, *task, 3 * dense])

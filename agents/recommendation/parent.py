@@ -1,9 +1,9 @@
 """The parent: predicts the score of a network before any training, with an interval, and says when it cannot.
 
-Trees are fitted to the table of all trainings; which kind of trees is decided by the error on whole tasks that were
-left out. The same errors give the intervals: each task counts alike, and one more, unknown task counts as if it were
-missed by any amount, so that a new task is covered as often as is said if it resembles the others (hierarchical
-conformal prediction, Lee, Barber and Willett, arXiv 2306.06342).
+A Gaussian process is fitted to the table of all trainings. Its errors on whole tasks that were left out give the
+intervals: each task counts alike, and one more, unknown task counts as if it were missed by any amount, so that a new
+task is covered as often as is said if it resembles the others (hierarchical conformal prediction, Lee, Barber and
+Willett, arXiv 2306.06342).
 
 A parent is kept as arrays and JSON in one .npz file, which loads without scikit-learn and runs no code.
 """
@@ -19,18 +19,17 @@ from typing import Any
 
 import numpy as np
 
-from agents.recommendation.forest import KINDS, TREES, Forest, fit_forest
+from agents.recommendation.gaussian_process import GaussianProcess
 from agents.recommendation.networks import RANGED, STEPS, Network, TaskFacts, features, task_features
 from agents.recommendation.records import Comparison, Record, comparisons, digest, kin_of, table_text
 from agents.recommendation.rule import Rule, fit_rule
 from policies.refusal import Refusal
 
-FORMAT = 2
+FORMAT = 3
 """Of the file, and of the features in it."""
 COVERAGE = 0.9
 FEWEST_TASKS = 9
 """With fewer tasks no interval of this coverage is finite: the one that is unknown counts for more than the rest."""
-FOLDS = 10
 RESAMPLES = 10_000
 HOME = Path(__file__).parent
 """Where the project's own parent and its table lie."""
@@ -62,15 +61,13 @@ class Parent:
     """What has been learned from a table.
 
     :ivar version: format and digest of the table
-    :ivar kind: of the trees
     :ivar half_width: of the intervals; infinite where the tasks are too few
     :ivar lead: by how much its choice beats the rule's on tasks that were left out, at least: lower end of the interval
         of the mean, -inf where the tasks are too few
     """
 
     version: str
-    kind: str
-    forest: Forest
+    process: GaussianProcess
     half_width: float
     lead: float
     rule: Rule
@@ -78,7 +75,7 @@ class Parent:
 
     def predict(self, facts: TaskFacts, steps: int, networks: Sequence[Network]) -> np.ndarray:
         """Return the predicted scores of networks, (n,): 1 is the best network of the task, 0 an untrained one."""
-        return self.forest.predict(features(facts, steps, networks))
+        return self.process.predict(features(facts, steps, networks))
 
     @property
     def n_tasks(self) -> int:
@@ -139,13 +136,12 @@ class Parent:
         about = {
             "format": FORMAT,
             "version": self.version,
-            "kind": self.kind,
             "half_width": self.half_width if math.isfinite(self.half_width) else None,
             "lead": self.lead if math.isfinite(self.lead) else None,
             "rule": self.rule.to_dict(),
             "tasks": [asdict(known) for known in self.tasks],
         }
-        np.savez_compressed(folder / FILE, about=np.array(json.dumps(about)), **self.forest.arrays())
+        np.savez_compressed(folder / FILE, about=np.array(json.dumps(about)), **self.process.arrays())
 
     @classmethod
     def load(cls, folder: Path = HOME) -> "Parent":
@@ -177,11 +173,11 @@ class Parent:
                     f"`parent` {file} is of format {about['format']}: {FORMAT} is needed, sweep.py learn renews it"
                 )
             tasks = tuple(_known_task(entry) for entry in about["tasks"])
-            n_features = features(tasks[0].facts, 1, [Network("dense", 1, 1, 0.0)]).shape[1]
+            if not tasks:
+                raise ValueError("it knows no task")
             return cls(
                 str(about["version"]),
-                str(about["kind"]),
-                Forest.of_arrays(arrays, n_features),
+                GaussianProcess.of_arrays(arrays),
                 math.inf if about["half_width"] is None else float(about["half_width"]),
                 -math.inf if about["lead"] is None else float(about["lead"]),
                 Rule(**about["rule"]),
@@ -198,20 +194,15 @@ def _known_task(entry: dict[str, Any]) -> KnownTask:
     return KnownTask(entry["task"], facts, entry["steps"], tuple(entry["budgets"]), entry["best"])
 
 
-def learn(records: Sequence[Record], *, kinds: Sequence[str] = KINDS, trees: int = TREES) -> Parent:
+def learn(records: Sequence[Record]) -> Parent:
     """Fit a parent to a table.
 
-    :param kinds: of trees to choose from, see `fit_forest`
-    :param trees: how many
     :raises Refusal: if there is no comparison in the table
     """
-    version = f"{FORMAT}-{digest(table_text(records))}"
-    return learn_from(comparisons(records), version, kinds=kinds, trees=trees)
+    return learn_from(comparisons(records), f"{FORMAT}-{digest(table_text(records))}")
 
 
-def learn_from(
-    found: Sequence[Comparison], version: str, *, kinds: Sequence[str] = KINDS, trees: int = TREES
-) -> Parent:
+def learn_from(found: Sequence[Comparison], version: str) -> Parent:
     """Fit a parent to comparisons, as `learn` does to a table.
 
     :raises Refusal: if there are none
@@ -220,34 +211,25 @@ def learn_from(
         raise Refusal(
             "the table compares no networks with each other: at least four of one budget and setting are needed"
         )
-    names, kin = sorted({one.task for one in found}), sorted({one.kin for one in found})
-    rows = np.concatenate([features(one.facts, one.steps, one.networks) for one in found])
-    targets = np.concatenate([one.means for one in found])
-    tasks = np.concatenate([np.full(len(one.networks), kin.index(one.kin)) for one in found])
-    final = np.concatenate([np.full(len(one.networks), one.is_final) for one in found])
-    weights = 1 / np.bincount(tasks)[tasks]
-    weights *= len(weights) / weights.sum()
+    from agents.recommendation.fitting import fit_gaussian_process  # which scikit-learn takes a second to load for
 
-    predictions = {}
-    for kind in kinds:
-        predicted = predictions[kind] = np.full(len(targets), np.nan)
-        for fold in range(min(FOLDS, len(kin)) if len(kin) > 1 else 0):
-            out = tasks % FOLDS == fold
-            forest = fit_forest(kind, rows[~out], targets[~out], weights[~out], trees)
-            predicted[out] = forest.predict(rows[out])
-    errors = {kind: np.abs(targets - predicted) for kind, predicted in predictions.items()}
-    missed = {kind: float(np.average(error[final] ** 2, weights=weights[final])) for kind, error in errors.items()}
-    kind = min(kinds, key=lambda kind: missed[kind])
+    found = [one for one in found if one.is_final]
+    names, kin = sorted({one.task for one in found}), sorted({one.kin for one in found})
+    counts = [len(one.networks) for one in found]
+    tasks, targets = (
+        np.repeat([kin.index(one.kin) for one in found], counts),
+        np.concatenate([one.means for one in found]),
+    )
+    rows = np.concatenate([features(one.facts, one.steps, one.networks) for one in found])
+    fit = fit_gaussian_process(rows, targets, np.repeat(np.arange(len(found)), counts), tasks)
     rule = fit_rule(found)
-    ends = np.cumsum([len(one.networks) for one in found])[:-1]
     return Parent(
         version,
-        kind,
-        fit_forest(kind, rows, targets, weights, trees),
-        half_width(errors[kind][final], tasks[final]),
-        least_lead(found, np.split(predictions[kind], ends), rule),
+        fit.process,
+        half_width(np.abs(targets - fit.left_out), tasks),
+        least_lead(found, np.split(fit.left_out, np.cumsum(counts)[:-1]), rule),
         rule,
-        tuple(_known(name, [one for one in found if one.task == name and one.is_final]) for name in names),
+        tuple(_known(name, [one for one in found if one.task == name]) for name in names),
     )
 
 

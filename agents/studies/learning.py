@@ -151,7 +151,7 @@ def learn_studies(
     parent = Parent.load(folder)
     said.append(
         f"{len(records):,} trainings of {len({record.task for record in records})} tasks, {parent.n_tasks} of which "
-        f"compare networks; {parent.kind}; rule: {parent.rule}"
+        f"compare networks; rule: {parent.rule}"
     )
     if parent.n_tasks < FEWEST_TASKS:
         said.append(f"Too few to choose by: the rule decides until there are {FEWEST_TASKS} tasks")

@@ -73,7 +73,7 @@ def test_readme_shows_the_map_of_the_committed_table() -> None:
 
 def test_parent_and_rule_are_measured_on_tasks_they_have_not_seen() -> None:
     found = comparisons(synthetic_records(11))
-    trials = tables.leave_one_out(found, kinds=("extra trees",), trees=15)
+    trials = tables.leave_one_out(found)
     assert len(trials) == 11
     for task, own in trials.items():
         assert all(task not in {known.task for known in trial.parent.tasks} for trial in own)

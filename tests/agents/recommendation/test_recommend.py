@@ -44,7 +44,7 @@ TINY = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a parent that knows enough to choose for CartPole."""
     folder = tmp_path_factory.mktemp("parent")
-    learn(synthetic_records(16), kinds=("extra trees",), trees=40).save(folder)
+    learn(synthetic_records(16)).save(folder)
     return folder
 
 
@@ -112,7 +112,7 @@ def test_resolved_configuration_has_numbers_and_names_the_parent(folder: Path) -
 
 
 def test_thin_table_lets_the_rule_decide(tmp_path: Path) -> None:
-    parent = dataclasses.replace(learn(synthetic_records(4), kinds=("extra trees",), trees=10), rule=Rule())
+    parent = dataclasses.replace(learn(synthetic_records(4)), rule=Rule())
     parent.save(tmp_path)
     found = recommend(configure("CartPole-v1", hidden_proportion="auto", budget="auto", parent=str(tmp_path)))
     assert found.doubt == f"the table holds 4 tasks, of which at least {FEWEST_TASKS} are needed"
