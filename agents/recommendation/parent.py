@@ -22,6 +22,7 @@ import numpy as np
 from agents.recommendation.gaussian_process import GaussianProcess
 from agents.recommendation.networks import RANGED, STEPS, Network, TaskFacts, features, task_features
 from agents.recommendation.records import Comparison, Record, comparisons, digest, kin_of, table_text
+from agents.recommendation.regret import least_mean, regrets
 from agents.recommendation.rule import Rule, fit_rule
 from policies.refusal import Refusal
 
@@ -30,7 +31,6 @@ FORMAT = 3
 COVERAGE = 0.9
 FEWEST_TASKS = 9
 """With fewer tasks no interval of this coverage is finite: the one that is unknown counts for more than the rest."""
-RESAMPLES = 10_000
 HOME = Path(__file__).parent
 """Where the project's own parent and its table lie."""
 FILE, TABLE = "parent.npz", "records.csv"
@@ -223,11 +223,14 @@ def learn_from(found: Sequence[Comparison], version: str) -> Parent:
     rows = np.concatenate([features(one.facts, one.steps, one.networks) for one in found])
     fit = fit_gaussian_process(rows, targets, np.repeat(np.arange(len(found)), counts), tasks)
     rule = fit_rule(found)
+    predicted = dict(zip(map(id, found), np.split(fit.left_out, np.cumsum(counts)[:-1]), strict=True))
+    by_rule = regrets(found, lambda one: rule.scores(one.facts, one.networks))
     return Parent(
         version,
         fit.process,
         half_width(np.abs(targets - fit.left_out), tasks),
-        least_lead(found, np.split(fit.left_out, np.cumsum(counts)[:-1]), rule),
+        # The rule was fitted to these very tasks, which flatters it.
+        least_mean(by_rule - regrets(found, lambda one: predicted[id(one)])),
         rule,
         tuple(_known(name, [one for one in found if one.task == name]) for name in names),
     )
@@ -245,29 +248,6 @@ def half_width(errors: np.ndarray, tasks: np.ndarray, coverage: float = COVERAGE
     order = np.argsort(errors)
     reached = np.cumsum(share[order]) >= coverage - 1e-12
     return float(errors[order][int(np.argmax(reached))]) if reached.any() else math.inf
-
-
-def least_lead(found: Sequence[Comparison], predicted: Sequence[np.ndarray], rule: Rule) -> float:
-    """Return by how much choosing by predictions beats a rule, at least: the lower end of the mean's 95 % interval, by
-    the bootstrap over tasks.
-
-    The rule was fitted to these very tasks, which flatters it.
-
-    :param predicted: for the networks of each comparison, (n,), by a parent that did not know the task
-    :return: -inf if the tasks are too few to say
-    """
-    leads: dict[str, list[float]] = {}
-    for one, own in zip(found, predicted, strict=True):
-        if one.is_final:
-            chosen, by_rule = (
-                one.means[int(np.argmax(scores))] for scores in (own, rule.scores(one.facts, one.networks))
-            )
-            leads.setdefault(one.kin, []).append(float(chosen - by_rule))
-    means = np.array([np.mean(own) for own in leads.values()])
-    if len(means) < 2 or not np.isfinite(means).all():
-        return -math.inf
-    resamples = np.random.default_rng(0).integers(0, len(means), (RESAMPLES, len(means)))
-    return float(np.percentile(means[resamples].mean(axis=1), 2.5))
 
 
 def _known(name: str, final: Sequence[Comparison]) -> KnownTask:

@@ -24,7 +24,7 @@ from policies.network.architectures import ARCHITECTURES
 from policies.refusal import Refusal
 from policies.sequence_policy import network_sizes
 
-PROPORTIONS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+PROPORTIONS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 BUDGETS = tuple(digit * 10**power for power in range(2, 8) for digit in (1, 2, 5))
 WORTH = 0.02
 """A smaller budget is taken if it is predicted to fall short of the best by no more of the scaled score."""

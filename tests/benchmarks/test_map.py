@@ -79,9 +79,12 @@ def test_parent_and_rule_are_measured_on_tasks_they_have_not_seen() -> None:
         assert all(task not in {known.task for known in trial.parent.tasks} for trial in own)
         assert all(task not in {one.task for one in trial.others} for trial in own)
         assert all(trial.comparison.is_final for trial in own)
-    regrets = {name: tables.by_task(trials, regret).mean() for name, regret in tables.CONTENDERS.items()}
-    assert regrets[tables.PARENT] < regrets[tables.RANDOM] / 2
+    regrets = {name: tables.regrets_of(name, trials).mean() for name in tables.CONTENDERS}
+    assert regrets[tables.PARENT] < regrets["random"] / 2
     assert min(regrets.values()) >= 0
+    fair = tables.regrets_of(tables.PARENT, trials, tables.Trial.regret_by_other_seeds)
+    assert np.isfinite(fair).all()
+    assert fair.mean() <= regrets[tables.PARENT] + 1e-12
     assert tables.by_task(trials, tables.correlation).mean() > 0.5
     assert 0.7 <= tables.by_task(trials, tables.covered).mean() <= 1
     first = next(iter(trials.values()))[0]
@@ -92,6 +95,23 @@ def test_parent_and_rule_are_measured_on_tasks_they_have_not_seen() -> None:
     assert tables.replayed(dataclasses.replace(first, comparison=few)) is None
     (table, *_) = tables.report(dict(list(trials.items())[:2]))
     assert table.count("\n") == 1 + len(tables.CONTENDERS)
+
+
+def test_regret_by_other_seeds_is_zero_of_networks_that_are_level() -> None:
+    """Where scores are noise alone, the first network falls short of the best by nothing, if one looks fairly."""
+    generator = np.random.default_rng(0)
+    (first, *_) = comparisons(synthetic_records(1))
+    fair, naive = [], []
+    for _ in range(300):
+        scores = (*(tuple(generator.normal(size=2)) for _ in range(7)), (generator.normal(),))
+        one = dataclasses.replace(first, networks=first.networks[:1] * 8, scores=scores)
+        trial = tables.Trial(one, None, ())
+        fair.append(trial.regret_by_other_seeds(np.eye(8)[0]))
+        naive.append(trial.regret(np.eye(8)[0]))
+    assert abs(np.mean(fair)) < 3 * np.std(fair) / np.sqrt(300) + 0.05
+    assert np.mean(naive) > 0.5
+    single = dataclasses.replace(first, scores=tuple(own[:1] for own in first.scores))
+    assert np.isnan(tables.Trial(single, None, ()).regret_by_other_seeds(np.eye(len(single.networks))[0]))
 
 
 @pytest.mark.parametrize("file", SUITE, ids=lambda file: file.stem)

@@ -27,10 +27,10 @@ from agents.recommendation.parent import (
     half_width,
     learn,
     learn_from,
-    least_lead,
 )
 from agents.recommendation.records import comparisons, digest, read_table, table_text
-from agents.recommendation.rule import Rule, fit_rule, mean_regret
+from agents.recommendation.regret import least_mean, regrets
+from agents.recommendation.rule import Rule, fit_rule
 from policies.network.specification import specify_dense
 from policies.refusal import Refusal
 
@@ -47,8 +47,8 @@ def test_choice_on_new_tasks_is_near_the_best() -> None:
     parent = learn_from([one for one in found if one.task in names[:20]], "half")
     fresh = [one for one in found if one.task in names[20:]]
 
-    regret = mean_regret(fresh, lambda one: parent.predict(one.facts, one.steps, one.networks))
-    always = mean_regret(fresh, lambda one: Rule().scores(one.facts, one.networks))
+    regret = np.mean(regrets(fresh, lambda one: parent.predict(one.facts, one.steps, one.networks)))
+    always = np.mean(regrets(fresh, lambda one: Rule().scores(one.facts, one.networks)))
     assert regret < 0.01
     assert regret < always / 2
     covered = [
@@ -229,14 +229,22 @@ def test_tasks_of_one_environment_and_the_same_sizes_count_as_one() -> None:
     assert learn([*few, *again]).n_tasks == FEWEST_TASKS - 1
 
 
-def test_lead_is_what_is_gained_beside_the_rule() -> None:
+def test_regret_is_what_the_choice_falls_short_of_the_best() -> None:
     found = [one for one in comparisons(synthetic_records(6, noise=0.0)) if one.is_final]
-    rule = Rule()
-    by_rule = [rule.scores(one.facts, one.networks) for one in found]
-    assert least_lead(found, by_rule, rule) == 0
-    assert least_lead(found, [one.means for one in found], rule) > 0
-    assert least_lead(found, [-one.means for one in found], rule) < 0
-    assert least_lead(found[:2], [one.means for one in found[:2]], rule) == -math.inf  # of one task
+    assert (regrets(found, lambda one: one.means) == 0).all()
+    worst = regrets(found, lambda one: -one.means)
+    expected = {one.kin: [] for one in found}
+    for one in found:
+        expected[one.kin].append(np.ptp(one.means))
+    np.testing.assert_allclose(worst, [np.mean(expected[kin]) for kin in sorted(expected)])
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=20))
+def test_least_mean_is_below_the_mean(values: list[float]) -> None:
+    least = least_mean(np.array(values))
+    assert min(values) - 1e-12 <= least <= np.mean(values) + 1e-12
+    assert least_mean(np.array(values[:1])) == -math.inf
+    assert least_mean(np.array([*values, np.nan])) == -math.inf
 
 
 def test_rule_finds_the_number_that_decides() -> None:
@@ -249,7 +257,7 @@ def test_rule_finds_the_number_that_decides() -> None:
         records.append(type(record)(**{**vars(record), "score": score, "curve": ()}))
     found = comparisons(records)
     rule = fit_rule(found)
-    assert mean_regret(found, lambda one: rule.scores(one.facts, one.networks)) < 0.02
+    assert regrets(found, lambda one: rule.scores(one.facts, one.networks)).mean() < 0.02
     below, above = (TaskFacts(n_inputs, 4, True, 10.0, False) for n_inputs in (800, 2))
     assert not rule.takes_dense(below, 5_000)
     assert rule.takes_dense(above, 5_000)
