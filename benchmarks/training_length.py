@@ -135,7 +135,7 @@ def draw(configurations: Sequence[Runs]) -> Figure:
     axes.set(xlabel="million environment steps", ylabel="accuracy over the validation split", ylim=(0, None))
     axes.axhline(0.1, color="#9ca3af", linewidth=1, linestyle=":", label="chance")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="lower right", ncols=2)
+    axes.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 0.25), ncols=2)
     return figure
 
 
