@@ -19,7 +19,7 @@ import optuna
 from scipy import stats
 
 from agents.recommendation.networks import Network
-from agents.recommendation.parent import COVERAGE, FEWEST_TASKS, HOME, TABLE, Parent, learn_from
+from agents.recommendation.parent import COVERAGE, FEWEST_TASKS, HOME, TABLE, Parent, learn_from, outside
 from agents.recommendation.records import Comparison, comparisons, read_table
 from agents.recommendation.rule import Rule
 from agents.studies.samplers import STARTS
@@ -120,9 +120,17 @@ def by_rule(rule: Rule, trial: Trial) -> np.ndarray:
     return chosen(rule.scores(trial.comparison.facts, trial.comparison.networks))
 
 
+def by_parent(trial: Trial) -> np.ndarray:
+    """Return how often the parent chooses each network, (n,); outside of its range the rule."""
+    one = trial.comparison
+    is_known = outside(trial.parent.tasks, one.facts, one.steps, one.budget) is None
+    return chosen(trial.predicted) if is_known else by_rule(trial.parent.rule, trial)
+
+
 PARENT = "the parent"
 CONTENDERS: Mapping[str, Callable[[Trial], np.ndarray]] = {
-    PARENT: lambda trial: chosen(trial.predicted),
+    PARENT: by_parent,
+    "the same, outside of its range too": lambda trial: chosen(trial.predicted),
     "the rule": lambda trial: by_rule(trial.parent.rule, trial),
     "always p = 0.5": lambda trial: by_rule(Rule(), trial),
     "always dense": lambda trial: chosen(always_dense(trial)),

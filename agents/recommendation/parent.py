@@ -51,9 +51,32 @@ class KnownTask:
     budgets: tuple[int, ...]
     best: str
 
+    def is_like(self, facts: TaskFacts) -> bool:
+        """Tell whether a task has the same kind of actions, and is learned in the same way."""
+        return (self.facts.chooses, self.facts.imitates) == (facts.chooses, facts.imitates)
+
     def features(self) -> np.ndarray:
         """Return the task features of each budget, (budgets, 7)."""
         return np.stack([task_features(self.facts, self.steps, budget) for budget in self.budgets])
+
+
+def outside(known: Sequence[KnownTask], facts: TaskFacts, steps: int, budget: int) -> str | None:
+    """Return in what a task lies outside of the range of those that are known and like it; None if in nothing."""
+    alike = [one for one in known if one.is_like(facts)]
+    if not alike:
+        kind = "choices" if facts.chooses else "Box actions"
+        return f"no task of the table has {kind} and {'' if facts.imitates else 'no '}demonstrations"
+    rows = np.concatenate([one.features() for one in alike])
+    own = task_features(facts, steps, budget)
+    for column, name in enumerate(RANGED):
+        low, high = rows[:, column].min(), rows[:, column].max()
+        if not low - 1e-6 <= own[column] <= high + 1e-6:
+            back = math.expm1 if name == STEPS else math.exp
+            return (
+                f"{back(own[column]):,.0f} {name} lie outside of the table's range of such tasks, "
+                f"{back(low):,.0f} to {back(high):,.0f}"
+            )
+    return None
 
 
 @dataclass(frozen=True)
@@ -62,8 +85,8 @@ class Parent:
 
     :ivar version: format and digest of the table
     :ivar half_width: of the intervals; infinite where the tasks are too few
-    :ivar lead: by how much its choice beats the rule's on tasks that were left out, at least: lower end of the interval
-        of the mean, -inf where the tasks are too few
+    :ivar lead: by how much its choice, outside of its range the rule's, beats the rule's on tasks that were left out,
+        at least: lower end of the interval of the mean, -inf where the tasks are too few
     """
 
     version: str
@@ -103,8 +126,7 @@ class Parent:
 
     def alike(self, facts: TaskFacts) -> list[KnownTask]:
         """Return the tasks of the same kind of actions, learned in the same way."""
-        kind = (facts.chooses, facts.imitates)
-        return [known for known in self.tasks if (known.facts.chooses, known.facts.imitates) == kind]
+        return [known for known in self.tasks if known.is_like(facts)]
 
     def doubt(self, facts: TaskFacts, steps: int, budget: int) -> str | None:
         """Return why the parent knows too little to choose; None if it can."""
@@ -115,21 +137,7 @@ class Parent:
             )
         if self.lead <= 0:
             return self.no_lead
-        alike = self.alike(facts)
-        if not alike:
-            kind = "choices" if facts.chooses else "Box actions"
-            return f"no task of the table has {kind} and {'' if facts.imitates else 'no '}demonstrations"
-        rows = np.concatenate([known.features() for known in alike])
-        own = task_features(facts, steps, budget)
-        for column, name in enumerate(RANGED):
-            low, high = rows[:, column].min(), rows[:, column].max()
-            if not low - 1e-6 <= own[column] <= high + 1e-6:
-                back = math.expm1 if name == STEPS else math.exp
-                return (
-                    f"{back(own[column]):,.0f} {name} lie outside of the table's range of such tasks, "
-                    f"{back(low):,.0f} to {back(high):,.0f}"
-                )
-        return None
+        return outside(self.tasks, facts, steps, budget)
 
     def save(self, folder: Path) -> None:
         """Write the parent's file into a folder."""
@@ -213,27 +221,37 @@ def learn_from(found: Sequence[Comparison], version: str) -> Parent:
         )
     from agents.recommendation.fitting import fit_gaussian_process  # which scikit-learn takes a second to load for
 
-    found = [one for one in found if one.is_final]
     names, kin = sorted({one.task for one in found}), sorted({one.kin for one in found})
     counts = [len(one.networks) for one in found]
-    tasks, targets = (
-        np.repeat([kin.index(one.kin) for one in found], counts),
-        np.concatenate([one.means for one in found]),
-    )
     rows = np.concatenate([features(one.facts, one.steps, one.networks) for one in found])
+    targets = np.concatenate([one.means for one in found])
+    tasks = np.repeat([kin.index(one.kin) for one in found], counts)
     fit = fit_gaussian_process(rows, targets, np.repeat(np.arange(len(found)), counts), tasks)
-    rule = fit_rule(found)
-    predicted = dict(zip(map(id, found), np.split(fit.left_out, np.cumsum(counts)[:-1]), strict=True))
-    by_rule = regrets(found, lambda one: rule.scores(one.facts, one.networks))
+    is_final = np.repeat([one.is_final for one in found], counts)
+
+    rule, final = fit_rule(found), [one for one in found if one.is_final]
+    known = tuple(_known(name, [one for one in final if one.task == name]) for name in names)
+    by_rule = [rule.scores(one.facts, one.networks) for one in final]
+    left_out = np.split(fit.left_out[is_final], np.cumsum([len(one.networks) for one in final])[:-1])
+    chosen = [
+        scores if _is_inside(one, known) else of_rule
+        for one, scores, of_rule in zip(final, left_out, by_rule, strict=True)
+    ]
     return Parent(
         version,
         fit.process,
-        half_width(np.abs(targets - fit.left_out), tasks),
+        half_width(np.abs(targets - fit.left_out)[is_final], tasks[is_final]),
         # The rule was fitted to these very tasks, which flatters it.
-        least_mean(by_rule - regrets(found, lambda one: predicted[id(one)])),
+        least_mean(regrets(final, by_rule) - regrets(final, chosen)),
         rule,
-        tuple(_known(name, [one for one in found if one.task == name]) for name in names),
+        known,
     )
+
+
+def _is_inside(one: Comparison, known: Sequence[KnownTask]) -> bool:
+    """Tell whether a task lies within the range of the others."""
+    others = [task for task in known if kin_of(task.task, task.facts) != one.kin]
+    return outside(others, one.facts, one.steps, one.budget) is None
 
 
 def half_width(errors: np.ndarray, tasks: np.ndarray, coverage: float = COVERAGE) -> float:

@@ -1,6 +1,6 @@
 """What a choice of networks falls short of the best ones, on the scaled score."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -9,14 +9,14 @@ from agents.recommendation.records import Comparison
 RESAMPLES = 10_000
 
 
-def regrets(found: Sequence[Comparison], scores: Callable[[Comparison], np.ndarray]) -> np.ndarray:
+def regrets(found: Sequence[Comparison], scores: Sequence[np.ndarray]) -> np.ndarray:
     """Return the mean regret on each task, kin as one, in the order of their names.
 
-    :param scores: of the networks of a comparison, (n,), of which the highest is the choice
+    :param scores: for each comparison those of its networks, (n,), of which the highest is the choice
     """
     by_task: dict[str, list[float]] = {}
-    for one in found:
-        by_task.setdefault(one.kin, []).append(float(one.means.max() - one.means[int(np.argmax(scores(one)))]))
+    for one, own in zip(found, scores, strict=True):
+        by_task.setdefault(one.kin, []).append(float(one.means.max() - one.means[int(np.argmax(own))]))
     return np.array([np.mean(by_task[kin]) for kin in sorted(by_task)])
 
 

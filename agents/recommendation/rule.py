@@ -88,7 +88,7 @@ def fit_rule(found: Sequence[Comparison]) -> Rule:
         return round(float(regrets_of(rule).mean()), 6)
 
     def regrets_of(rule: Rule) -> np.ndarray:
-        return regrets(final, lambda one: rule.scores(one.facts, one.networks))
+        return regrets(final, [rule.scores(one.facts, one.networks) for one in final])
 
     plain = min((Rule(proportion=proportion) for proportion in RULE_PROPORTIONS), key=regret)
     rules = [plain]

@@ -47,8 +47,8 @@ def test_choice_on_new_tasks_is_near_the_best() -> None:
     parent = learn_from([one for one in found if one.task in names[:20]], "half")
     fresh = [one for one in found if one.task in names[20:]]
 
-    regret = np.mean(regrets(fresh, lambda one: parent.predict(one.facts, one.steps, one.networks)))
-    always = np.mean(regrets(fresh, lambda one: Rule().scores(one.facts, one.networks)))
+    regret = np.mean(regrets(fresh, [parent.predict(one.facts, one.steps, one.networks) for one in fresh]))
+    always = np.mean(regrets(fresh, [Rule().scores(one.facts, one.networks) for one in fresh]))
     assert regret < 0.01
     assert regret < always / 2
     covered = [
@@ -231,8 +231,8 @@ def test_tasks_of_one_environment_and_the_same_sizes_count_as_one() -> None:
 
 def test_regret_is_what_the_choice_falls_short_of_the_best() -> None:
     found = [one for one in comparisons(synthetic_records(6, noise=0.0)) if one.is_final]
-    assert (regrets(found, lambda one: one.means) == 0).all()
-    worst = regrets(found, lambda one: -one.means)
+    assert (regrets(found, [one.means for one in found]) == 0).all()
+    worst = regrets(found, [-one.means for one in found])
     expected = {one.kin: [] for one in found}
     for one in found:
         expected[one.kin].append(np.ptp(one.means))
@@ -257,7 +257,7 @@ def test_rule_finds_the_number_that_decides() -> None:
         records.append(type(record)(**{**vars(record), "score": score, "curve": ()}))
     found = comparisons(records)
     rule = fit_rule(found)
-    assert regrets(found, lambda one: rule.scores(one.facts, one.networks)).mean() < 0.02
+    assert regrets(found, [rule.scores(one.facts, one.networks) for one in found]).mean() < 0.02
     below, above = (TaskFacts(n_inputs, 4, True, 10.0, False) for n_inputs in (800, 2))
     assert not rule.takes_dense(below, 5_000)
     assert rule.takes_dense(above, 5_000)
