@@ -55,8 +55,8 @@ function update() {
 function predictionInWords(budget, actor) {
   const parent = DATA.parent;
   if (!parent) return "";
-  const doubt = doubtOf(parent, budget);
-  if (doubt) return `No score is predicted: ${doubt}.`;
+  const ignorance = ignoranceOf(parent, budget);
+  if (ignorance) return `No score is predicted: ${ignorance}.`;
   const score = predictedScore(parent, budget, actor);
   const [low, high] = [score - parent.halfWidth, score + parent.halfWidth].map((end) => end.toFixed(2));
   return `Predicted score ${score.toFixed(2)}, ${100 * parent.coverage}% interval ${low} to ${high}`;
@@ -67,11 +67,12 @@ function aboutParent(budget) {
   const parent = DATA.parent;
   if (!parent) return "What the parent predicts depends on the task: write this page with --env in place of sizes.";
   const who = `The parent ${parent.version}, which has learned from ${parent.nTasks} ${parent.nTasks === 1 ? "task" : "tasks"}`;
-  const doubt = doubtOf(parent, budget);
-  if (doubt) return `${who}, knows too little to predict: ${doubt}. What auto stands for is then decided by a rule: ${parent.rule}.`;
+  const ignorance = ignoranceOf(parent, budget);
+  if (ignorance) return `${who}, knows too little to predict: ${ignorance}. What auto stands for is then decided by a rule: ${parent.rule}.`;
   return `${who}, predicts for a training of ${grouped(parent.steps)} steps. A score of 1 is that of the best network of the ` +
     `task, 0 that of an untrained one. The shade is the interval: it holds the mean score of a network of a new task ` +
-    `with a probability of ${100 * parent.coverage}%, if the task is one like those that are known.`;
+    `with a probability of ${100 * parent.coverage}%, if the task is one like those that are known.` +
+    (parent.noLead ? ` What auto stands for is decided by a rule, ${parent.rule}: ${parent.noLead}.` : "");
 }
 
 function outerDensity(network) {
@@ -161,7 +162,7 @@ function networksOf(budget) {
 /** What the charts show of a network. */
 function figures(budget, p, network) {
   const found = {p, nHidden: network.nHidden, hh: network.densities.hh, outer: outerDensity(network)};
-  if (!DATA.parent || doubtOf(DATA.parent, budget)) return found;
+  if (!DATA.parent || ignoranceOf(DATA.parent, budget)) return found;
   return {...found, score: predictedScore(DATA.parent, budget, network)};
 }
 
@@ -173,7 +174,7 @@ function drawCharts(budget, p, actor) {
   chart(element("sizes"), line, points, here, SIZES, "hidden units", logarithmic);
   chart(element("densities"), line, points, here, DENSITIES, "density", logarithmic);
   element("parent").textContent = aboutParent(budget);
-  const predicted = DATA.parent && !doubtOf(DATA.parent, budget);
+  const predicted = DATA.parent && !ignoranceOf(DATA.parent, budget);
   element("scores").style.display = predicted ? "" : "none";
   if (predicted) chart(element("scores"), line, [], here, SCORES, "predicted score", linear, DATA.parent.halfWidth);
 }

@@ -3,8 +3,8 @@
 "use strict";
 
 /** Why a parent cannot predict for a budget; null if it can. */
-function doubtOf(parent, budget) {
-  if (parent.doubt !== null) return parent.doubt;
+function ignoranceOf(parent, budget) {
+  if (parent.ignorance !== null) return parent.ignorance;
   const [low, high] = parent.budgets, grouped = (number) => number.toLocaleString("en-US");
   if (low <= budget && budget <= high) return null;
   return `${grouped(budget)} weights lie outside of the table's range of such tasks, ${grouped(low)} to ${grouped(high)}`;

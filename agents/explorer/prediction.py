@@ -11,8 +11,9 @@ def prediction_data(parent: Parent, facts: TaskFacts, steps: int) -> dict[str, A
     """Return plain values of a parent and a task, for JSON.
 
     :param steps: of the training
-    :return: `doubt` says why the parent can predict for no budget; without one `process` holds what it asks, `budgets`
-        the smallest and the largest budget that it can predict for
+    :return: `ignorance` says why the parent can predict for no budget; without one `noLead` says why the rule chooses
+        all the same, null if the parent does, `process` holds what it asks, `budgets` the smallest and the largest
+        budget that it can predict for
     """
     data = {
         "version": parent.version,
@@ -21,11 +22,12 @@ def prediction_data(parent: Parent, facts: TaskFacts, steps: int) -> dict[str, A
         "steps": steps,
     }
     budgets = [budget for known in parent.alike(facts) for budget in known.budgets]
-    doubt = parent.doubt(facts, steps, min(budgets, default=1))
-    if doubt is not None:
-        return data | {"doubt": doubt}
+    ignorance = parent.ignorance(facts, steps, min(budgets, default=1))
+    if ignorance is not None:
+        return data | {"ignorance": ignorance}
     return data | {
-        "doubt": None,
+        "ignorance": None,
+        "noLead": parent.no_lead if parent.lead <= 0 else None,
         "budgets": [min(budgets), max(budgets)],
         "facts": asdict(facts),
         "coverage": COVERAGE,

@@ -129,14 +129,16 @@ class Parent:
         return [known for known in self.tasks if known.is_like(facts)]
 
     def doubt(self, facts: TaskFacts, steps: int, budget: int) -> str | None:
-        """Return why the parent knows too little to choose; None if it can."""
+        """Return why the rule chooses and not the parent; None if the parent does."""
+        return self.ignorance(facts, steps, budget) or (self.no_lead if self.lead <= 0 else None)
+
+    def ignorance(self, facts: TaskFacts, steps: int, budget: int) -> str | None:
+        """Return why the parent knows too little to predict; None if it can."""
         if self.n_tasks < FEWEST_TASKS:
             return (
                 f"the table holds {self.n_tasks} {'task' if self.n_tasks == 1 else 'tasks'}, of which at least "
                 f"{FEWEST_TASKS} are needed"
             )
-        if self.lead <= 0:
-            return self.no_lead
         return outside(self.tasks, facts, steps, budget)
 
     def save(self, folder: Path) -> None:

@@ -11,8 +11,8 @@ SHOWN = 12
 def format_ranking(found: Recommendation) -> str:
     """Lay out the best networks, how sure that is, and why."""
     facts, best = found.facts, found.ranked[0]
-    # The rule says what to take, and nothing of the others.
-    shown = found.ranked[:SHOWN] if found.doubt is None else found.ranked[:1]
+    # Where nothing is predicted, the rule says what to take, and nothing of the others.
+    shown = sorted(found.ranked, key=lambda one: -(one.score or 0))[:SHOWN] if best.score is not None else [best]
     rows = [("rank", "network", "hidden units", "score", f"{COVERAGE:.0%} interval")]
     rows += [(str(rank), *_row(found, one)) for rank, one in enumerate(shown, start=1)]
     kind = "choices" if facts.chooses else "Box actions"
@@ -25,7 +25,7 @@ def format_ranking(found: Recommendation) -> str:
         "",
         f"recommended: {found.sentence}",
     ]
-    if found.doubt is None:
+    if best.score is not None:
         lines.append("a score of 1 is that of the best network of the task, 0 the lowest that any training of it had")
     if found.nearest:
         lines.append(f"the nearest of the {found.parent.n_tasks} tasks that the parent knows, and their best networks:")

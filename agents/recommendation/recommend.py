@@ -5,7 +5,7 @@ its place, before anything is trained or written.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Candidate:
     """A network that fits, and what is thought of it.
 
     :ivar fields: of the configuration that trains it
-    :ivar score: predicted; None where the rule ranks
+    :ivar score: predicted; None where the parent knows too little
     """
 
     network: Network
@@ -51,7 +51,7 @@ class Candidate:
 class Recommendation:
     """Networks from the best to the worst, and why.
 
-    :ivar doubt: why the rule ranks and not the parent; None if the parent does
+    :ivar doubt: why the rule chooses and not the parent; None if the parent does
     """
 
     parent: Parent
@@ -67,7 +67,7 @@ class Recommendation:
         return self.ranked[0].fields | {"recommended_by": by}
 
     def interval(self, candidate: Candidate) -> tuple[float, float] | None:
-        """Return where the score of a network lies with a probability of `COVERAGE`; None where the rule ranks."""
+        """Return where the score of a network lies with a probability of `COVERAGE`; None if unknown."""
         if candidate.score is None or not math.isfinite(self.parent.half_width):
             return None
         return candidate.score - self.parent.half_width, candidate.score + self.parent.half_width
@@ -76,12 +76,14 @@ class Recommendation:
     def sentence(self) -> str:
         """What was chosen by whom, in one line."""
         best = self.ranked[0]
-        chosen = f"{best.network.title} of {best.network.budget:,} weights"
-        if best.score is None:
-            return f"{chosen}, by the rule ({self.parent.rule}), not by the parent {self.parent.version}: {self.doubt}"
-        interval = self.interval(best)
-        between = "" if interval is None else f", {COVERAGE:.0%} interval {interval[0]:.2f} to {interval[1]:.2f}"
-        return f"{chosen}, by the parent {self.parent.version}: predicted score {best.score:.2f}{between}"
+        said = f"{best.network.title} of {best.network.budget:,} weights"
+        if best.score is not None:
+            interval = self.interval(best)
+            between = "" if interval is None else f", {COVERAGE:.0%} interval {interval[0]:.2f} to {interval[1]:.2f}"
+            said += f" (predicted score {best.score:.2f}{between})"
+        if self.doubt is None:
+            return f"{said}, by the parent {self.parent.version}"
+        return f"{said}, by the rule ({self.parent.rule}), not by the parent {self.parent.version}: {self.doubt}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -148,11 +150,15 @@ def recommend(configuration: TrainingConfiguration) -> Recommendation:
     steps = configuration.last_step
 
     def ranked(budget: int) -> list[Candidate]:
-        return _ranked(configuration, budget, parent, facts, shapes, parent.doubt(facts, steps, budget))
+        return _ranked(configuration, budget, parent, facts, shapes)
 
     budget = configuration.budget
     if budget == AUTO:
-        budget = _worth_while(ranked) or configure(configuration.env, demos=configuration.demos).budget
+        trusted = [one for one in BUDGETS if parent.doubt(facts, steps, one) is None]
+        budget = (
+            _worth_while({one: ranked(one) for one in trusted})
+            or configure(configuration.env, demos=configuration.demos).budget
+        )
     assert isinstance(budget, int)  # no preset leaves it open
     own = ranked(budget)
     if not own:
@@ -162,13 +168,13 @@ def recommend(configuration: TrainingConfiguration) -> Recommendation:
     return Recommendation(parent, facts, tuple(own), doubt, tuple(parent.nearest(facts, steps, budget)))
 
 
-def _worth_while(ranked: Callable[[int], list[Candidate]]) -> int | None:
+def _worth_while(ranked: Mapping[int, Sequence[Candidate]]) -> int | None:
     """Return the smallest budget whose best network is predicted to be about as good as that of any other.
 
-    :param ranked: networks of a budget
-    :return: None if the parent can predict those of no budget
+    :param ranked: budget -> its networks, the best first, where the parent chooses
+    :return: None if there is none
     """
-    best = {budget: own[0].score for budget in BUDGETS if (own := ranked(budget)) and own[0].score is not None}
+    best = {budget: own[0].score for budget, own in ranked.items() if own and own[0].score is not None}
     return next((budget for budget, score in best.items() if score >= max(best.values()) - WORTH), None)
 
 
@@ -291,7 +297,6 @@ def _ranked(
     parent: Parent,
     facts: TaskFacts,
     shapes: tuple[spaces.Box, Any],
-    doubt: str | None,
 ) -> list[Candidate]:
     """Return the networks of a budget that fit, the best first."""
     fitting: list[tuple[Network, dict[str, Any]]] = []
@@ -304,12 +309,11 @@ def _ranked(
     networks = [network for network, _ in fitting]
     if not networks:
         return []
-    scores = suitability(parent, facts, configuration.last_step, networks, doubt)
-    order = np.argsort(-scores, kind="stable")
-    return [
-        Candidate(networks[place], fitting[place][1], float(scores[place]) if doubt is None else None)
-        for place in order
-    ]
+    steps = configuration.last_step
+    is_known = parent.ignorance(facts, steps, budget) is None
+    predicted = parent.predict(facts, steps, networks).tolist() if is_known else [None] * len(networks)
+    order = np.argsort(-suitability(parent, facts, steps, networks, parent.doubt(facts, steps, budget)), kind="stable")
+    return [Candidate(networks[place], fitting[place][1], predicted[place]) for place in order]
 
 
 def suitability(

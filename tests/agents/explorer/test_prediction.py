@@ -130,8 +130,11 @@ def test_command_asks_the_parent_about_the_task(
         return data_of(file.read_text(encoding="utf-8"))
 
     found = written("--env", "CartPole-v1", "--parent", str(tmp_path))
-    assert (found["version"], found["nTasks"], found["doubt"]) == (parent.version, 10, None)
+    assert (found["version"], found["nTasks"], found["ignorance"], found["noLead"]) == (parent.version, 10, None, None)
     assert (TaskFacts(**found["facts"]), found["steps"], found["halfWidth"]) == (FACTS, STEPS, parent.half_width)
     own = Parent.load()
-    assert written("--env", "CartPole-v1")["doubt"] == own.doubt(FACTS, STEPS, 1_500)
+    assert written("--env", "CartPole-v1")["ignorance"] == own.ignorance(FACTS, STEPS, 1_500)
+    dataclasses.replace(parent, lead=0.0).save(tmp_path)
+    led = written("--env", "CartPole-v1", "--parent", str(tmp_path))
+    assert (led["ignorance"], led["noLead"]) == (None, parent.no_lead)
     assert written("--inputs", "4", "--outputs", "2", "--budget", "1500") is None

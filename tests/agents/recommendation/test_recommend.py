@@ -18,6 +18,7 @@ from agents.command_line import run
 from agents.configuration import TrainingConfiguration, configure, from_yaml, to_yaml
 from agents.errors import TrainingStopped
 from agents.recommendation.parent import FEWEST_TASKS, Parent, learn
+from agents.recommendation.ranking import SHOWN, format_ranking
 from agents.recommendation.recommend import (
     BUDGETS,
     PROPORTIONS,
@@ -130,7 +131,18 @@ def test_a_choice_that_is_not_better_than_the_rule_is_the_rules(folder: Path, tm
     dataclasses.replace(known, lead=-0.01).save(tmp_path)
     found = recommend(cartpole(tmp_path, hidden_proportion="auto"))
     assert found.doubt == "on 16 tasks, each left out once, its choice is not better than the rule's for sure"
-    assert found.ranked[0].score is None
+    assert found.fields["recommended_by"] == f"rule of {known.version}"
+    assert "not by the parent" in found.sentence
+    # What it predicts holds all the same, and the rule's choice may be anywhere in it.
+    by_prediction = recommend(cartpole(folder, hidden_proportion="auto"))
+    assert {one.network.title: one.score for one in found.ranked} == {
+        one.network.title: one.score for one in by_prediction.ranked
+    }
+    rows = format_ranking(found).splitlines()[3 : 3 + SHOWN]
+    scores = [float(row.split()[-4]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    # A smaller budget is chosen by prediction alone.
+    assert recommend(cartpole(tmp_path, hidden_proportion="auto", budget="auto")).ranked[0].network.budget == 1_500
 
 
 def test_weights_that_move_need_a_network_with_room(folder: Path) -> None:
