@@ -1,20 +1,27 @@
-"""Fits the Gaussian process of the parent; needs scikit-learn."""
+"""Fits the Gaussian process of the parent: the variances and lengths under which the table is likeliest."""
 
-import warnings
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Kernel, WhiteKernel
+from scipy.linalg import cho_factor, cho_solve
+from scipy.optimize import minimize
 
-from agents.recommendation.gaussian_process import GaussianProcess
-from agents.recommendation.networks import N_FEATURES, N_NETWORK_FEATURES
+from agents.recommendation.gaussian_process import GaussianProcess, squared_distances
+from agents.recommendation.networks import N_NETWORK_FEATURES
 
-APART = 1e3
-"""Between the numbers of two comparisons, so that their offsets have nothing to do with each other."""
 CONSTANT = 1.0
-"""Variance of the constant: it is learned as the rest is."""
+"""Variance of the constant."""
+START_AND_BOUNDS = {
+    "shared_variance": (0.25, 1e-3, 10.0),
+    "shared_length": (1.0, 0.2, 20.0),
+    "variance": (0.05, 1e-4, 10.0),
+    "length": (1.0, 0.2, 20.0),
+    "task_length": (1.0, 0.3, 20.0),
+    "offset_variance": (0.1, 1e-4, 10.0),
+    "noise_variance": (0.02, 1e-4, 1.0),
+}
+"""Where the search begins, and the least and the largest value. A variance at its bound says that the part is of no
+use, a length that nothing depends on what it is of."""
 
 
 class Fit(NamedTuple):
@@ -22,68 +29,70 @@ class Fit(NamedTuple):
 
     process: GaussianProcess
     left_out: np.ndarray
-    """(n,) float64; lengths and variances are those of the whole"""
+    """(n,) float64; variances and lengths are those of the whole"""
 
 
-class Columns(Kernel):
-    """A kernel of some columns alone, from `start` to before `stop`."""
+class Covariances:
+    """Those of scores of trainings: what a `GaussianProcess` expects, an offset of each comparison, and noise.
 
-    def __init__(self, kernel: Kernel, start: int, stop: int) -> None:
-        self.kernel, self.start, self.stop = kernel, start, stop
+    :param rows: (n, features), see `networks.features`
+    :param comparisons: (n,) whole numbers, of the comparison that a row is from
+    """
 
-    @property
-    def theta(self) -> np.ndarray:
-        return self.kernel.theta
+    def __init__(self, rows: np.ndarray, comparisons: np.ndarray) -> None:
+        networks, tasks = rows[:, :N_NETWORK_FEATURES], rows[:, N_NETWORK_FEATURES:]
+        self._networks, self._tasks = squared_distances(networks, networks), squared_distances(tasks, tasks)
+        self._same = (comparisons[:, None] == comparisons[None]).astype(np.float64)
 
-    @theta.setter
-    def theta(self, theta: np.ndarray) -> None:
-        self.kernel.theta = theta
+    def __call__(self, logarithms: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Return the covariances, (n, n), and their derivatives by the logarithms of `START_AND_BOUNDS`."""
+        shared_variance, shared_length, variance, length, task_length, offset, noise = np.exp(logarithms)
+        shared = shared_variance * np.exp(-self._networks / (2 * shared_length**2))
+        together = variance * np.exp(-self._networks / (2 * length**2) - self._tasks / (2 * task_length**2))
+        offsets, noises = offset * self._same, noise * np.eye(len(shared))
+        derivatives = [
+            shared,
+            shared * self._networks / shared_length**2,
+            together,
+            together * self._networks / length**2,
+            together * self._tasks / task_length**2,
+            offsets,
+            noises,
+        ]
+        return CONSTANT + shared + together + offsets + noises, derivatives
 
-    @property
-    def bounds(self) -> np.ndarray:
-        return self.kernel.bounds
 
-    @property
-    def hyperparameters(self) -> list[Any]:
-        return self.kernel.hyperparameters
+def unlikelihood(logarithms: np.ndarray, covariances: Covariances, targets: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the negative logarithm of the likelihood, but for a constant, and its gradient (Rasmussen and Williams,
+    Gaussian Processes for Machine Learning, equations 5.8 and 5.9)."""
+    matrix, derivatives = covariances(logarithms)
+    factor = cho_factor(matrix, lower=True)
+    weights = cho_solve(factor, targets)
+    value = 0.5 * targets @ weights + np.log(np.diagonal(factor[0])).sum()
+    slope = np.outer(weights, weights) - cho_solve(factor, np.eye(len(targets)))
+    return float(value), np.array([-0.5 * np.sum(slope * derivative) for derivative in derivatives])
 
-    def __call__(self, X: np.ndarray, Y: np.ndarray | None = None, eval_gradient: bool = False) -> Any:
-        chosen = slice(self.start, self.stop)
-        return self.kernel(X[:, chosen], None if Y is None else Y[:, chosen], eval_gradient)
 
-    def diag(self, X: np.ndarray) -> np.ndarray:
-        return self.kernel.diag(X[:, self.start : self.stop])
-
-    def is_stationary(self) -> bool:
-        return True
+def likeliest(covariances: Covariances, targets: np.ndarray) -> np.ndarray:
+    """Return the logarithms, (7,), in the order of `START_AND_BOUNDS`, under which the scores are likeliest."""
+    start, least, most = np.log(np.array(list(START_AND_BOUNDS.values()))).T
+    bounds = list(zip(least, most, strict=True))
+    return minimize(unlikelihood, start, (covariances, targets), jac=True, method="L-BFGS-B", bounds=bounds).x
 
 
 def fit_gaussian_process(rows: np.ndarray, targets: np.ndarray, comparisons: np.ndarray, tasks: np.ndarray) -> Fit:
-    """Fit a process to scores; variances and lengths are those of the largest likelihood.
-
-    Beside what `GaussianProcess` expects, each comparison has an offset of its own, and each score noise.
+    """Fit a process to scores.
 
     :param rows: (n, features), see `networks.features`
     :param targets: (n,)
     :param comparisons: (n,) whole numbers, of the comparison that a row is from
     :param tasks: (n,) whole numbers, of what is left out together
     """
-    split, end = N_NETWORK_FEATURES, N_FEATURES
-    shared = ConstantKernel(0.25, (1e-3, 10)) * Columns(RBF(1.0, (0.2, 20)), 0, split)
-    alike = Columns(RBF(1.0, (0.2, 20)), 0, split) * Columns(RBF(1.0, (0.3, 20)), split, end)
-    together = ConstantKernel(0.05, (1e-4, 10)) * alike
-    offsets = ConstantKernel(0.1, (1e-4, 10)) * Columns(RBF(1.0, "fixed"), end, end + 1)
-    kernel = ConstantKernel(CONSTANT, "fixed") + shared + together + offsets + WhiteKernel(0.02, (1e-4, 1))
+    covariances = Covariances(rows, comparisons)
+    found = likeliest(covariances, targets)
+    shared_variance, shared_length, variance, length, task_length, _, _ = np.exp(found)
 
-    numbered = np.column_stack([rows, APART * comparisons])
-    regressor = GaussianProcessRegressor(kernel, random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of values at a bound: one may well be of no use
-        kernel = regressor.fit(numbered, targets).kernel_
-    # In the order in which they occur in the sum.
-    shared_variance, shared_length, variance, length, task_length, _, _ = np.exp(kernel.theta)
-
-    inverse = np.linalg.inv(kernel(numbered))
+    inverse = np.linalg.inv(covariances(found)[0])
     weights = inverse @ targets
     left_out = np.empty_like(targets)
     for task in np.unique(tasks):

@@ -1,4 +1,4 @@
-"""A Gaussian process over trainings, as plain arrays: fitted by `fitting`, kept and asked without scikit-learn.
+"""A Gaussian process over trainings, as plain arrays: fitted by `fitting`.
 
 The score of a network is a constant, plus a function of the network that all tasks share, plus a function of task and
 network together. Both are smooth: networks alike come to much the same, on tasks alike all the more.
@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from agents.recommendation.networks import N_FEATURES, N_NETWORK_FEATURES
 
@@ -36,8 +37,8 @@ class GaussianProcess:
 
         :param rows: (m, features)
         """
-        networks = _squared_distances(rows[:, :N_NETWORK_FEATURES], self.rows[:, :N_NETWORK_FEATURES])
-        tasks = _squared_distances(rows[:, N_NETWORK_FEATURES:], self.rows[:, N_NETWORK_FEATURES:])
+        networks = squared_distances(rows[:, :N_NETWORK_FEATURES], self.rows[:, :N_NETWORK_FEATURES])
+        tasks = squared_distances(rows[:, N_NETWORK_FEATURES:], self.rows[:, N_NETWORK_FEATURES:])
         first, second, of_tasks = 2 * self.lengths**2
         shared, together = self.variances
         covariances = shared * np.exp(-networks / first) + together * np.exp(-networks / second - tasks / of_tasks)
@@ -70,6 +71,6 @@ class GaussianProcess:
         return process
 
 
-def _squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Return those of all pairs of rows, (m, n)."""
-    return ((one[:, None] - other[None]) ** 2).sum(axis=2)
+    return cdist(one, other, "sqeuclidean")

@@ -5,7 +5,7 @@ intervals: each task counts alike, and one more, unknown task counts as if it we
 task is covered as often as is said if it resembles the others (hierarchical conformal prediction, Lee, Barber and
 Willett, arXiv 2306.06342).
 
-A parent is kept as arrays and JSON in one .npz file, which loads without scikit-learn and runs no code.
+A parent is kept as arrays and JSON in one .npz file, which runs no code.
 """
 
 import json
@@ -221,7 +221,7 @@ def learn_from(found: Sequence[Comparison], version: str) -> Parent:
         raise Refusal(
             "the table compares no networks with each other: at least four of one budget and setting are needed"
         )
-    from agents.recommendation.fitting import fit_gaussian_process  # which scikit-learn takes a second to load for
+    from agents.recommendation.fitting import fit_gaussian_process  # which SciPy's optimizers take a while to load for
 
     names, kin = sorted({one.task for one in found}), sorted({one.kin for one in found})
     counts = [len(one.networks) for one in found]
