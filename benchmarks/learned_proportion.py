@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from agents.reporting.estimates import number
 from agents.studies.results import Result, by_configuration, read_results
@@ -80,10 +82,19 @@ def across_blocks(configurations: Sequence[Runs]) -> list[Runs]:
     return [runs for runs in configurations if moves(runs) == "momentum" and end(runs, "actor") is not None]
 
 
-def best_static(configurations: Sequence[Runs]) -> float | None:
-    """Return the hidden proportion of the best network without moves; None if there is none."""
+def best_static(configurations: Sequence[Runs]) -> tuple[float, float, float] | None:
+    """Return the hidden proportion of the best network without moves, and the least and largest that are level with it.
+
+    Level: their intervals overlap.
+
+    :return: None if there is none
+    """
     static = [runs for runs in configurations if moves(runs) == "none" and runs[0].has_six_blocks]
-    return max(static, key=mean_score)[0].hidden_proportion if static else None
+    if not static:
+        return None
+    best = max(static, key=mean_score)
+    level = [runs[0].hidden_proportion for runs in static if interval(runs)[1] >= interval(best)[0]]
+    return best[0].hidden_proportion, min(level), max(level)
 
 
 def draw_courses(configurations: Sequence[Runs]) -> Figure:
@@ -94,9 +105,10 @@ def draw_courses(configurations: Sequence[Runs]) -> Figure:
             for run in runs:
                 course = [(0, run.hidden_proportion), *learned(run, network)]
                 axes.plot(*zip(*course, strict=True), color=NETWORKS[network], linewidth=1, alpha=0.7)
-        best = best_static(configurations)
-        if best is not None:
-            axes.axhline(best, color=STATIC, linestyle="--", linewidth=1, label="best static network")
+        found = best_static(configurations)
+        if found is not None:
+            axes.axhspan(*found[1:], color=STATIC, alpha=0.12, linewidth=0, label="level with it")
+            axes.axhline(found[0], color=STATIC, linestyle="--", linewidth=1, label="best static network")
             axes.legend(frameon=False)
         axes.set(title=network, xlabel="environment steps", ylim=(0, 1))
     figure.axes[0].set_ylabel("hidden proportion")
@@ -104,26 +116,34 @@ def draw_courses(configurations: Sequence[Runs]) -> Figure:
 
 
 def draw_ends(studies: dict[str, Sequence[Runs]]) -> Figure:
-    """Draw for each study where the courses end, in the longest trainings, beside the best static proportion."""
-    figure = Figure(figsize=(8, 1.4 + 0.5 * len(studies)), dpi=110, layout="constrained")
+    """Draw for each study where the courses of its longest trainings begin and end, beside the best static network."""
+    figure = Figure(figsize=(8, 1.2 + 0.6 * len(studies)), dpi=110, layout="constrained")
     axes = figure.subplots()
     for row, configurations in enumerate(studies.values()):
-        for shift, (network, colour) in zip((-0.12, 0.12), NETWORKS.items(), strict=True):
-            values = [
-                course[-1][1]
-                for runs in across_blocks(configurations)
-                for run in runs
-                if (course := learned(run, network))
-            ]
-            label = f"learned, {network}" if row == 0 else None
-            axes.plot(values, np.full(len(values), row + shift), "o", color=colour, alpha=0.7, label=label)
-        best = best_static(configurations)
-        if best is not None:
-            label = "best static network" if row == 0 else None
-            axes.plot([best], [row], "|", color=STATIC, markersize=22, markeredgewidth=2, label=label)
+        found = best_static(configurations)
+        if found is not None:
+            best, low, high = found
+            axes.fill_between([low, high], row - 0.35, row + 0.35, color=STATIC, alpha=0.12, linewidth=0)
+            axes.plot([best, best], [row - 0.35, row + 0.35], color=STATIC, linewidth=2)
+        for shift, (network, colour) in zip((-0.14, 0.14), NETWORKS.items(), strict=True):
+            for runs in across_blocks(configurations):
+                for run in runs:
+                    if course := learned(run, network):
+                        ends = [run.hidden_proportion, course[-1][1]]
+                        axes.plot(ends, [row + shift] * 2, color=colour, alpha=0.3, linewidth=1)
+                        axes.plot(ends[:1], [row + shift], "o", color=colour, markerfacecolor="white", markersize=4)
+                        axes.plot(ends[1:], [row + shift], "o", color=colour, alpha=0.8, markersize=6)
     axes.set(xlim=(0, 1), xlabel="hidden proportion", yticks=range(len(studies)), yticklabels=list(studies))
     axes.invert_yaxis()
-    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.25), ncols=3)
+    handles = [
+        *(
+            Line2D([], [], color=colour, marker="o", label=f"{network}, start (hollow) to end")
+            for network, colour in NETWORKS.items()
+        ),
+        Line2D([], [], color=STATIC, linewidth=2, label="best static network"),
+        Patch(color=STATIC, alpha=0.12, label="level with it"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False, fontsize=8)
     return figure
 
 
@@ -143,7 +163,7 @@ def publish(folder: Path = FOLDER / "studies", write: bool = True) -> None:
         longest = max(map(steps, configurations))
         studies[name] = [runs for runs in configurations if steps(runs) == longest]
         parts += [f"{name.replace('_', ' ')}:", table(configurations)]
-        if write:
+        if write and longest:  # demonstrations alone are fitted in no steps
             figure = FOLDER / "figures" / f"learned_proportion_{name}.png"
             draw_courses(studies[name]).savefig(figure)
             parts.append(f"![Hidden proportion against steps](figures/{figure.name})")
