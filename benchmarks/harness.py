@@ -10,9 +10,11 @@ import re
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +25,10 @@ FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
 README = FOLDER / "README.md"
 
+MEGABYTE = 1_000_000
+
 Row = TypeVar("Row")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -182,3 +187,28 @@ def describe(facts: Mapping[str, Any]) -> str:
         f"{name} {value}" for name, value in facts.items() if name not in ("date", "processor", "threads")
     )
     return f"{facts['date']}, {facts['processor']}, {facts['threads']} threads; {versions}."
+
+
+def in_new_process(call: Callable[..., Result], *arguments: Any) -> Result:
+    """Return what a function finds in a process that has done nothing else."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(call, *arguments).result()
+
+
+def resident(figure: str, *, reset_peak: bool = False) -> int | None:
+    """Return this process's VmRSS (now) or VmHWM (peak) in bytes, None where there is no /proc to tell it.
+
+    VmHWM and not getrusage's ru_maxrss, which a process inherits from its parent.
+    """
+    process = Path("/proc/self")
+    if not (process / "clear_refs").is_file():
+        return None
+    if reset_peak:
+        (process / "clear_refs").write_text("5")
+    found = re.search(rf"{figure}:\s*(\d+) kB", (process / "status").read_text())
+    return 1024 * int(found.group(1)) if found else None
+
+
+def megabytes(figure: int | None) -> str:
+    """Return what the table says of bytes."""
+    return "not measured" if figure is None else f"{figure / MEGABYTE:,.1f}"

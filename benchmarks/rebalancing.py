@@ -6,10 +6,8 @@ updates with a move after each, against one whose weights stay.
 """
 
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
-from multiprocessing import get_context
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from statistics import median
 from typing import Any
 
@@ -18,10 +16,11 @@ from stable_baselines3.common.logger import configure as make_logger
 
 from agents.building import specification_of
 from agents.configuration import TrainingConfiguration, configure
+from agents.ppo.rebalancing import Rebalancing
 from agents.ppo.rebalancing_callback import RebalancingCallback
+from agents.ppo.sequence_ppo import SequencePPO
 from agents.training import build_algorithm, rebalancings, torch_threads, training_environments
-from benchmarks.harness import Finding, run_benchmark, tabulate
-from benchmarks.scaling import MEGABYTE, megabytes, resident
+from benchmarks.harness import MEGABYTE, Finding, in_new_process, megabytes, resident, run_benchmark, tabulate
 
 TASKS: Mapping[str, Mapping[str, Any]] = {
     "Random Anomaly, 100,000 weights": {"env": "RandomAnomaly-v0", "budget": 100_000},
@@ -56,26 +55,28 @@ class TimedCallback(RebalancingCallback):
         self.seconds += time.process_time() - started
 
 
-def overhead(configuration: TrainingConfiguration) -> Callable[[], float]:
-    """Return a measurement of the share that moving adds to a training, over as many updates as one move is for."""
+@contextmanager
+def moving_soon(configuration: TrainingConfiguration) -> Iterator[tuple[SequencePPO, Rebalancing]]:
+    """Give a training after its first rollout, which compiles and gives the optimizer its moments, and the rule."""
     _, rebalancing = rebalancings(configuration)
     assert rebalancing is not None
+    with closing(training_environments(configuration)) as environments, torch_threads("cpu"):
+        torch.manual_seed(0)
+        specification = specification_of(configuration, environments.observation_space, environments.action_space)
+        algorithm = build_algorithm(configuration, specification, environments)
+        algorithm.set_logger(make_logger(None, []))
+        algorithm.learn(configuration.n_steps * configuration.n_envs)
+        yield algorithm, rebalancing
 
-    def measure() -> float:
-        with closing(training_environments(configuration)) as environments, torch_threads("cpu"):
-            torch.manual_seed(0)
-            specification = specification_of(configuration, environments.observation_space, environments.action_space)
-            algorithm = build_algorithm(configuration, specification, environments)
-            algorithm.set_logger(make_logger(None, []))
-            rollout = configuration.n_steps * configuration.n_envs
-            algorithm.learn(rollout)  # compiles, and gives the optimizer its moments
-            callback = TimedCallback(rebalancing, every=EVERY)
-            started = time.process_time()
-            callback.last_step = (EVERY + 1) * rollout
-            algorithm.learn(configuration.total_timesteps, callback=callback, reset_num_timesteps=False)
-            return callback.seconds / (time.process_time() - started - callback.seconds)
 
-    return measure
+def overhead(configuration: TrainingConfiguration) -> float:
+    """Measure the share that moving adds to a training, over as many updates as one move is for."""
+    with moving_soon(configuration) as (algorithm, rebalancing):
+        callback = TimedCallback(rebalancing, every=EVERY)
+        started = time.process_time()
+        callback.last_step = (EVERY + 1) * configuration.n_steps * configuration.n_envs
+        algorithm.learn(configuration.total_timesteps, callback=callback, reset_num_timesteps=False)
+        return callback.seconds / (time.process_time() - started - callback.seconds)
 
 
 def growth(n_hidden: int, moving: bool) -> int | None:
@@ -95,24 +96,12 @@ def growth(n_hidden: int, moving: bool) -> int | None:
         n_epochs=1,
         device="cpu",
     )
-    _, rebalancing = rebalancings(configuration)
-    assert rebalancing is not None
-    with closing(training_environments(configuration)) as environments, torch_threads("cpu"):
-        specification = specification_of(configuration, environments.observation_space, environments.action_space)
-        algorithm = build_algorithm(configuration, specification, environments)
-        algorithm.set_logger(make_logger(None, []))
-        algorithm.learn(44)
+    with moving_soon(configuration) as (algorithm, rebalancing):
         before = resident("VmRSS", reset_peak=True)
         callback = RebalancingCallback(rebalancing, every=1) if moving else None
-        algorithm.learn(88, callback=callback, reset_num_timesteps=False)
+        algorithm.learn(2 * configuration.n_steps, callback=callback, reset_num_timesteps=False)
         peak = resident("VmHWM")
     return None if before is None or peak is None else peak - before
-
-
-def growth_in_new_process(n_hidden: int, moving: bool) -> int | None:
-    """Return `growth` as a fresh process finds it."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(growth, n_hidden, moving).result()
 
 
 def measure(rounds: int) -> Finding:
@@ -125,7 +114,7 @@ def measure(rounds: int) -> Finding:
                 configuration = configure(
                     **options, rebalance=rule, rebalance_every=EVERY, device="cpu", reward="registered"
                 )
-                share = overhead(configuration)()
+                share = overhead(configuration)
                 shares.setdefault((task, rule), []).append(share)
                 sizes[task] = (configuration.n_envs, configuration.n_steps)
                 print(f"  round {turn + 1}/{rounds}  {task}, {rule}: {share:.2%}", flush=True)
@@ -137,7 +126,7 @@ def measure(rounds: int) -> Finding:
         ("added by moving (median)", lambda item: f"{median(item[1]):.1%}"),
         ("target", lambda _: "≤ 5%"),
     )
-    memory = {n: {moving: growth_in_new_process(n, moving) for moving in (False, True)} for n in HIDDEN_SIZES}
+    memory = {n: {moving: in_new_process(growth, n, moving) for moving in (False, True)} for n in HIDDEN_SIZES}
     memory_table = tabulate(
         HIDDEN_SIZES,
         ("hidden units", lambda n: f"{n:,}"),

@@ -3,18 +3,25 @@
 Forward and backward over 200 steps at batch 16, 46 inputs, 26 outputs; memory of an update with Adam.
 """
 
-import re
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from benchmarks.harness import FOLDER, Finding, alternate, median_ratio, run_benchmark, tabulate
+from benchmarks.harness import (
+    FOLDER,
+    MEGABYTE,
+    Finding,
+    alternate,
+    in_new_process,
+    median_ratio,
+    megabytes,
+    resident,
+    run_benchmark,
+    tabulate,
+)
 from benchmarks.layer import N_INPUTS, N_OUTPUTS, N_STEPS, milliseconds, one_pass, ours
 from policies.fused_adam import FusedAdam
 from policies.network.specification import BLOCKS, DEFAULT_HIDDEN_PROPORTION, NetworkSpecification, specify
@@ -25,7 +32,6 @@ BATCH_SIZE = 16
 DENSE_HIDDEN_SIZE = 584
 HIDDEN_SIZES = (DENSE_HIDDEN_SIZE, 1000, 2000, 4404, 10_000, 20_000)
 FIGURE = FOLDER / "figures" / "scaling.png"
-MEGABYTE = 1_000_000
 
 Memory = Mapping[str, int | None]
 
@@ -82,26 +88,6 @@ def pattern_bytes(layer: SparseRecurrentLayer) -> int:
     return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
 
 
-def resident(figure: str, *, reset_peak: bool = False) -> int | None:
-    """Return this process's VmRSS (now) or VmHWM (peak) in bytes, None where there is no /proc to tell it.
-
-    VmHWM and not getrusage's ru_maxrss, which a process inherits from its parent.
-    """
-    process = Path("/proc/self")
-    if not (process / "clear_refs").is_file():
-        return None
-    if reset_peak:
-        (process / "clear_refs").write_text("5")
-    found = re.search(rf"{figure}:\s*(\d+) kB", (process / "status").read_text())
-    return 1024 * int(found.group(1)) if found else None
-
-
-def memory_in_new_process(n_hidden: int) -> Memory:
-    """Return `memory` as a fresh process finds it."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(memory, n_hidden).result()
-
-
 def persistent(memory: Memory) -> int:
     """Return the bytes of weights, gradients and optimizer."""
     return sum(memory[name] or 0 for name in ("weights", "gradients", "optimizer"))
@@ -131,11 +117,6 @@ def draw(medians: Mapping[int, float], memories: Mapping[int, Memory]) -> Figure
     return figure
 
 
-def megabytes(figure: int | None) -> str:
-    """Return what the table says of bytes."""
-    return "not measured" if figure is None else f"{figure / MEGABYTE:,.1f}"
-
-
 def measure(rounds: int) -> Finding:
     """Measure a network of each hidden size, its memory in a process of its own."""
     networks = {n: specification(n) for n in HIDDEN_SIZES}
@@ -144,7 +125,7 @@ def measure(rounds: int) -> Finding:
     }
     figures = alternate(contenders, rounds)
     medians = {n: median(figures[f"n_h {n}"]) for n in HIDDEN_SIZES}
-    memories = {n: memory_in_new_process(n) for n in HIDDEN_SIZES}
+    memories = {n: in_new_process(memory, n) for n in HIDDEN_SIZES}
     table = tabulate(
         HIDDEN_SIZES,
         ("n_h", lambda n: f"{n:,}{' (dense)' if n == DENSE_HIDDEN_SIZE else ''}"),

@@ -6,8 +6,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 
-from agents.recommendation.gaussian_process import GaussianProcess, squared_distances
-from agents.recommendation.networks import N_NETWORK_FEATURES
+from agents.recommendation.gaussian_process import GaussianProcess, smooth, squared_distances
 
 CONSTANT = 1.0
 """Variance of the constant."""
@@ -40,15 +39,14 @@ class Covariances:
     """
 
     def __init__(self, rows: np.ndarray, comparisons: np.ndarray) -> None:
-        networks, tasks = rows[:, :N_NETWORK_FEATURES], rows[:, N_NETWORK_FEATURES:]
-        self._networks, self._tasks = squared_distances(networks, networks), squared_distances(tasks, tasks)
+        self._networks, self._tasks = squared_distances(rows, rows)
         self._same = (comparisons[:, None] == comparisons[None]).astype(np.float64)
 
     def __call__(self, logarithms: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         """Return the covariances, (n, n), and their derivatives by the logarithms of `START_AND_BOUNDS`."""
         shared_variance, shared_length, variance, length, task_length, offset, noise = np.exp(logarithms)
-        shared = shared_variance * np.exp(-self._networks / (2 * shared_length**2))
-        together = variance * np.exp(-self._networks / (2 * length**2) - self._tasks / (2 * task_length**2))
+        variances, lengths = np.array([shared_variance, variance]), np.array([shared_length, length, task_length])
+        shared, together = smooth(self._networks, self._tasks, variances, lengths)
         offsets, noises = offset * self._same, noise * np.eye(len(shared))
         derivatives = [
             shared,

@@ -37,12 +37,8 @@ class GaussianProcess:
 
         :param rows: (m, features)
         """
-        networks = squared_distances(rows[:, :N_NETWORK_FEATURES], self.rows[:, :N_NETWORK_FEATURES])
-        tasks = squared_distances(rows[:, N_NETWORK_FEATURES:], self.rows[:, N_NETWORK_FEATURES:])
-        first, second, of_tasks = 2 * self.lengths**2
-        shared, together = self.variances
-        covariances = shared * np.exp(-networks / first) + together * np.exp(-networks / second - tasks / of_tasks)
-        return self.constant[0] + covariances @ self.weights
+        shared, together = smooth(*squared_distances(rows, self.rows), self.variances, self.lengths)
+        return self.constant[0] + (shared + together) @ self.weights
 
     def arrays(self) -> dict[str, Any]:
         """Return all arrays by name."""
@@ -64,13 +60,28 @@ class GaussianProcess:
         }
         for name, shape in shapes.items():
             array = getattr(process, name)
-            if array.dtype != np.float64 or array.shape != shape or not np.isfinite(array).all():
+            is_of_one = array.dtype == np.float64 and array.shape == shape and np.isfinite(array).all()
+            if not is_of_one or (name == "lengths" and not (array > 0).all()):
                 raise ValueError("the arrays are those of no Gaussian process")
-        if not (process.lengths > 0).all():
-            raise ValueError("the arrays are those of no Gaussian process")
         return process
 
 
-def squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return those of all pairs of rows, (m, n)."""
-    return cdist(one, other, "sqeuclidean")
+def squared_distances(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return those of all pairs of rows, in the features of the network and in those of the task, (m, n) each."""
+    network, task = slice(0, N_NETWORK_FEATURES), slice(N_NETWORK_FEATURES, None)
+    of_networks, of_tasks = (cdist(one[:, part], other[:, part], "sqeuclidean") for part in (network, task))
+    return of_networks, of_tasks
+
+
+def smooth(
+    networks: np.ndarray, tasks: np.ndarray, variances: np.ndarray, lengths: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the covariances of the two functions, (m, n) each.
+
+    :param networks: squared distances, (m, n), see `squared_distances`, as `tasks`
+    :param variances: (2,), see `GaussianProcess`
+    :param lengths: (3,)
+    """
+    first, second, of_tasks = 2 * lengths**2
+    shared = variances[0] * np.exp(-networks / first)
+    return shared, variances[1] * np.exp(-networks / second - tasks / of_tasks)

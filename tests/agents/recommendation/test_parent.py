@@ -87,13 +87,15 @@ def test_what_is_kept_comes_back(parent: Parent, tmp_path: Path) -> None:
     assert (tmp_path / FILE).read_bytes() == before
 
 
-def test_loading_is_quick() -> None:
+def test_loading_is_quick_and_needs_no_scikit_learn() -> None:
     text = (
         "import sys, time; from agents.recommendation.parent import Parent; before = time.process_time(); "
-        "Parent.load(); print(time.process_time() - before)"
+        "Parent.load(); print(time.process_time() - before, 'sklearn' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert float(done.stdout) < 0.5
+    seconds, scikit_learn = done.stdout.split()
+    assert float(seconds) < 0.5
+    assert scikit_learn == "False"
 
 
 def _pickled(folder: Path) -> None:
@@ -193,6 +195,12 @@ def test_regret_is_what_the_choice_falls_short_of_the_best() -> None:
     for one in found:
         expected[one.kin].append(np.ptp(one.means))
     np.testing.assert_allclose(worst, [np.mean(expected[kin]) for kin in sorted(expected)])
+
+
+def test_lead_is_none_where_all_tasks_lie_outside_of_each_others_range() -> None:
+    """The rule chooses for them; of one task there is nothing to say."""
+    assert learn(synthetic_records(2)).lead == 0
+    assert learn(synthetic_records(1)).lead == -math.inf
 
 
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=20))
