@@ -56,7 +56,8 @@ def main() -> None:
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page whose sliders change the network")
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
     arguments = parser.parse_args()
-    from agents.building import network_settings, room_note
+    from agents.building import network_settings
+    from agents.rebalancing_plan import room_note
     from agents.recommendation.ranking import format_ranking
     from agents.recommendation.recommend import Recommendation, is_open, left_open, recommend, with_network
     from envs.lookup import environment_spaces

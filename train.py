@@ -39,7 +39,7 @@ def main() -> None:
     if arguments.list_envs is not None:
         show_environments(arguments.list_envs)
         return
-    from agents.building import room_note
+    from agents.rebalancing_plan import moves_note, room_note
     from agents.recommendation.recommend import is_open, recommend, with_network
     from agents.resumption.options import configuration_to_resume
     from agents.training import plan_training, train
@@ -61,7 +61,7 @@ def main() -> None:
         specification = plan_training(configuration)
     if recommendation is not None:
         print(f"recommended: {recommendation.sentence}")
-    show_network(specification, configuration.env, room_note(configuration, specification))
+    show_network(specification, configuration.env, room_note(configuration, specification), moves_note(configuration))
     show_remarks(configuration)
     result = train(configuration, resume=folder)
     learned = "imitation alone" if configuration.demos_only else f"{result.steps:,} steps"

@@ -28,23 +28,6 @@ def specification_of(
     return specify_architecture(n_inputs=n_inputs, n_outputs=n_outputs, **network_settings(configuration))
 
 
-def room_note(configuration: TrainingConfiguration, specification: ActorCriticSpecification) -> str | None:
-    """Say in one line which hidden sizes leave room for weights to move; None if all would be the same without."""
-    settings, actor = network_settings(configuration), specification.actor
-    if not settings["room"]:
-        return None
-    without = specify_architecture(n_inputs=actor.n_inputs, n_outputs=actor.n_outputs, **settings | {"room": None})
-    sizes = [
-        f"{network.n_hidden:,} hidden units of the {name} where {smallest.n_hidden:,} would do"
-        for name, network, smallest in (
-            ("actor", actor, without.actor),
-            ("critic", specification.critic, without.critic),
-        )
-        if network.n_hidden != smallest.n_hidden
-    ]
-    return f"room for weights to move between blocks: {' and '.join(sizes)}" if sizes else None
-
-
 def policy_recipe(
     configuration: TrainingConfiguration, specification: ActorCriticSpecification
 ) -> tuple[type[SequencePolicy], dict[str, Any]]:

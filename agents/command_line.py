@@ -335,11 +335,12 @@ def training_options(arguments: argparse.Namespace) -> Options:
     return Options(options) if arguments.config is None else read_options(arguments.config, options)
 
 
-def show_network(specification: ActorCriticSpecification, env: str | None, note: str | None = None) -> None:
-    """Print the table of a network and a note, and a warning if it is out of proportion and no preset asked for it."""
+def show_network(specification: ActorCriticSpecification, env: str | None, *notes: str | None) -> None:
+    """Print the table of a network and notes, and a warning if it is out of proportion and no preset asked for it."""
     from envs.task import task_of
 
-    print("\n\n".join([format_table(specification), *([note] if note else [])]), flush=True)
+    said = "\n".join(filter(None, notes))
+    print(format_table(specification) + (f"\n\n{said}" if said else ""), flush=True)
     warning = oversize_warning(specification)
     if warning and not (env and task_of(env).preset):
         print(warning, file=sys.stderr)

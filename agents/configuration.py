@@ -177,7 +177,7 @@ class TrainingConfiguration(Settings):
         10, "updates between moves: what is learned from a rollout, or from a minibatch of demonstrations", later=True
     )
     rebalance_fraction: Density = _setting(
-        0.3, "share of the weights that move at the beginning; falls as a half cosine to zero", later=True
+        0.3, "share of the weights that are taken out at the beginning; falls as a half cosine to zero", later=True
     )
     rebalance_until: Density = _setting(0.75, "share of the training after which nothing moves", later=True)
     rebalance_init: Literal["zero", "scaled"] = _setting(
@@ -327,6 +327,8 @@ class TrainingConfiguration(Settings):
                 f"`rebalance` {self.rebalance} does not fit `architecture` {self.architecture}, in which a weight has "
                 f"no other place to go to: {those_with_room()} is needed"
             )
+        elif self.demos_only and self.rebalance_networks == "critic":
+            raise Refusal("`rebalance_networks` critic does not fit `demos_only`, which leaves the critic as it is")
         elif self.pattern != PATTERNS[0]:
             raise Refusal(
                 f"`rebalance` {self.rebalance} does not fit `pattern` {self.pattern}: weights move one by one, "
@@ -348,6 +350,8 @@ class TrainingConfiguration(Settings):
         """Networks whose weights move: "actor", "critic", both or none."""
         if self.rebalance == "none":
             return ()
+        if self.demos_only:  # The critic learns nothing then.
+            return ("actor",)
         return ("actor", "critic") if self.rebalance_networks == "both" else (self.rebalance_networks,)
 
     @property

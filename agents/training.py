@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,11 @@ from agents.monitoring.episode_pictures import EpisodePicturesCallback, pictures
 from agents.monitoring.network import NetworkCallback
 from agents.ppo.imitation import FitPoint
 from agents.ppo.noise_schedule import NoiseSchedule
-from agents.ppo.rebalancing import Rebalancing
 from agents.ppo.rebalancing_callback import RebalancingCallback
 from agents.ppo.self_imitation import BestEpisodes, SelfImitation
 from agents.ppo.self_imitation_callback import SelfImitationCallback
 from agents.ppo.sequence_ppo import SequencePPO, check_batch_size
+from agents.rebalancing_plan import check_fit, check_moves, rebalancings
 from agents.recommendation.recommend import resolved
 from agents.resumption.callback import CheckpointCallback
 from agents.resumption.callback_states import by_state_key
@@ -130,7 +131,9 @@ def plan_training(
                 f"`{name}` {value} does not fit {configuration.env}, whose actions are choices without noise: "
                 "leave it out"
             )
-    return specification_of(configuration, observation_space, action_space)
+    specification = specification_of(configuration, observation_space, action_space)
+    check_moves(configuration, specification)
+    return specification
 
 
 def train(
@@ -181,6 +184,8 @@ class _Training:
         self.figures = task_of(configuration.env).figures
         self.signals = cleanup.enter_context(SignalWatch())
         demonstrations = demonstrations_of(configuration)
+        if demonstrations is not None:
+            check_fit(configuration, len(demonstrations[0]))
         self.environments = training_environments(configuration, demonstrations)
         cleanup.callback(self.environments.close)
         held_out = self.held_out("validation", configuration.eval_episodes)
@@ -202,17 +207,26 @@ class _Training:
         fit_rebalancing, rebalancing = rebalancings(configuration)
         self.fits: list[DemonstrationCallback] = []
         if demonstrations is not None:
-            fit = configuration, specification.actor.n_hidden, self.evaluations, self.signals.check, fit_rebalancing
-            self.fits = [DemonstrationCallback(demonstrations, *fit)]
+            self.fits = [
+                DemonstrationCallback(
+                    demonstrations,
+                    configuration,
+                    specification.actor.n_hidden,
+                    self.evaluations,
+                    self.signals.check,
+                    fit_rebalancing,
+                    partial(self.keep_patterns, "demos"),
+                )
+            ]
         moves: list[BaseCallback] = []
         pictures_every = None
         if rebalancing is not None:
             often = configuration.rebalance_every
-            moves = [RebalancingCallback(rebalancing, every=often, after_move=self.record_move)]
+            moves = [RebalancingCallback(rebalancing, every=often, keep=self.keep_patterns)]
             pictures_every = max(every, configuration.total_timesteps // PICTURES)
         others = [
-            NetworkCallback(every=every // 5, pictures_every=pictures_every),
             *self.fits,
+            NetworkCallback(every=every // 5, pictures_every=pictures_every),
             *noise_schedule(configuration),
             *self_imitation(configuration),
             EpisodeFiguresCallback(self.figures),
@@ -262,11 +276,16 @@ class _Training:
         """Write network.json."""
         self.folder.write_networks(self.networks(), self.specification)
 
-    def record_move(self) -> None:
-        """Write down where the weights are now."""
+    def keep_patterns(self, phase: str = "", update: int = 0) -> None:
+        """Write down where the weights are now.
+
+        :param phase: "demos" while demonstrations are fitted
+        :param update: of that phase
+        """
         self.write_networks()
         policy, names = self.algorithm.policy, self.configuration.moving_networks
-        write_patterns(self.folder.path, self.algorithm.num_timesteps, {name: getattr(policy, name) for name in names})
+        layers = {name: getattr(policy, name) for name in names}
+        write_patterns(self.folder.path, update if phase else self.algorithm.num_timesteps, layers, phase)
 
     def finish(self) -> TrainingResult:
         """Evaluate the final policy over fresh episodes, and write what came of the training."""
@@ -314,33 +333,6 @@ def self_imitation(configuration: TrainingConfiguration) -> list[SelfImitationCa
         return []
     best = BestEpisodes(configuration.self_imitation_episodes, configuration.gamma)
     return [SelfImitationCallback(SelfImitation(configuration.self_imitation, best))]
-
-
-def rebalancings(configuration: TrainingConfiguration) -> tuple[Rebalancing | None, Rebalancing | None]:
-    """Return what moves weights while demonstrations are fitted, and what does during reinforcement learning.
-
-    An actor that has been fitted keeps its pattern: what moves would have to learn again what it can do already.
-    """
-    moving = set(configuration.moving_networks)
-    fitted = moving & ({"actor"} if configuration.demos else set())
-
-    def of(networks: set[str], phase: int) -> Rebalancing | None:
-        return (
-            None
-            if not networks
-            else Rebalancing(
-                configuration.rebalance,
-                networks=tuple(sorted(networks)),
-                scope=configuration.rebalance_scope,
-                fraction=configuration.rebalance_fraction,
-                until=configuration.rebalance_until,
-                initial=configuration.rebalance_init,
-                pinned=frozenset(configuration.densities),
-                seed=[configuration.seed, phase],
-            )
-        )
-
-    return of(fitted, 0), of(moving - fitted, 1)
 
 
 def training_environments(

@@ -19,7 +19,8 @@ from agents.configuration import TrainingConfiguration, configure
 from agents.ppo.rebalancing import Rebalancing
 from agents.ppo.rebalancing_callback import RebalancingCallback
 from agents.ppo.sequence_ppo import SequencePPO
-from agents.training import build_algorithm, rebalancings, torch_threads, training_environments
+from agents.rebalancing_plan import rebalancings
+from agents.training import build_algorithm, torch_threads, training_environments
 from benchmarks.harness import MEGABYTE, Finding, in_new_process, megabytes, resident, run_benchmark, tabulate
 
 TASKS: Mapping[str, Mapping[str, Any]] = {

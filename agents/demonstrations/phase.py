@@ -11,8 +11,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 from agents.configuration import TrainingConfiguration
 from agents.extras import require
 from agents.monitoring.callbacks import EvaluationCallback, current_normalization
+from agents.monitoring.dispensable import Dispensable
+from agents.monitoring.network import record_pattern
 from agents.ppo.imitation import Demonstrations, FitPoint, ImitationLoss, default_learning_rate, fit
-from agents.ppo.rebalancing import Rebalancing
+from agents.ppo.rebalancing import Moved, Rebalancing
+from agents.ppo.rebalancing_figures import record_move, record_network
 from agents.ppo.sequence_ppo import ImitationTerm, SequencePPO
 from agents.ppo.stretches import long_stretches
 from envs.lookup import environment_spaces
@@ -48,9 +51,9 @@ def demonstrations_of(configuration: TrainingConfiguration) -> DemonstrationSpli
 class DemonstrationCallback(BaseCallback):
     """Fits the policy when a training starts, and gives the learner the imitation term that it keeps during PPO.
 
-    Logs the losses after every epoch, and the return in the simulator four times on the way, as demos/…, whose steps
-    are epochs. The evaluation of the fitted policy is the first of the training's, after 0 steps. A training that is
-    resumed after the fit does not repeat it.
+    Logs the losses after every epoch, the return in the simulator four times on the way, and the actor's network if its
+    weights move, as demos/…, whose steps are epochs. The evaluation of the fitted policy is the first of the
+    training's, after 0 steps. A training that is resumed after the fit does not repeat it.
 
     :param demonstrations: to fit, and held out
     :param configuration: of the training
@@ -58,6 +61,8 @@ class DemonstrationCallback(BaseCallback):
     :param evaluation_callback: evaluates on the way
     :param check: called after every update, to stop the fit where that is asked for
     :param rebalancing: moves weights of the actor meanwhile
+    :param keep_patterns: called before the first and after each move with the updates so far, to keep the patterns of
+        then
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class DemonstrationCallback(BaseCallback):
         evaluation_callback: EvaluationCallback,
         check: Callable[[], None],
         rebalancing: Rebalancing | None = None,
+        keep_patterns: Callable[[int], None] = lambda update: None,
     ) -> None:
         super().__init__()
         self.demonstrations = demonstrations
@@ -76,6 +82,8 @@ class DemonstrationCallback(BaseCallback):
         self.evaluation_callback = evaluation_callback
         self.check = check
         self.rebalancing = rebalancing
+        self.keep_patterns = keep_patterns
+        self._pictures = Dispensable("pictures of the fitted network")
         self.curve: list[FitPoint] = []
         """losses after every epoch"""
         self._log_std: np.ndarray | None = None
@@ -114,6 +122,10 @@ class DemonstrationCallback(BaseCallback):
             held_out = ImitationLoss(
                 held_out_part, normalization, algorithm.action_space, algorithm.device, fitted.log_std
             )
+            if self.rebalancing is not None:
+                self._show_network()
+                self.logger.dump(0)
+                self.keep_patterns(0)
             fit(
                 algorithm.policy,
                 fitted,
@@ -127,6 +139,7 @@ class DemonstrationCallback(BaseCallback):
                 progress=configuration.progress,
                 rebalancing=self.rebalancing,
                 rebalance_every=configuration.rebalance_every,
+                after_move=self._after_move,
             )
             self._log_std = fitted.log_std.detach().cpu().numpy().copy()
         with torch.no_grad():
@@ -147,16 +160,26 @@ class DemonstrationCallback(BaseCallback):
         for name, growth in policy.limit_growth(torch.as_tensor(stretches, device=policy.device)).items():
             self.logger.record(f"demos/recurrence_scale/{name}", growth.scale)
 
+    def _show_network(self) -> None:
+        actor = self.model.policy.actor
+        record_network(self.logger, "demos", "actor", actor.specification)
+        with self._pictures.attempt():
+            record_pattern(self.logger, "demos", "actor", actor)
+
+    def _after_move(self, update: int, moved: Moved) -> None:
+        record_move(self.logger, "demos", "actor", self.model.policy.actor.specification, moved)
+        self.keep_patterns(update)
+
     def _after_epoch(self, point: FitPoint, epochs: int, fitted: ImitationLoss) -> None:
         self.curve.append(point)
         if point.epoch == epochs:
             self._limit_growth(fitted)
         self.logger.record("demos/training_loss", point.training_loss)
         self.logger.record("demos/held_out_loss", point.held_out_loss)
-        if self.rebalancing is not None:
-            self.logger.record("demos/hidden_proportion", self.model.policy.actor.specification.hidden_proportion)
         evaluation = None
         if point.epoch * EVALUATIONS // epochs > (point.epoch - 1) * EVALUATIONS // epochs:
+            if self.rebalancing is not None:
+                self._show_network()
             evaluation = self.evaluation_callback.evaluate()
             self.logger.record("demos/mean_return", evaluation.mean_return)
             if evaluation.success_rate is not None:

@@ -7,18 +7,19 @@ import numpy as np
 import scipy.sparse
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import Image
+from stable_baselines3.common.logger import Image, Logger
 
 from agents.monitoring.dispensable import Dispensable
+from agents.ppo.rebalancing_figures import record_network
 from agents.ppo.sequence_buffer import SequenceRolloutBuffer
 from envs.rendering import figure_pixels
 from envs.vectorized.state_tree import StateTree
-from policies.network.specification import BLOCKS
 from policies.recurrent.layer import SparseRecurrentLayer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+NETWORKS = ("actor", "critic")
 _DENSE_EIGENVALUES = 300
 """Up to this size all eigenvalues of a matrix take less time than the iteration for one."""
 
@@ -95,8 +96,18 @@ def pattern_picture(layer: SparseRecurrentLayer, title: str) -> "Figure":
     return figure
 
 
+def record_pattern(logger: Logger, phase: str, name: str, layer: SparseRecurrentLayer) -> None:
+    """Log a picture of where a network has weights.
+
+    :param phase: "network", or "demos" while demonstrations are fitted; the picture's name begins with it
+    :param name: "actor" or "critic"
+    """
+    picture = Image(figure_pixels(pattern_picture(layer, name)), "HWC")
+    logger.record(f"{phase}/pattern/{name}", picture, exclude=("csv", "stdout"))
+
+
 class NetworkCallback(BaseCallback):
-    """Logs what a sparse actor looks like and how alive it is; does nothing for networks of another kind.
+    """Logs what sparse networks look like and how alive the actor is; does nothing for networks of another kind.
 
     :param every: environment steps between the figures that take time, spectral radius and silent units
     :param pictures_every: environment steps between pictures of the patterns; None where these do not change
@@ -122,18 +133,15 @@ class NetworkCallback(BaseCallback):
         if self._shown or not isinstance(policy.actor, SparseRecurrentLayer):
             return
         self._shown = True
-        specification = policy.actor.specification
-        self.logger.record("network/hidden_proportion", specification.hidden_proportion)
-        for block in BLOCKS:
-            self.logger.record(f"network/weights/{block}", specification.weights[block])
+        for name in NETWORKS:
+            record_network(self.logger, "network", name, getattr(policy, name).specification)
         self._record_patterns()
         self.logger.dump(self.num_timesteps)
 
     def _record_patterns(self) -> None:
         with self._figures.attempt():
-            for name in ("actor", "critic"):
-                picture = Image(figure_pixels(pattern_picture(getattr(self.model.policy, name), name)), "HWC")
-                self.logger.record(f"network/pattern/{name}", picture, exclude=("csv", "stdout"))
+            for name in NETWORKS:
+                record_pattern(self.logger, "network", name, getattr(self.model.policy, name))
 
     def _on_step(self) -> bool:
         return True

@@ -18,7 +18,7 @@ from torch.special import log_ndtr
 from tqdm import tqdm
 
 from agents.ppo.finite import check_gradient
-from agents.ppo.rebalancing import Rebalancing
+from agents.ppo.rebalancing import Moved, Rebalancing
 from agents.runs.normalization import ObservationNormalization
 from policies.fused_adam import FusedAdam, clip_gradients
 from policies.sequence_policy import SequencePolicy
@@ -171,6 +171,19 @@ def default_learning_rate(hidden_size: int) -> float:
     return LEARNING_RATE * min(1.0, math.sqrt(WIDE / hidden_size))
 
 
+def fit_updates(episodes: int, epochs: int | None) -> int:
+    """Return how many updates a fit to so many episodes takes: whole epochs.
+
+    :param epochs: as `fit` is told
+    """
+    minibatches = len(_minibatch_starts(episodes))
+    return minibatches * (-(-UPDATES // minibatches) if epochs is None else epochs)
+
+
+def _minibatch_starts(episodes: int) -> range:
+    return range(0, episodes, min(LARGEST_BATCH, max(1, episodes // UPDATES_PER_EPOCH)))
+
+
 def fit(
     policy: SequencePolicy,
     fitted: ImitationLoss,
@@ -185,6 +198,7 @@ def fit(
     progress: bool,
     rebalancing: Rebalancing | None = None,
     rebalance_every: int = 10,
+    after_move: Callable[[int, Moved], None] = lambda update, moved: None,
 ) -> None:
     """Fit a policy's actor to demonstrations; the critic and the exploration noise are left alone.
 
@@ -197,13 +211,12 @@ def fit(
     :param progress: show a progress bar
     :param rebalancing: moves weights of the actor meanwhile
     :param rebalance_every: updates between moves
+    :param after_move: called after each move with the updates so far and what the move came to in the actor
     :raises NotFinite: before a loss or gradient that is not finite is learned from
     """
-    batch_size = min(LARGEST_BATCH, max(1, len(fitted) // UPDATES_PER_EPOCH))
-    starts = range(0, len(fitted), batch_size)
-    if epochs is None:
-        epochs = -(-UPDATES // len(starts))
-    updates = epochs * len(starts)
+    starts = _minibatch_starts(len(fitted))
+    updates = fit_updates(len(fitted), epochs)
+    epochs, batch_size = updates // len(starts), starts.step
     # Adam's moments of the fit are of another loss than PPO's: an optimizer of its own leaves the policy's fresh.
     parameters = [*policy.parameters(), fitted.log_std]
     optimizer = FusedAdam(parameters, lr=learning_rate, eps=1e-5)
@@ -226,7 +239,9 @@ def fit(
                 losses.append(loss.detach())
                 if rebalancing is not None and update % rebalance_every == 0:
                     few = order[start : start + max(1, batch_size // _MEASURED)]
-                    rebalancing.step(policy, optimizer, update / updates, partial(fitted, policy, few))
+                    moved = rebalancing.step(policy, optimizer, update / updates, partial(fitted, policy, few))
+                    if moved:
+                        after_move(update, moved["actor"])
                 bar.update()
                 after_update()
             policy.set_training_mode(False)

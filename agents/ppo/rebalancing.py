@@ -23,17 +23,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import Adam, AdamW, Optimizer
 
+from policies.network.blocks import PATTERNS
 from policies.network.patterns import draw_positions
 from policies.network.rebalancing import (
     Candidates,
+    check_free_positions,
     growth_counts,
     rebalanced,
     removal_counts,
     unconnected_units,
 )
-from policies.network.specification import BLOCKS
+from policies.network.specification import BLOCKS, check_networks
 from policies.recurrent.layer import SparseRecurrentLayer
 from policies.refusal import Refusal
 from policies.sequence_policy import SequencePolicy
@@ -46,6 +48,8 @@ CANDIDATES = 3
 """So many positions are looked at for each weight that is to be grown, as far as there are free ones."""
 _KEEPS_COUNT: Mapping[str, frozenset[str]] = {"critic": frozenset({"yx", "yh", "yy"})}
 """Blocks that are full by design, see `policies.network.specification.specify_critic`."""
+_SMALLEST = math.sqrt(torch.finfo(torch.float32).tiny)
+"""The square of a smaller gradient is lost."""
 
 
 class Moved(NamedTuple):
@@ -53,8 +57,10 @@ class Moved(NamedTuple):
 
     weights: int
     """how many lie elsewhere now"""
+    revived: int
+    """hidden units that the removal left without a weight from elsewhere or to elsewhere, and that have both now"""
     unconnected: int
-    """hidden units without a weight from elsewhere, or without one to elsewhere"""
+    """hidden units that are without one still"""
 
 
 @dataclass
@@ -90,6 +96,9 @@ class Rebalancing:
         ):
             if value not in known:
                 raise Refusal(f"`{name}` {value!r} is unknown: one of {', '.join(known)} is needed")
+        check_networks("networks", self.networks)
+        if unknown := set(self.pinned) - set(BLOCKS):
+            raise Refusal(f"`pinned` {sorted(unknown)[0]!r} is unknown: blocks of {', '.join(BLOCKS)} are needed")
         for name, share in (("rebalance_fraction", self.fraction), ("rebalance_until", self.until)):
             if not 0 < share <= 1:
                 raise Refusal(f"`{name}` {share} does not fit: a number above 0, at most 1, is needed")
@@ -99,10 +108,35 @@ class Rebalancing:
         """Return the fraction of the weights to remove after a share of the training."""
         return self.fraction * (1 + math.cos(math.pi * min(1.0, progress / self.until))) / 2
 
-    def step(self, policy: SequencePolicy, optimizer: Optimizer, progress: float, loss: Callable[[], Tensor]) -> None:
-        """Measure and move at once; arguments as there."""
-        if fraction := self.fraction_at(progress):
-            self.move(policy, optimizer, fraction, self.measure(policy, optimizer, fraction, loss))
+    def moves(self, updates: float, every: int) -> int:
+        """Return how often weights move in a training of so many updates, with so many from one move to the next."""
+        return max(0, math.ceil(self.until * updates / every) - 1)
+
+    def check(self, policy: SequencePolicy, optimizer: Optimizer) -> None:
+        """Refuse a policy in which weights cannot move, or an optimizer that the rule cannot do with.
+
+        :raises Refusal: one line that says which, and what would fit
+        """
+        for name in self.networks:
+            layer = _layer(policy, name)
+            if layer.pattern != PATTERNS[0]:
+                raise Refusal(
+                    f"`rebalance` {self.rule} does not fit `pattern` {layer.pattern} of the {name}: weights move one "
+                    "by one, out of the groups of rows that share their columns"
+                )
+            check_free_positions(layer.specification, name)
+        if self.rule == "momentum" and not isinstance(optimizer, (Adam, AdamW)):
+            raise Refusal(f"`rebalance` momentum needs Adam's moments, which {type(optimizer).__name__} does not have")
+
+    def step(
+        self, policy: SequencePolicy, optimizer: Optimizer, progress: float, loss: Callable[[], Tensor]
+    ) -> dict[str, Moved]:
+        """Check, measure and move at once; arguments as there. Nothing moves after `until`: the result is empty."""
+        self.check(policy, optimizer)
+        fraction = self.fraction_at(progress)
+        if not fraction:
+            return {}
+        return self.move(policy, optimizer, fraction, self.measure(policy, optimizer, fraction, loss))
 
     def measure(
         self, policy: SequencePolicy, optimizer: Optimizer, fraction: float, loss: Callable[[], Tensor]
@@ -158,7 +192,7 @@ class Rebalancing:
                 - layer.specification.weights[block]
                 for block in BLOCKS
             }
-            after, revived = rebalanced(
+            after = rebalanced(
                 layer.specification,
                 {block: _positions(layer, block) for block in BLOCKS},
                 {block: self._worth(layer.weights[block]) for block in BLOCKS},
@@ -167,9 +201,11 @@ class Rebalancing:
                 of_block,
                 self.generator,
             )
-            weights = sum(self._carry(layer, optimizer, block, after[block], revived[block]) for block in BLOCKS)
-            unconnected = np.union1d(*unconnected_units(layer.specification, after))
-            moved[name] = Moved(weights, len(unconnected))
+            weights = sum(
+                self._carry(layer, optimizer, block, after.patterns[block], after.revived[block]) for block in BLOCKS
+            )
+            unconnected = len(np.union1d(*unconnected_units(layer.specification, after.patterns)))
+            moved[name] = Moved(weights, len(after.unconnected) - unconnected, unconnected)
         return moved
 
     def _with_candidates(
@@ -221,11 +257,9 @@ class Rebalancing:
         if self.rule == "magnitude":
             return float(weights.detach().abs().double().mean())
         state = optimizer.state.get(weights)
-        if "betas" not in optimizer.defaults:
-            raise Refusal(f"`rebalance` momentum needs Adam's moments, which {type(optimizer).__name__} does not have")
         if not state:  # nothing was learned yet
             return 0.0
-        ratio = state["exp_avg"].abs().double() / state["exp_avg_sq"].double().sqrt().clamp(min=1e-30)
+        ratio = state["exp_avg"].abs().double() / state["exp_avg_sq"].double().sqrt().clamp(min=_SMALLEST)
         return float(ratio.mean())
 
     def _worth(self, weights: Tensor) -> NDArray[np.floating]:
@@ -252,8 +286,9 @@ class Rebalancing:
         if np.array_equal(own, positions):
             return 0
         place = np.searchsorted(own, positions).clip(max=len(own) - 1)
-        is_old = own[place] == positions
         parameter = layer.weights[block]
+        is_old = own[place] == positions
+        is_old[np.isin(positions, revived) & (_array(parameter)[place] == 0)] = False  # or it would start at zero
         source, kept = (torch.from_numpy(array).to(parameter.device) for array in (place, is_old))
 
         def carried(tensor: Tensor, fill: Tensor) -> Tensor:
@@ -274,7 +309,7 @@ class Rebalancing:
 
 
 def _layer(policy: SequencePolicy, name: str) -> SparseRecurrentLayer:
-    layer = getattr(policy, name)
+    layer = getattr(policy, name, None)
     if not isinstance(layer, SparseRecurrentLayer):
         raise Refusal(f"`rebalance` needs networks of six blocks, which {type(policy).__name__} does not have")
     return layer

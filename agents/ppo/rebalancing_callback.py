@@ -13,10 +13,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
 from agents.ppo.rebalancing import Rebalancing
+from agents.ppo.rebalancing_figures import record_move
 from agents.ppo.sequence_ppo import SequencePPO
 from envs.vectorized.state_tree import StateTree, generator_state, set_generator_state
 from policies.network.rebalancing import Candidates
-from policies.network.specification import BLOCKS
+from policies.refusal import Refusal
 
 
 class _Prepared(NamedTuple):
@@ -37,16 +38,17 @@ class RebalancingCallback(BaseCallback):
 
     :param rebalancing: the rule
     :param every: updates between moves; an update is all that is learned from one rollout
-    :param after_move: called after each move
+    :param keep: called before the first rollout and after each move, to keep the patterns of then
+    :raises Refusal: if `every` is below 1; and where the training starts, if weights of the policy cannot move
     """
 
-    def __init__(
-        self, rebalancing: Rebalancing, *, every: int = 10, after_move: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, rebalancing: Rebalancing, *, every: int = 10, keep: Callable[[], None] = lambda: None) -> None:
         super().__init__()
+        if every < 1:
+            raise Refusal(f"`every` {every} is too small: at least 1 is needed")
         self.rebalancing = rebalancing
         self.every = every
-        self.after_move = after_move
+        self.keep = keep
         self._prepared: _Prepared | None = None
 
     def get_state(self) -> dict[str, Any]:
@@ -54,6 +56,9 @@ class RebalancingCallback(BaseCallback):
 
     def set_state(self, state: dict[str, Any]) -> None:
         set_generator_state(self.rebalancing.generator, StateTree(state).table("generator"))
+
+    def _on_training_start(self) -> None:
+        self.rebalancing.check(self.model.policy, self.model.policy.optimizer)
 
     def _on_step(self) -> bool:
         return True
@@ -73,6 +78,8 @@ class RebalancingCallback(BaseCallback):
         self._prepared = _Prepared(fraction, found, algorithm.stretches() if ours else None)
 
     def _on_rollout_start(self) -> None:
+        if self.num_timesteps == 0:
+            self.keep()
         self._move()
 
     def _on_training_end(self) -> None:
@@ -86,15 +93,9 @@ class RebalancingCallback(BaseCallback):
         moved = self.rebalancing.move(policy, policy.optimizer, fraction, candidates)
         if stretches is not None:
             self.model.limit_growth(stretches)
-        for name, (weights, unconnected) in moved.items():
-            specification = getattr(policy, name).specification
-            self.logger.record(f"network/hidden_proportion/{name}", specification.hidden_proportion)
-            for block in BLOCKS:
-                self.logger.record(f"network/weights/{name}/{block}", specification.weights[block])
-                self.logger.record(f"network/density/{name}/{block}", specification.densities[block])
-            self.logger.record(f"network/moved/{name}", weights)
-            self.logger.record(f"network/unconnected_units/{name}", unconnected)
-        self.after_move()
+        for name, figures in moved.items():
+            record_move(self.logger, "network", name, getattr(policy, name).specification, figures)
+        self.keep()
 
 
 def _loss(algorithm: SequencePPO, generator: np.random.Generator) -> Callable[[], Tensor] | None:

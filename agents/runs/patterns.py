@@ -1,6 +1,7 @@
 """Where the weights of a run's networks were in the course of its training, as small pictures in the run folder.
 
-`patterns/<steps>.npz` is one moment. A training that is resumed writes the files of the same steps once more.
+`patterns/<steps>.npz` is one moment, `patterns/demos-<updates>.npz` one of the phase before, in which demonstrations
+are fitted. A training that is resumed writes the files of the same steps once more.
 """
 
 import io
@@ -53,8 +54,19 @@ class PatternPicture(NamedTuple):
         return cls(density, np.array(sizes), np.array([specification.weights[block] for block in BLOCKS]))
 
 
-def write_patterns(run: Path, steps: int, layers: Mapping[str, SparseRecurrentLayer]) -> None:
-    """Write how the networks of a run look after so many steps.
+class Moment(NamedTuple):
+    """The networks of a run at one moment."""
+
+    phase: str
+    """"demos" while demonstrations were fitted, else empty"""
+    at: int
+    """steps of the training before it; of the phase of demonstrations, updates"""
+    pictures: dict[str, PatternPicture]
+    """by name of the network"""
+
+
+def write_patterns(run: Path, at: int, layers: Mapping[str, SparseRecurrentLayer], phase: str = "") -> None:
+    """Write how the networks of a run look at a moment; see `Moment`.
 
     :param layers: by name
     """
@@ -63,22 +75,24 @@ def write_patterns(run: Path, steps: int, layers: Mapping[str, SparseRecurrentLa
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **arrays)
     (run / FOLDER).mkdir(exist_ok=True)
-    write_whole(run / FOLDER / f"{steps:012}.npz", content.getvalue())
+    name = f"{at:012}.npz"
+    write_whole(run / FOLDER / (f"{phase}-{name}" if phase else name), content.getvalue())
 
 
-def read_patterns(run: Path) -> list[tuple[int, dict[str, PatternPicture]]]:
-    """Read how the networks of a run looked: steps, and a picture of each network by name; in the order of the steps.
+def read_patterns(run: Path) -> list[Moment]:
+    """Read how the networks of a run looked, in the order of time.
 
     :raises Refusal: if a file is damaged
     """
     found = []
-    for file in sorted((run / FOLDER).glob("*.npz")):
+    for file in (run / FOLDER).glob("*.npz"):
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 names = dict.fromkeys(name.partition(".")[0] for name in arrays.files)
                 parts = PatternPicture._fields
                 pictures = {name: PatternPicture(*(arrays[f"{name}.{part}"] for part in parts)) for name in names}
-            found.append((int(file.stem), pictures))
+            phase, _, at = file.stem.rpartition("-")
+            found.append(Moment(phase, int(at), pictures))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise Refusal(f"{file} is damaged: {error}") from None
-    return found
+    return sorted(found, key=lambda moment: (not moment.phase, moment.at))

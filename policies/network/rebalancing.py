@@ -7,6 +7,7 @@ Sources: moving a share of the weights is Mocanu et al. 2018 (SET, arXiv 1707.04
 1911.11134) within a block; between blocks Dettmers and Zettlemoyer 2019 (SNFS, arXiv 1907.04840).
 """
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from policies.network.blocks import BLOCKS, block_floors
 from policies.network.patterns import draw_positions, union
 from policies.network.specification import NetworkSpecification
+from policies.refusal import Refusal
 
 Patterns = Mapping[str, NDArray[np.int64]]
 """Block -> flat row-major positions of its weights, sorted, int64."""
@@ -37,10 +39,12 @@ class Rebalanced(NamedTuple):
 
     :param patterns: block -> sorted positions of all weights
     :param revived: block -> those that connect a hidden unit which nothing else connects, sorted
+    :param unconnected: hidden units that the removal left without a weight from elsewhere or to elsewhere, sorted
     """
 
     patterns: dict[str, NDArray[np.int64]]
     revived: dict[str, NDArray[np.int64]]
+    unconnected: NDArray[np.int64]
 
 
 def removal_counts(specification: NetworkSpecification, fraction: float) -> dict[str, int]:
@@ -49,6 +53,19 @@ def removal_counts(specification: NetworkSpecification, fraction: float) -> dict
     return {
         block: min(round(fraction * count), count - floors[block]) for block, count in specification.weights.items()
     }
+
+
+def check_free_positions(specification: NetworkSpecification, name: str) -> None:
+    """Refuse a network in which no weight has another place to go to.
+
+    :param name: of the network, for the message
+    :raises Refusal: if all of its blocks are full
+    """
+    if all(count == math.prod(specification.shape(block)) for block, count in specification.weights.items()):
+        raise Refusal(
+            f"no weight of the {name} can move, as all of its blocks are full: lower densities, or weights that stay "
+            "(`rebalance` none, or `rebalance_networks` of the other one), are needed"
+        )
 
 
 def growth_counts(total: int, shares: Mapping[str, float], room: Mapping[str, int]) -> dict[str, int]:
@@ -90,7 +107,8 @@ def rebalanced(
     :param candidates: block -> where they are grown; None for anywhere, drawn uniformly
     """
     survivors = {block: _survivors(specification, block, patterns, worth[block], removed[block]) for block in BLOCKS}
-    revived = _revived(specification, survivors, grown, rng)
+    unconnected = unconnected_units(specification, survivors)
+    revived = _revived(specification, unconnected, grown, rng)
     after = {}
     for block in BLOCKS:
         count = len(survivors[block]) + grown[block]
@@ -103,7 +121,7 @@ def rebalanced(
             free = ~np.isin(positions, taken, assume_unique=True)
             best = np.argsort(-scores[free], kind="stable")[: count - len(taken)]
             after[block] = union(taken, positions[free][best])
-    return Rebalanced(after, revived)
+    return Rebalanced(after, revived, np.union1d(*unconnected))
 
 
 def unconnected_units(
@@ -139,14 +157,17 @@ def _survivors(
 
 
 def _revived(
-    specification: NetworkSpecification, survivors: Patterns, grown: Mapping[str, int], rng: np.random.Generator
+    specification: NetworkSpecification,
+    unconnected: tuple[NDArray[np.int64], NDArray[np.int64]],
+    grown: Mapping[str, int],
+    rng: np.random.Generator,
 ) -> dict[str, NDArray[np.int64]]:
     """Return positions that connect units which are not, at most as many in a block as are to be grown there."""
     left = dict(grown)
     if specification.n_hidden == 1:
         left["hh"] = 0  # where the one unit reads itself
     revived = {block: np.empty(0, np.int64) for block in BLOCKS}
-    without_input, without_output = unconnected_units(specification, survivors)
+    without_input, without_output = unconnected
     for units, blocks in ((without_input, ("hx", "hh", "hy")), (without_output, ("hh", "yh"))):
         quotas = [left[block] for block in blocks]
         chosen = rng.permutation(units)[: sum(quotas)]

@@ -256,6 +256,15 @@ def specify_critic(n_inputs: int, budget: int, *, hidden_proportion: float, room
     return _specified(request, request.roomy_hidden_size() if room else request.solve())
 
 
+def check_networks(option: str, names: Sequence[str]) -> None:
+    """Refuse what is no collection of "actor" and "critic", the networks of a policy.
+
+    :param option: where it was given, for the message
+    """
+    if isinstance(names, str) or not set(names) <= {"actor", "critic"}:
+        raise Refusal(f'`{option}` {names!r} does not fit: ("actor",), ("critic",) or both in one tuple is needed')
+
+
 def specify_varied(
     n_inputs: int, n_outputs: int, budget: int, *, room: Sequence[str] = (), **options: Any
 ) -> tuple[NetworkSpecification, NetworkSpecification]:
@@ -263,8 +272,9 @@ def specify_varied(
 
     :param room: "actor", "critic" or both: those in which weights are to move between blocks
     :param options: of `specify`
-    :raises Refusal: as these do
+    :raises Refusal: as these do, and if `room` names anything else
     """
+    check_networks("room", room)
     actor = specify(n_inputs, n_outputs, budget, room="actor" in room, **options)
     proportion = actor.hidden_proportion
     return actor, specify_critic(n_inputs, budget, hidden_proportion=proportion, room="critic" in room)

@@ -10,11 +10,13 @@ import pytest
 import safetensors.numpy
 from demonstration_data import record
 from PIL import Image
+from stable_baselines3.common.callbacks import BaseCallback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agents.building import load_agent
 from agents.configuration import configure
 from agents.export.export import export_policy
+from agents.rebalancing_plan import moves_note
 from agents.runs.folder import RunFolder
 from agents.runs.patterns import read_patterns
 from agents.trained.pattern_film import record_patterns
@@ -86,19 +88,25 @@ def test_tensorboard_shows_where_weights_are(run: Path) -> None:
         assert len(events.Images(f"network/pattern/{network}")) > 2
         proportions = [event.value for event in events.Scalars(f"network/hidden_proportion/{network}")]
         assert len(set(proportions)) > 2
+        first = getattr(RunFolder.open(run).read_first_network(), network).hidden_proportion
+        assert proportions[0] == pytest.approx(first)
         assert {f"network/density/{network}/{block}" for block in BLOCKS} < set(tags["scalars"])
         weights = [events.Scalars(f"network/weights/{network}/{block}")[-1].value for block in BLOCKS]
         assert sum(weights) == 1_000
         assert events.Scalars(f"network/moved/{network}")[0].value > 50
-        assert f"network/unconnected_units/{network}" in tags["scalars"]
+        for figure in ("revived_units", "unconnected_units"):
+            assert f"network/{figure}/{network}" in tags["scalars"]
 
 
 def test_a_film_shows_where_weights_were(run: Path, tmp_path: Path) -> None:
     moments = read_patterns(run)
-    assert [steps for steps, _ in moments] == sorted({steps for steps, _ in moments})
-    last = RunFolder.open(run).read_network()
-    for name, picture in moments[-1][1].items():
-        network = getattr(last, name)
+    assert [(moment.phase, moment.at) for moment in moments] == [("", 40 * update) for update in range(6)]
+    folder = RunFolder.open(run)
+    for network, picture in (
+        (getattr(networks, name), picture)
+        for moment, networks in ((moments[0], folder.read_first_network()), (moments[-1], folder.read_network()))
+        for name, picture in moment.pictures.items()
+    ):
         assert dict(zip(BLOCKS, picture.weights.tolist(), strict=True)) == network.weights
         assert picture.hidden_proportion == network.hidden_proportion
         rows, columns = network.n_hidden + network.n_outputs, network.n_inputs + network.n_hidden + network.n_outputs
@@ -117,7 +125,7 @@ def test_a_film_shows_where_weights_were(run: Path, tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="is damaged"):
         record_patterns(load_trained_policy(still), tmp_path / "pattern.gif")
     shutil.rmtree(still / "patterns")
-    with pytest.raises(Refusal, match="in which PPO moved weights"):
+    with pytest.raises(Refusal, match="in which weights moved"):
         record_patterns(load_trained_policy(still), tmp_path / "pattern.gif")
 
 
@@ -141,9 +149,10 @@ def test_within_blocks_the_specification_stays(tmp_path: Path) -> None:
     assert "first" not in network
     assert network == plan_training(configuration).to_dict()
     policy, _, _ = load_agent(path, "final")
-    recipe = train(configure(**options | {"total_timesteps": 40}, log_dir=str(tmp_path), run_name="early")).path
-    early, _, _ = load_agent(recipe, "final")
-    assert not np.array_equal(policy.actor.positions("hh"), early.actor.positions("hh"))
+    still = {name: value for name, value in options.items() if not name.startswith("rebalance")}
+    unmoved, _, _ = load_agent(train(configure(**still, log_dir=str(tmp_path), run_name="still")).path, "final")
+    assert policy.actor.specification == unmoved.actor.specification
+    assert not np.array_equal(policy.actor.positions("hh"), unmoved.actor.positions("hh"))
 
 
 def test_while_demonstrations_are_fitted_the_actor_moves_and_then_the_critic(
@@ -156,8 +165,44 @@ def test_while_demonstrations_are_fitted_the_actor_moves_and_then_the_critic(
     fit = RunFolder.open(train(configure(**options, run_name="fit", demos_only=True)).path)
     first = whole.read_first_network()
     assert whole.read_network().actor == fit.read_network().actor != first.actor
-    assert fit.read_network().critic == first.critic
+    assert fit.read_network().critic == fit.read_first_network().critic
     assert whole.read_network().critic != first.critic
+    events = EventAccumulator(str(fit.path), size_guidance={"images": 0})
+    events.Reload()
+    proportions = [event.value for event in events.Scalars("demos/hidden_proportion/actor")]
+    assert proportions[0] == pytest.approx(fit.read_first_network().actor.hidden_proportion)
+    assert proportions[-1] == pytest.approx(fit.read_network().actor.hidden_proportion)
+    assert len(events.Images("demos/pattern/actor")) == 1 + 3  # before the fit and with each evaluation
+    assert events.Scalars("network/hidden_proportion/actor")[0].value == proportions[-1]  # what PPO would begin with
+    assert events.Scalars("demos/moved/actor")[0].value > 0
+    moments = read_patterns(whole.path)
+    of_fit = [moment for moment in moments if moment.phase == "demos"]
+    assert of_fit == moments[: len(of_fit)]
+    assert [moment.at for moment in of_fit] == sorted({moment.at for moment in of_fit})
+    assert of_fit[-1].pictures["actor"].hidden_proportion == whole.read_network().actor.hidden_proportion
+    assert [moment.at for moment in moments[len(of_fit) :]] == [0, 40, 80]
+    record_patterns(load_trained_policy(whole.path), tmp_path / "fit.gif")
+    with Image.open(tmp_path / "fit.gif") as film:
+        assert film.n_frames >= len(of_fit)
+
+
+def test_while_a_training_goes_on_its_folder_tells_of_the_network_that_was_fitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demos = record(tmp_path / "minari", monkeypatch)
+    options = OPTIONS | {"env": "Pendulum-v1", "env_arguments": {}, "demos": str(demos), "demo_epochs": 3}
+    options |= {"n_envs": 2, "n_steps": 20, "batch_size": 20, "total_timesteps": 160, "rebalance_networks": "actor"}
+    seen = []
+
+    class Look(BaseCallback):
+        def _on_step(self) -> bool:
+            folder = RunFolder.open(tmp_path / "Pendulum-v1" / "run")
+            seen.append((folder.read_network().actor, load_agent(folder.path, "best")[0].actor.specification))
+            return False
+
+    train(configure(**options, log_dir=str(tmp_path), run_name="run"), [Look()])
+    told, best = seen[0]
+    assert told == best != RunFolder.open(tmp_path / "Pendulum-v1" / "run").read_first_network().actor
 
 
 @pytest.mark.parametrize(
@@ -169,12 +214,54 @@ def test_while_demonstrations_are_fitted_the_actor_moves_and_then_the_critic(
         ({"densities": dict.fromkeys(BLOCKS, 0.5)}, "pin 6 blocks"),
         ({"densities": dict.fromkeys(BLOCKS[1:], 0.5)}, "pin 5 blocks"),
         ({"rebalance_fraction": 0.0}, "above 0"),
+        ({"demos": "some", "demos_only": True, "rebalance_networks": "critic"}, "leaves the critic as it is"),
     ],
 )
 def test_what_does_not_fit(options: dict[str, Any], message: str) -> None:
     with pytest.raises(Refusal) as caught:
         configure(**{"env": "CartPole-v1", "rebalance": "momentum"} | options)
     assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"architecture": "uniform", "uniform_density": 1.0}, "no weight of the actor can move"),
+        (
+            {"densities": dict.fromkeys(BLOCKS, 1.0), "rebalance_scope": "block"},
+            "of the actor can move",
+        ),
+        ({"total_timesteps": 4_096, "rebalance_every": 10}, "at most 2 fits"),
+        ({"total_timesteps": 1_024, "rebalance_every": 1}, "a longer training is needed"),
+    ],
+)
+def test_a_training_in_which_nothing_would_move_is_refused(options: dict[str, Any], message: str) -> None:
+    options = {"env": "CartPole-v1", "rebalance": "momentum", "budget": 1_000, "n_envs": 8, "n_steps": 128} | options
+    with pytest.raises(Refusal) as caught:
+        plan_training(configure(**options | {"batch_size": 256}))
+    assert message in caught.value.message
+
+
+def test_a_fit_in_which_nothing_would_move_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"env": "Pendulum-v1", "rebalance": "momentum", "demos_only": True, "demo_epochs": 2}
+    demos = record(tmp_path / "minari", monkeypatch)
+    with pytest.raises(Refusal, match="leaves no move of the actor in the"):
+        train(configure(**options, demos=str(demos), rebalance_every=1_000, log_dir=str(tmp_path)))
+    assert not (tmp_path / "Pendulum-v1").exists()
+
+
+def test_the_number_of_moves_is_said_beforehand(run: Path) -> None:
+    configuration = configure(**OPTIONS)
+    assert moves_note(configuration) == "weights of the actor and the critic move 5 times: every 1 updates of 8"
+    assert len(read_patterns(run)) == 1 + 5
+    assert moves_note(configure(env="CartPole-v1")) is None
+
+
+def test_where_demonstrations_are_all_the_critic_gets_no_room() -> None:
+    common = {"env": "CartPole-v1", "budget": 1_000, "rebalance": "momentum", "demos": "some", "demos_only": True}
+    plan = plan_training(configure(**common))
+    assert plan.critic == plan_training(configure(env="CartPole-v1", budget=1_000)).critic
+    assert configure(**common).moving_networks == ("actor",)
 
 
 def test_pinned_blocks_are_the_actors() -> None:

@@ -133,10 +133,10 @@ def test_tensorboard_tags(cartpole: TrainingResult) -> None:
     events.Reload()
     tags = events.Tags()
     scalars = {
-        "network/hidden_proportion",
+        "network/hidden_proportion/actor",
         "network/spectral_radius",
         "network/silent_units",
-        *(f"network/weights/{block}" for block in BLOCKS),
+        *(f"network/{figure}/critic/{block}" for figure in ("weights", "density") for block in BLOCKS),
         "eval/mean_reward",
         "rollout/ep_rew_mean",
         "train/explained_variance",

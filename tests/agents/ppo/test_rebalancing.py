@@ -1,5 +1,6 @@
 """Weights of a policy that move while it learns."""
 
+import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -284,6 +285,89 @@ def test_what_cannot_move_is_refused() -> None:
         descent.step()
         with pytest.raises(Refusal, match="SGD"):
             Rebalancing("momentum").step(policy, descent, 0.0, lambda: loss_of(policy))
+    with pytest.raises(Refusal, match="Adamax"):
+        Rebalancing("momentum").check(policy, torch.optim.Adamax(policy.parameters()))
     gru = GruPolicy(*SPACES, lambda _: 1e-2, lstm_hidden_size=4)
     with pytest.raises(Refusal, match="six blocks"):
         Rebalancing("random").move(gru, gru.optimizer, 0.3, {})
+    with pytest.raises(Refusal, match="pattern blocks of the actor"):
+        Rebalancing("random").check(built(pattern="blocks"), policy.optimizer)
+    dense = VariedSparsityPolicy(*SPACES, lambda _: 1e-2, architecture="dense", budget=300)
+    with pytest.raises(Refusal, match="no weight of the actor can move"):
+        Rebalancing("random").check(dense, dense.optimizer)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"networks": "actor"}, "`networks` 'actor' does not fit"),
+        ({"networks": ("actors",)}, "does not fit"),
+        ({"pinned": frozenset({"zz"})}, "`pinned` 'zz' is unknown"),
+    ],
+)
+def test_networks_and_blocks_of_other_names_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        Rebalancing("random", **options)
+    assert message in caught.value.message
+
+
+def test_a_stock_recurrent_ppo_is_refused_where_its_training_starts() -> None:
+    with pytest.raises(Refusal, match="every 0 is"):
+        RebalancingCallback(Rebalancing("random"), every=0)
+    stock = RecurrentPPO("MlpLstmPolicy", "CartPole-v1", n_steps=32, batch_size=32, device="cpu")
+    with pytest.raises(Refusal, match="six blocks"):
+        stock.learn(32, callback=RebalancingCallback(Rebalancing("random"), every=100))
+    assert stock.num_timesteps == 0
+
+
+def test_room_is_for_the_actor_and_the_critic() -> None:
+    with pytest.raises(Refusal, match="room 'both' does not fit"):
+        built(room="both")
+
+
+def test_a_revived_weight_is_not_the_zero_that_was_there() -> None:
+    policy = built()
+    learn(policy)
+    layer = policy.actor
+    with torch.no_grad():
+        for block in ("hx", "hh", "hy"):  # unit 3 reads nothing
+            layer.weights[block][layer.positions(block) // layer.specification.shape(block)[1] == 3] = 0
+    first = copy.deepcopy(policy)
+    came_back = 0
+    for seed in range(40):
+        policy = copy.deepcopy(first)
+        with recorded_moves() as moves:
+            Rebalancing("magnitude", networks=("actor",), seed=seed).move(policy, policy.optimizer, 0.4, {})
+        for block, revived in moves[0].revived.items():
+            positions = policy.actor.positions(block).numpy()
+            assert (policy.actor.weights[block].detach().numpy()[np.isin(positions, revived)] != 0).all()
+            came_back += np.isin(revived, first.actor.positions(block).numpy()).sum()
+    assert came_back > 0
+
+
+def test_what_removal_left_unconnected_is_reported() -> None:
+    policy = built()
+    learn(policy)
+    layer = policy.actor
+    with torch.no_grad():
+        for block in ("hx", "hh", "hy"):
+            layer.weights[block][layer.positions(block) // layer.specification.shape(block)[1] == 3] *= 1e-9
+    with recorded_moves() as moves:
+        moved = Rebalancing("magnitude", networks=("actor",), fraction=0.4).step(
+            policy, policy.optimizer, 0.0, lambda: loss_of(policy)
+        )
+    assert 3 in moves[0].unconnected
+    assert moved["actor"].revived == len(moves[0].unconnected) > 0
+    assert moved["actor"].unconnected == 0
+    assert moved["actor"].weights > 0
+
+
+def test_moves_are_counted_as_they_will_be_made() -> None:
+    for updates, every, until in ((30, 10, 0.75), (8, 1, 0.75), (7.5, 2, 1.0), (4, 10, 0.75), (40, 10, 1.0)):
+        rebalancing = Rebalancing("random", until=until)
+        made = [
+            update
+            for update in range(1, math.ceil(updates) + 1)
+            if update % every == 0 and rebalancing.fraction_at(update / updates) > 0
+        ]
+        assert rebalancing.moves(updates, every) == len(made)
