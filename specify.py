@@ -51,7 +51,9 @@ def main() -> None:
         "--outputs", type=whole_number, metavar="N", help="action size or number of choices, in place of --env"
     )
     parser.add_argument(
-        "--recommend", action="store_true", help="rank the networks that would fit, by the score the parent predicts"
+        "--recommend",
+        action="store_true",
+        help="rank the networks that would fit by the score the parent predicts, and say which one auto takes",
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page whose sliders change the network")
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
@@ -102,8 +104,8 @@ def main() -> None:
         if recommendation is not None:
             print(f"recommended: {recommendation.sentence}\n")
         show_network(specification, env, room_note(configuration, specification))
-        if arguments.html is not None:
-            print(f"written: {arguments.html}")
+    if arguments.html is not None and not arguments.json:
+        print(f"written: {arguments.html}")
 
 
 def write_explorer(file: Path, configuration: TrainingConfiguration, sizes: tuple[int, int]) -> None:

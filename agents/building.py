@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from agents.configuration import TrainingConfiguration
+from agents.configuration import AUTO, TrainingConfiguration
 from agents.runs.folder import PolicyName, RunFolder
 from agents.runs.normalization import ObservationNormalization
 from envs.lookup import ActionSpace, environment_spaces
@@ -24,6 +24,9 @@ def specification_of(
 
     :raises Refusal: if the spaces are not supported or the specification cannot be met
     """
+    for name in ("architecture", "hidden_proportion", "budget"):
+        if getattr(configuration, name) == AUTO:
+            raise Refusal(f"`{name}` {AUTO} is open: `agents.recommendation.recommend.resolved` decides it")
     n_inputs, n_outputs = network_sizes(observation_space, action_space)
     return specify_architecture(n_inputs=n_inputs, n_outputs=n_outputs, **network_settings(configuration))
 

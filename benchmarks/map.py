@@ -162,7 +162,7 @@ def section(gaps: Sequence[Gap], said: Sequence[str]) -> str:
         "varied − dense",
         "95 % interval",
     )
-    n_tasks = len({one.comparison.task for one in gaps})
+    n_tasks = len({one.comparison.kin for one in gaps})
     ranks = [f"{name} {stats.spearmanr(own, values)[0]:+.2f}" for name, own in numbers.items()]
     return "\n\n".join(
         [
@@ -187,11 +187,11 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     table = HOME / TABLE
     known = {record.task: record.facts for record in read_table(table)} if table.is_file() else {}
-    said = learn_studies(committed_results(), HOME, (), known)
-    print(*said, sep="\n")
+    learned = learn_studies(committed_results(), HOME, (), known)
+    print(*learned.of_studies, *learned.of_all, sep="\n")
     gaps = gaps_of(read_table(table))
     draw(gaps).savefig(PICTURE)
-    write_section("map", section(gaps, said[len(committed_results()) :]))
+    write_section("map", section(gaps, learned.of_all))
 
 
 if __name__ == "__main__":

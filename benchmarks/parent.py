@@ -6,8 +6,9 @@ width of the intervals included, and picks a network for each comparison of the 
 falls short of the best one is the regret, on the scaled score. Beside it stand what needs no model, learned from the
 same other tasks. Figures are means over a task's comparisons, then over tasks; intervals draw tasks again.
 
-The last table replays searches on each comparison's varied networks: in how many trials the tree-structured Parzen
-estimator alone finds what the parent's first five contain.
+Searches are replayed on each comparison's varied networks: in how many trials the tree-structured Parzen estimator
+alone finds what five trials contain: those that the parent ranks first, or that `sampler: parent` starts with, for
+which the rule may rank.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from scipy import stats
 
 from agents.recommendation.networks import Network
 from agents.recommendation.parent import COVERAGE, FEWEST_TASKS, HOME, TABLE, Parent, learn_from, outside
+from agents.recommendation.recommend import suitability
 from agents.recommendation.records import Comparison, comparisons, read_table
 from agents.recommendation.rule import Rule
 from agents.studies.samplers import STARTS
@@ -43,6 +45,12 @@ class Trial:
     others: Sequence[Comparison]
 
     @property
+    def is_inside(self) -> bool:
+        """Whether the task lies within the range of the others, where the parent predicts."""
+        one = self.comparison
+        return outside(self.parent.tasks, one.facts, one.steps, one.budget) is None
+
+    @property
     def predicted(self) -> np.ndarray:
         """The parent's prediction for each network, (n,)."""
         one = self.comparison
@@ -58,19 +66,19 @@ class Trial:
     def regret_by_other_seeds(self, shares: np.ndarray) -> float:
         """Return what a choice falls short of the network that other seeds call the best; NaN with one seed alone.
 
-        The best of many scores flatters itself. So the best network is chosen by all seeds but one, and it and the
-        choice count by that one, in turn. A network trained less often counts by the mean of its scores.
+        The best of many scores flatters itself. So the best network, of those with several seeds, is chosen by all
+        seeds but one, and it and the choice count by that one, in turn. A network that has no score of a turn counts by
+        the mean of its scores.
         """
         scores = self.comparison.scores
-        seeds = max(map(len, scores))
-        complete = np.array([len(own) == seeds for own in scores])
-        if seeds < 2:
+        seeds = [len(own) for own in scores]
+        if max(seeds) < 2:
             return float("nan")
-        table = np.array([own if len(own) == seeds else [np.mean(own)] * seeds for own in scores])
         found = []
-        for seed in range(seeds):
-            others = np.where(complete, np.delete(table, seed, axis=1).mean(axis=1), -np.inf)
-            found.append(table[int(np.argmax(others)), seed] - shares @ table[:, seed])
+        for turn in range(min(count for count in seeds if count > 1)):
+            others = [np.mean(np.delete(own, turn)) if len(own) > 1 else -np.inf for own in scores]
+            own = np.array([own[turn] if len(own) > 1 else own[0] for own in scores])
+            found.append(own[int(np.argmax(others))] - shares @ own)
         return float(np.mean(found))
 
 
@@ -122,17 +130,15 @@ def by_rule(rule: Rule, trial: Trial) -> np.ndarray:
 
 def by_parent(trial: Trial) -> np.ndarray:
     """Return how often the parent chooses each network, (n,); outside of its range the rule."""
-    one = trial.comparison
-    is_known = outside(trial.parent.tasks, one.facts, one.steps, one.budget) is None
-    return chosen(trial.predicted) if is_known else by_rule(trial.parent.rule, trial)
+    return chosen(trial.predicted) if trial.is_inside else by_rule(trial.parent.rule, trial)
 
 
-PARENT = "the parent"
+PARENT, OUTSIDE_TOO, FIXED = "the parent", "the same, outside of its range too", "always p = 0.5"
 CONTENDERS: Mapping[str, Callable[[Trial], np.ndarray]] = {
     PARENT: by_parent,
-    "the same, outside of its range too": lambda trial: chosen(trial.predicted),
+    OUTSIDE_TOO: lambda trial: chosen(trial.predicted),
     "the rule": lambda trial: by_rule(trial.parent.rule, trial),
-    "always p = 0.5": lambda trial: by_rule(Rule(), trial),
+    FIXED: lambda trial: by_rule(Rule(), trial),
     "always dense": lambda trial: chosen(always_dense(trial)),
     "best on the other tasks": lambda trial: chosen(best_elsewhere(trial)),
     "random": lambda trial: np.full(len(trial.comparison.networks), 1 / len(trial.comparison.networks)),
@@ -141,8 +147,13 @@ CONTENDERS: Mapping[str, Callable[[Trial], np.ndarray]] = {
 
 
 def by_task(trials: Mapping[str, Sequence[Trial]], figure: Callable[[Trial], float]) -> np.ndarray:
-    """Return the mean of a figure over each task's comparisons, (tasks,)."""
-    return np.array([np.mean([figure(trial) for trial in own]) for own in trials.values()])
+    """Return the mean of a figure over each task's comparisons that have one, (tasks,); NaN where none does."""
+    return np.array([_mean([figure(trial) for trial in own]) for own in trials.values()])
+
+
+def _mean(values: Sequence[float]) -> float:
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else float("nan")
 
 
 def regrets_of(
@@ -168,7 +179,7 @@ def covered(trial: Trial) -> float:
 
 
 def report(trials: Mapping[str, Sequence[Trial]]) -> list[str]:
-    """Return tables of regrets, of ranks and coverage, and of searches."""
+    """Return tables of regrets, of ranks and coverage, and what was to be reached beside what is."""
     regrets = {name: regrets_of(name, trials) for name in CONTENDERS}
     rows = []
     for name in CONTENDERS:
@@ -177,43 +188,81 @@ def report(trials: Mapping[str, Sequence[Trial]]) -> list[str]:
         rows.append([name, _shown(regrets[name]), above, _shown(by_others[np.isfinite(by_others)])])
     header = ["picks the network", "mean regret", "above the parent's", "regret by other seeds"]
     parts = [markdown_table(header, rows)]
-    ranked = {task: differing for task, own in trials.items() if (differing := [t for t in own if _differ(t)])}
+    ranked, within = _those(trials, _differ), _those(trials, lambda trial: trial.is_inside)
     widths = [own[0].parent.half_width for own in trials.values()]
+    coverage = f"coverage of the {COVERAGE:.0%} intervals"
     rows = [
-        ["rank correlation of prediction and score", _shown(by_task(ranked, correlation))],
-        [f"coverage of the {COVERAGE:.0%} intervals", _shown(by_task(trials, covered))],
-        ["half width of these intervals, median", f"{np.median(widths):.2f}"],
+        ["tasks", f"{len(trials)}", f"{len(within)}"],
+        [
+            "rank correlation of prediction and score",
+            _shown(by_task(ranked, correlation)),
+            _shown(by_task(_those(ranked, lambda trial: trial.is_inside), correlation)),
+        ],
+        [coverage, _shown(by_task(trials, covered)), _shown(by_task(within, covered))],
+        ["half width of these intervals, median", f"{np.median(widths):.2f}", ""],
+        ["regret of its pick", _shown(regrets_of(OUTSIDE_TOO, trials)), _shown(regrets_of(OUTSIDE_TOO, within))],
+        ["regret of p = 0.5", _shown(regrets_of(FIXED, trials)), _shown(regrets_of(FIXED, within))],
     ]
-    parts.append(markdown_table(["of the parent", "mean over tasks"], rows))
-    if searched := [search for own in trials.values() for trial in own if (search := replayed(trial)) is not None]:
-        median = float(np.median(searched))
-        shown = f"more than {MOST_TRIALS}" if median > MOST_TRIALS else f"{median:g}"
-        parts.append(
-            f"What the best of the parent's first {STARTS} varied networks comes to, TPE alone reaches after {shown} "
-            f"trials (median over {len(searched)} comparisons, {SEARCHES} searches each)."
-        )
+    parts.append(markdown_table(["predictions of the parent", "all tasks", "those within its range"], rows))
+    worst = [name for name in CONTENDERS if not regrets[name].mean() > regrets[PARENT].mean() and name != PARENT]
+    rows = [
+        ["regret of the parent at most 0.05", f"{regrets[PARENT].mean():.3f}"],
+        ["and below every other's", f"not below {', '.join(worst)}" if worst else "yes"],
+        ["coverage 0.85 to 0.95", f"{by_task(trials, covered).mean():.3f}"],
+        [
+            f"TPE alone needs at least 15 trials for what the parent's first {STARTS} contain",
+            searches(trials, replayed),
+        ],
+        [
+            f"the same, for what the first {STARTS} of `sampler: parent` contain",
+            searches(trials, lambda trial: replayed(trial, suitability_of(trial))),
+        ],
+    ]
+    parts.append(markdown_table(["to be reached", "reached"], rows))
     return parts
 
 
+def _those(trials: Mapping[str, Sequence[Trial]], belongs: Callable[[Trial], bool]) -> dict[str, list[Trial]]:
+    """Return some of the trials, and the tasks that have any."""
+    return {task: chosen for task, own in trials.items() if (chosen := [trial for trial in own if belongs(trial)])}
+
+
+def suitability_of(trial: Trial) -> np.ndarray:
+    """Return what `sampler: parent` would rank the networks of a trial by, (n,)."""
+    one, parent = trial.comparison, trial.parent
+    return suitability(parent, one.facts, one.steps, one.networks, parent.doubt(one.facts, one.steps, one.budget))
+
+
+def searches(trials: Mapping[str, Sequence[Trial]], figure: Callable[[Trial], float | None]) -> str:
+    """Return the median number of trials over comparisons, in words."""
+    found = [count for own in trials.values() for trial in own if (count := figure(trial)) is not None]
+    median = float(np.median(found)) if found else float("nan")
+    shown = f"more than {MOST_TRIALS}" if median > MOST_TRIALS else f"{median:g}"
+    return f"{shown} (median over {len(found)} comparisons, {SEARCHES} searches each)"
+
+
 def _shown(values: np.ndarray) -> str:
+    if not len(values):
+        return ""
     interval = bootstrap_interval(values)
     between = "" if interval is None else f" ({interval[0]:.3f} to {interval[1]:.3f})"
     return f"{np.mean(values):.3f}{between}"
 
 
-def replayed(trial: Trial) -> float | None:
-    """Return after how many trials TPE alone has found what the parent's first five varied networks contain.
+def replayed(trial: Trial, scores: np.ndarray | None = None) -> float | None:
+    """Return after how many trials TPE alone has found what the first five varied networks contain.
 
     A proposed hidden proportion stands for the varied network next to it.
 
+    :param scores: (n,), which the networks are ranked by; the parent's predictions if not given
     :return: median over searches; None where there are too few varied networks to search among
     """
     places = [place for place, network in enumerate(trial.comparison.networks) if _is_varied(network)]
     if len(places) <= STARTS:
         return None
-    means, predicted = trial.comparison.means[places], trial.predicted[places]
+    means, ranked_by = trial.comparison.means[places], (trial.predicted if scores is None else scores)[places]
     proportions = np.array([trial.comparison.networks[place].hidden_proportion for place in places])
-    reached = means[np.argsort(-predicted, kind="stable")[:STARTS]].max()
+    reached = means[np.argsort(-ranked_by, kind="stable")[:STARTS]].max()
     counts = []
     for seed in range(SEARCHES):
         study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
@@ -239,7 +288,9 @@ def main() -> None:
     said = f"Tasks left out, one after the other: {len(trials)}, with {n_comparisons} comparisons. "
     said += "Means over tasks with 95 % intervals, which draw tasks again; a regret of 1 is the whole way from an "
     said += "untrained network to the best one. By other seeds: the best network is chosen by other seeds than those "
-    said += "that it and the pick count by, as the best of many scores flatters itself; a pick can then be better."
+    said += "that it and the pick count by, as the best of many scores flatters itself; a pick can then be better. "
+    several = by_task(trials, lambda trial: float(max(map(len, trial.comparison.scores)) > 1))
+    said += f"{int(np.sum(several > 0))} tasks have several seeds."
     if len(trials) <= FEWEST_TASKS:
         said += (
             f" From the {len(trials) - 1} that are left no finite interval follows, {FEWEST_TASKS} are needed: "

@@ -58,7 +58,7 @@ function predictionInWords(budget, actor) {
   const ignorance = ignoranceOf(parent, budget);
   if (ignorance) return `No score is predicted: ${ignorance}.`;
   const score = predictedScore(parent, budget, actor);
-  const [low, high] = [score - parent.halfWidth, score + parent.halfWidth].map((end) => end.toFixed(2));
+  const [low, high] = intervalOf(parent, score).map((end) => end.toFixed(2));
   return `Predicted score ${score.toFixed(2)}, ${100 * parent.coverage}% interval ${low} to ${high}`;
 }
 
@@ -176,7 +176,7 @@ function drawCharts(budget, p, actor) {
   element("parent").textContent = aboutParent(budget);
   const predicted = DATA.parent && !ignoranceOf(DATA.parent, budget);
   element("scores").style.display = predicted ? "" : "none";
-  if (predicted) chart(element("scores"), line, [], here, SCORES, "predicted score", linear, DATA.parent.halfWidth);
+  if (predicted) chart(element("scores"), line, [], here, SCORES, "predicted score", linear, (score) => intervalOf(DATA.parent, score));
 }
 
 /** Powers of ten around some values: their places from 0 to 1, and what is written at the lines between. */
@@ -196,13 +196,13 @@ function linear(values) {
   return {share: (value) => (4 * value - low) / (high - low), ticks: quarters.map((value) => [value, `${value}`])};
 }
 
-/** Draw lines of some figures against p, with dots and the place where we are; within a half width there is a shade. */
-function chart(svg, line, points, here, lines, label, scaleOf, halfWidth = 0) {
+/** Draw lines of some figures against p, with dots and the place where we are; a shade where a figure may lie. */
+function chart(svg, line, points, here, lines, label, scaleOf, between = null) {
   const width = 520, height = 300, left = 62, bottom = 40, top = 12, right = 12;
   const shown = [...line.filter(Boolean), ...points, ...(here ? [here] : [])];
   if (!shown.length) return svg.replaceChildren();
   const {share, ticks} = scaleOf(
-    shown.flatMap((one) => lines.flatMap(({name}) => [one[name] - halfWidth, one[name] + halfWidth])));
+    shown.flatMap((one) => lines.flatMap(({name}) => [one[name], ...(between ? between(one[name]) : [])])));
   const x = (p) => left + p * (width - left - right);
   const y = (value) => top + (1 - share(value)) * (height - top - bottom);
   const parts = [];
@@ -225,8 +225,8 @@ function chart(svg, line, points, here, lines, label, scaleOf, halfWidth = 0) {
   }
   lines.forEach(({name, colour, text}, place) => {
     const path = line.map((one, step) => one && `${line[step - 1] ? "L" : "M"}${x(one.p)} ${y(one[name])}`).filter(Boolean);
-    if (halfWidth) {
-      const bars = line.filter(Boolean).map((one) => `M${x(one.p)} ${y(one[name] - halfWidth)}V${y(one[name] + halfWidth)}`);
+    if (between) {
+      const bars = line.filter(Boolean).map((one) => `M${x(one.p)} ${between(one[name]).map(y).join("V")}`);
       parts.push(`<path d="${bars.join("")}" stroke="${colour}" stroke-opacity="0.12" stroke-width="${x(0.01) - left}"/>`);
     }
     parts.push(`<path d="${path.join("")}" fill="none" stroke="${colour}" stroke-width="2"/>`);

@@ -23,6 +23,11 @@ function predictedScore(parent, budget, actor) {
   }, constant[0]);
 }
 
+/** Where a score, from 0 to 1, lies with the parent's coverage. */
+function intervalOf(parent, score) {
+  return [Math.max(0, Math.min(1, score) - parent.halfWidth), Math.min(1, Math.max(0, score) + parent.halfWidth)];
+}
+
 function squaredDistance(one, other, start, stop) {
   let sum = 0;
   for (let place = start; place < stop; place++) sum += (one[place] - other[place]) ** 2;

@@ -27,6 +27,11 @@ class TaskFacts:
     episode_length: float
     imitates: bool
 
+    def __post_init__(self) -> None:
+        for name in ("n_inputs", "n_outputs", "episode_length"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}")
+
 
 @dataclass(frozen=True)
 class Network:

@@ -100,6 +100,10 @@ class Parent:
         """Return the predicted scores of networks, (n,): 1 is the best network of the task, 0 an untrained one."""
         return self.process.predict(features(facts, steps, networks))
 
+    def interval(self, score: float) -> tuple[float, float]:
+        """Return where a score, from 0 to 1, lies with a probability of `COVERAGE`, given its prediction."""
+        return max(0.0, min(1.0, score) - self.half_width), min(1.0, max(0.0, score) + self.half_width)
+
     @property
     def n_tasks(self) -> int:
         """Number of tasks in the table; those of one environment and the same sizes are one."""
@@ -111,13 +115,14 @@ class Parent:
         return f"on {self.n_tasks} tasks, each left out once, its choice is not better than the rule's for sure"
 
     def nearest(self, facts: TaskFacts, steps: int, budget: int, count: int = 3) -> list[KnownTask]:
-        """Return the tasks that are most alike, the nearest first."""
+        """Return the tasks that are most alike, the nearest first; of those that are kin the nearest alone."""
         own = task_features(facts, steps, budget)
         distances: dict[str, tuple[float, KnownTask]] = {}
         for known in self.tasks:
             distance = float(np.linalg.norm((known.features() - own) / self._spread(), axis=1).min())
-            if known.task not in distances or distance < distances[known.task][0]:
-                distances[known.task] = (distance, known)
+            kin = kin_of(known.task, known.facts)
+            if kin not in distances or distance < distances[kin][0]:
+                distances[kin] = (distance, known)
         return [known for _, known in sorted(distances.values(), key=lambda pair: pair[0])[:count]]
 
     def _spread(self) -> np.ndarray:
@@ -165,17 +170,10 @@ class Parent:
                 arrays = dict(content)
         except FileNotFoundError:
             raise Refusal(f"`parent` {folder} holds no {FILE}: a folder that sweep.py learn wrote is needed") from None
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            EOFError,
-            RuntimeError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
+        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise Refusal(f"`parent` {file} cannot be read: {error}") from None
+        except (ValueError, KeyError, TypeError):
+            raise Refusal(f"`parent` {file} is no file that sweep.py learn wrote") from None
         try:
             about: dict[str, Any] = json.loads(str(arrays.pop("about")))
             if about["format"] != FORMAT:
@@ -185,10 +183,13 @@ class Parent:
             tasks = tuple(_known_task(entry) for entry in about["tasks"])
             if not tasks:
                 raise ValueError("it knows no task")
+            width = math.inf if about["half_width"] is None else float(about["half_width"])
+            if not width >= 0:
+                raise ValueError(f"half_width is {width}")
             return cls(
                 str(about["version"]),
                 GaussianProcess.of_arrays(arrays),
-                math.inf if about["half_width"] is None else float(about["half_width"]),
+                width,
                 -math.inf if about["lead"] is None else float(about["lead"]),
                 Rule(**about["rule"]),
                 tasks,
@@ -200,8 +201,16 @@ class Parent:
 
 
 def _known_task(entry: dict[str, Any]) -> KnownTask:
-    facts = TaskFacts(**entry["facts"])
-    return KnownTask(entry["task"], facts, entry["steps"], tuple(entry["budgets"]), entry["best"])
+    known = KnownTask(
+        str(entry["task"]),
+        TaskFacts(**entry["facts"]),
+        int(entry["steps"]),
+        tuple(int(budget) for budget in entry["budgets"]),
+        str(entry["best"]),
+    )
+    if not np.isfinite(known.features()).all():
+        raise ValueError(f"task {known.task} has steps or budgets that are none")
+    return known
 
 
 def learn(records: Sequence[Record]) -> Parent:

@@ -12,7 +12,7 @@ def format_ranking(found: Recommendation) -> str:
     """Lay out the best networks, how sure that is, and why."""
     facts, best = found.facts, found.ranked[0]
     # Where nothing is predicted, the rule says what to take, and nothing of the others.
-    shown = sorted(found.ranked, key=lambda one: -(one.score or 0))[:SHOWN] if best.score is not None else [best]
+    shown = found.by_score[:SHOWN] if best.score is not None else (best,)
     rows = [("rank", "network", "hidden units", "score", f"{COVERAGE:.0%} interval")]
     rows += [(str(rank), *_row(found, one)) for rank, one in enumerate(shown, start=1)]
     kind = "choices" if facts.chooses else "Box actions"

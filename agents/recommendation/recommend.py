@@ -67,10 +67,17 @@ class Recommendation:
         return self.ranked[0].fields | {"recommended_by": by}
 
     def interval(self, candidate: Candidate) -> tuple[float, float] | None:
-        """Return where the score of a network lies with a probability of `COVERAGE`; None if unknown."""
+        """Return where the score of a network, from 0 to 1, lies with a probability of `COVERAGE`; None if unknown."""
         if candidate.score is None or not math.isfinite(self.parent.half_width):
             return None
-        return candidate.score - self.parent.half_width, candidate.score + self.parent.half_width
+        return self.parent.interval(candidate.score)
+
+    @property
+    def by_score(self) -> tuple[Candidate, ...]:
+        """The networks by predicted score; where nothing is predicted, as they are ranked."""
+        if any(candidate.score is None for candidate in self.ranked):
+            return self.ranked
+        return tuple(sorted(self.ranked, key=lambda candidate: -(candidate.score or 0)))
 
     @property
     def sentence(self) -> str:
@@ -81,6 +88,8 @@ class Recommendation:
             interval = self.interval(best)
             between = "" if interval is None else f", {COVERAGE:.0%} interval {interval[0]:.2f} to {interval[1]:.2f}"
             said += f" (predicted score {best.score:.2f}{between})"
+        if len(self.ranked) == 1:
+            return f"{said}, the only network that the options leave"
         if self.doubt is None:
             return f"{said}, by the parent {self.parent.version}"
         return f"{said}, by the rule ({self.parent.rule}), not by the parent {self.parent.version}: {self.doubt}"
@@ -92,6 +101,7 @@ class Recommendation:
             "tasks": self.parent.n_tasks,
             "rule": str(self.parent.rule),
             "doubt": self.doubt,
+            "recommended": self.ranked[0].fields,
             "nearest": [{"task": known.task, "best": known.best} for known in self.nearest],
             "networks": [
                 {
@@ -101,7 +111,7 @@ class Recommendation:
                     "score": candidate.score,
                     "interval": self.interval(candidate),
                 }
-                for candidate in self.ranked
+                for candidate in self.by_score
             ],
         }
 
@@ -154,9 +164,10 @@ def recommend(configuration: TrainingConfiguration) -> Recommendation:
 
     budget = configuration.budget
     if budget == AUTO:
-        trusted = [one for one in BUDGETS if parent.doubt(facts, steps, one) is None]
+        # Whoever chooses the network of each budget: the parent predicts what it comes to.
+        predictable = [one for one in BUDGETS if parent.ignorance(facts, steps, one) is None]
         budget = (
-            _worth_while({one: ranked(one) for one in trusted})
+            _worth_while({one: ranked(one) for one in predictable})
             or configure(configuration.env, demos=configuration.demos).budget
         )
     assert isinstance(budget, int)  # no preset leaves it open
@@ -169,9 +180,9 @@ def recommend(configuration: TrainingConfiguration) -> Recommendation:
 
 
 def _worth_while(ranked: Mapping[int, Sequence[Candidate]]) -> int | None:
-    """Return the smallest budget whose best network is predicted to be about as good as that of any other.
+    """Return the smallest budget whose chosen network is predicted to be about as good as that of any other.
 
-    :param ranked: budget -> its networks, the best first, where the parent chooses
+    :param ranked: budget -> its networks, the chosen one first, where the parent can predict
     :return: None if there is none
     """
     best = {budget: own[0].score for budget, own in ranked.items() if own and own[0].score is not None}

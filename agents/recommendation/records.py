@@ -102,7 +102,8 @@ def comparisons(records: Iterable[Record], *, fewest: int = FEWEST_NETWORKS) -> 
     for record in records:
         settings.setdefault((record.task, record.setting), []).append(record)
     found: list[Comparison] = []
-    for (task, setting), own in sorted(settings.items()):
+    for (task, setting), repeated in sorted(settings.items()):
+        own = trainings(repeated)
         floor, best = _scale(own)
         if not best > floor:
             continue
@@ -128,6 +129,14 @@ def comparisons(records: Iterable[Record], *, fewest: int = FEWEST_NETWORKS) -> 
                         )
                     )
     return found
+
+
+def trainings(own: Iterable[Record]) -> list[Record]:
+    """Return the records of one setting, each training once: the same network and seed in two studies are the same."""
+    found: dict[tuple[str, int], Record] = {}
+    for record in own:
+        found.setdefault((repr(record.network), record.seed), record)
+    return list(found.values())
 
 
 def score_after(record: Record, share: float) -> float | None:
@@ -177,6 +186,15 @@ def read_table(file: Path) -> list[Record]:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise Refusal(f"the table {file} cannot be read: {error}") from None
+    return table_of_text(text, file)
+
+
+def table_of_text(text: str, file: Path | str) -> list[Record]:
+    """Read what `table_text` returned.
+
+    :param file: that it comes from, for messages
+    :raises Refusal: if it is something else
+    """
     rows = csv.DictReader(io.StringIO(text))
     if rows.fieldnames is None or tuple(rows.fieldnames) != _COLUMNS:
         raise Refusal(f"{file} is no table of trainings: its columns are not {', '.join(_COLUMNS)}")

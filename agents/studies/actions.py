@@ -135,8 +135,8 @@ def _learn(arguments: argparse.Namespace) -> None:
             raise Refusal(f"{path}: a study {name!r} is given twice, once is needed")
         studies[name] = results
     before = table_of(folder)
-    for line in learn_studies(studies, folder, before, {record.task: record.facts for record in before}):
-        print(line)
+    learned = learn_studies(studies, folder, before, {record.task: record.facts for record in before})
+    print(*learned.of_studies, *learned.of_all, sep="\n")
     print(f"parent: {folder / FILE}; `--parent {folder}` lets auto ask it")
 
 

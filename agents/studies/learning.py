@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from agents.configuration import TrainingConfiguration, configure, fields_of_file
 from agents.errors import TrainingStopped
@@ -12,7 +12,18 @@ from agents.literals import read_arguments
 from agents.recommendation.networks import Network, TaskFacts
 from agents.recommendation.parent import FEWEST_TASKS, HOME, TABLE, Parent, learn
 from agents.recommendation.recommend import facts_of
-from agents.recommendation.records import Record, digest, read_table, table_text
+from agents.recommendation.records import (
+    FEWEST_NETWORKS,
+    Record,
+    comparisons,
+    digest,
+    kin_of,
+    read_table,
+    table_of_text,
+    table_text,
+    trainings,
+)
+from agents.runs.files import write_whole
 from agents.studies.results import Result
 from policies.network.blocks import BLOCKS
 from policies.refusal import Refusal
@@ -43,9 +54,12 @@ def records_of(study: str, results: Iterable[Result], known: Mapping[str, TaskFa
     facts: dict[str, TaskFacts | None] = {}
     records: list[Record] = []
     left_out: list[str] = []
-    for result in results:
-        if result.status != "complete":
-            continue
+    complete = [result for result in results if result.status == "complete"]
+    still = [result for result in complete if result.hyperparameters.get("rebalance", "none") == "none"]
+    if len(still) < len(complete):
+        moving = len(complete) - len(still)
+        left_out.append(f"{study}: {moving:,} trainings whose weights move are left out, as no choice of a network")
+    for result in still:
         task = task_name(result.hyperparameters)
         if task not in facts:
             try:
@@ -128,36 +142,56 @@ def _record(study: str, task: str, facts: TaskFacts, result: Result, score: str)
     )
 
 
+class Learned(NamedTuple):
+    """What was found in studies, in lines."""
+
+    of_studies: list[str]
+    of_all: list[str]
+    """of the table and the parent"""
+
+
 def learn_studies(
     studies: Mapping[str, Sequence[Result]], folder: Path, before: Sequence[Record], known: Mapping[str, TaskFacts]
-) -> list[str]:
+) -> Learned:
     """Add studies to a table and write the parent of the whole: its table and its file.
 
     :param studies: results by name; in place of those of that name in the table
     :param folder: of the parent
     :param before: the table
     :param known: facts of tasks whose environments may not be here
-    :return: what was found, in lines
     :raises Refusal: if the folder cannot be written, or nothing can be learned
     """
-    records, said = [record for record in before if record.study not in studies], []
+    records = [record for record in before if record.study not in studies]
+    of_studies, of_all = [], []
     for name, results in studies.items():
         found, left_out = records_of(name, results, known)
         records += found
         replaced = sum(record.study == name for record in before)
         instead = f", in place of {replaced:,} of that name in the table" if replaced else ""
-        said += [*left_out, f"{name}: {len(found):,} trainings{instead}"]
+        few = f"; with fewer than {FEWEST_NETWORKS} networks of one budget they teach nothing"
+        nothing = "" if comparisons(found) else few
+        of_studies += [*left_out, f"{name}: {len(found):,} trainings{instead}{nothing}"]
+    if repeated := _repeated(records):
+        of_all.append(f"{repeated:,} trainings are in more than one study: each counts once")
     write_parent(records, folder)
     parent = Parent.load(folder)
-    said.append(
-        f"{len(records):,} trainings of {len({record.task for record in records})} tasks, {parent.n_tasks} of which "
-        f"compare networks; rule: {parent.rule}"
+    kin = {kin_of(record.task, record.facts) for record in records}
+    of_all.append(
+        f"{len(records):,} trainings of {len(kin)} tasks, {parent.n_tasks} of which compare networks; "
+        f"rule: {parent.rule}"
     )
     if parent.n_tasks < FEWEST_TASKS:
-        said.append(f"Too few to choose by: the rule decides until there are {FEWEST_TASKS} tasks")
+        of_all.append(f"Too few to choose by: the rule decides until there are {FEWEST_TASKS} tasks")
     elif parent.lead <= 0:
-        said.append(f"{parent.no_lead}: the rule decides")
-    return said
+        of_all.append(f"{parent.no_lead[0].upper()}{parent.no_lead[1:]}: the rule decides")
+    return Learned(of_studies, of_all)
+
+
+def _repeated(records: Sequence[Record]) -> int:
+    settings: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        settings.setdefault((record.task, record.setting), []).append(record)
+    return len(records) - sum(len(trainings(own)) for own in settings.values())
 
 
 def table_of(folder: Path) -> list[Record]:
@@ -171,9 +205,10 @@ def write_parent(records: Sequence[Record], folder: Path) -> None:
     :raises Refusal: if the folder cannot be written, or nothing can be learned
     """
     text = table_text(sorted(records, key=lambda record: record.study))
+    parent = learn(table_of_text(text, TABLE))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / TABLE).write_text(text, encoding="utf-8")
-        learn(read_table(folder / TABLE)).save(folder)
+        write_whole(folder / TABLE, text.encode())
+        parent.save(folder)
     except OSError as error:
         raise Refusal(f"`parent` {error.filename or folder} cannot be written: {error.strerror}") from None

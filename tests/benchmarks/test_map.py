@@ -114,6 +114,23 @@ def test_regret_by_other_seeds_is_zero_of_networks_that_are_level() -> None:
     assert np.isnan(tables.Trial(single, None, ()).regret_by_other_seeds(np.eye(len(single.networks))[0]))
 
 
+def test_a_network_with_more_seeds_is_not_the_only_one_that_may_be_the_best() -> None:
+    (first, *_) = comparisons(synthetic_records(1))
+    scores = ((0.1, 0.1, 0.1), (0.9, 0.9), (0.95,))
+    one = dataclasses.replace(first, networks=first.networks[:3], scores=scores)
+    trial = tables.Trial(one, None, ())
+    assert trial.regret_by_other_seeds(np.eye(3)[0]) == pytest.approx(0.8)
+    assert trial.regret_by_other_seeds(np.eye(3)[2]) == pytest.approx(-0.05)
+
+
+def test_a_task_counts_by_its_comparisons_of_several_seeds() -> None:
+    (first, *_) = comparisons(synthetic_records(1))
+    single = dataclasses.replace(first, scores=tuple(own[:1] for own in first.scores))
+    trials = {"task": [tables.Trial(one, None, ()) for one in (first, single)]}
+    both = tables.by_task(trials, lambda trial: trial.regret_by_other_seeds(np.eye(len(first.networks))[0]))
+    assert both == [trials["task"][0].regret_by_other_seeds(np.eye(len(first.networks))[0])]
+
+
 @pytest.mark.parametrize("file", SUITE, ids=lambda file: file.stem)
 def test_suite_trains_the_same_sixteen_networks_of_each_task(file) -> None:
     definition = read_study(file)

@@ -87,7 +87,7 @@ def test_page_predicts_what_the_parent_predicts(parent: Parent, tmp_path: Path) 
 
     _, prediction, about, display, paths = found["start"]
     score = in_python(parent, 1_500, 0.5)
-    low, high = score - parent.half_width, score + parent.half_width
+    low, high = parent.interval(score)
     assert prediction == f"Predicted score {score:.2f}, 90% interval {low:.2f} to {high:.2f}"
     assert about.startswith(f"The parent {parent.version}, which has learned from 10 tasks, predicts for")
     assert (display, paths) == ("", 2)
