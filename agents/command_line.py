@@ -95,7 +95,7 @@ def _or_word(kind: Callable[[str], Any], word: str, value: Any) -> Callable[[str
     def read(text: str) -> Any:
         return value if text == word else kind(text)
 
-    read.__name__ = kind.__name__
+    read.__name__ = f"{kind.__name__} or {word}"
     return read
 
 

@@ -31,6 +31,14 @@ def test_other_numbers_are_refused(text: str, capsys: pytest.CaptureFixture[str]
     assert "--total-timesteps: invalid int value" in capsys.readouterr().err
 
 
+def test_a_word_that_may_stand_for_a_number_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = OneLineParser()
+    add_training_options(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--env", "CartPole-v1", "--budget", "automatic"])
+    assert "--budget: invalid int or auto value: 'automatic'" in capsys.readouterr().err
+
+
 def test_whole_number_in_a_file() -> None:
     configuration = from_yaml("env: CartPole-v1\nbudget: 1.0e+5\nlearning_rate: 1.0e+0\n")
     assert (configuration.budget, type(configuration.budget), configuration.learning_rate) == (100_000, int, 1.0)
