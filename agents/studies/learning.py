@@ -55,7 +55,7 @@ def records_of(study: str, results: Iterable[Result], known: Mapping[str, TaskFa
     records: list[Record] = []
     left_out: list[str] = []
     complete = [result for result in results if result.status == "complete"]
-    still = [result for result in complete if result.hyperparameters.get("rebalance", "none") == "none"]
+    still = [result for result in complete if result.hyperparameters.get("rebalance") in (None, "none")]
     if len(still) < len(complete):
         moving = len(complete) - len(still)
         left_out.append(f"{study}: {moving:,} trainings whose weights move are left out, as no choice of a network")

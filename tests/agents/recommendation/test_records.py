@@ -160,9 +160,10 @@ def test_a_training_in_two_studies_counts_once() -> None:
 def test_trainings_whose_weights_move_are_no_choice_of_a_network() -> None:
     results = read_results(ROOT / "benchmarks/studies/rebalancing_digits")
     records, left_out = records_of("moved", results, {})
-    moving = [result for result in results if result.hyperparameters["rebalance"] != "none"]
+    moving = [result for result in results if result.cell.startswith("moving")]
+    assert len(results) > len(moving) == 9
     assert len(records) == len(results) - len(moving)
-    assert left_out == [f"moved: {len(moving)} trainings whose weights move are left out, as no choice of a network"]
+    assert left_out == ["moved: 9 trainings whose weights move are left out, as no choice of a network"]
 
 
 def test_unknown_tasks_are_left_out_and_named() -> None:
