@@ -146,6 +146,8 @@ def run(line: str, patch: pytest.MonkeyPatch) -> None:
         return
     if "--video" in options and "Adroit" in line and not _can_render():
         return
+    if "--rebalance" in options:
+        options += ["--rebalance-every", "1"]  # of the few updates there are, or the training is refused
     if not {"compare", "--help", "--list-envs"} & {*options}:
         starts = [start for start in SHORT if line.startswith(f"python {start}")]
         options += shlex.split(
