@@ -24,9 +24,9 @@ def specification_of(
 
     :raises Refusal: if the spaces are not supported or the specification cannot be met
     """
-    for name in ("architecture", "hidden_proportion", "budget"):
-        if getattr(configuration, name) == AUTO:
-            raise Refusal(f"`{name}` {AUTO} is open: `agents.recommendation.recommend.resolved` decides it")
+    if configuration.open_fields:
+        name = configuration.open_fields[0]
+        raise Refusal(f"`{name}` {AUTO} is open: `agents.recommendation.recommend.resolved` decides it")
     n_inputs, n_outputs = network_sizes(observation_space, action_space)
     return specify_architecture(n_inputs=n_inputs, n_outputs=n_outputs, **network_settings(configuration))
 

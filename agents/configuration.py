@@ -346,6 +346,11 @@ class TrainingConfiguration(Settings):
         return self
 
     @property
+    def open_fields(self) -> tuple[str, ...]:
+        """Names of what is left to the parent."""
+        return tuple(name for name in ("architecture", "hidden_proportion", "budget") if getattr(self, name) == AUTO)
+
+    @property
     def moving_networks(self) -> tuple[str, ...]:
         """Networks whose weights move: "actor", "critic", both or none."""
         if self.rebalance == "none":

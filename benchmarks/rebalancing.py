@@ -88,14 +88,20 @@ def lay_out(layer: SparseRecurrentLayer) -> None:
 
 
 @contextmanager
+def learner(configuration: TrainingConfiguration) -> Iterator[SequencePPO]:
+    """Give the learner of a configuration, on one thread."""
+    with closing(training_environments(configuration)) as environments, torch_threads("cpu"):
+        torch.manual_seed(0)
+        specification = specification_of(configuration, environments.observation_space, environments.action_space)
+        yield build_algorithm(configuration, specification, environments)
+
+
+@contextmanager
 def moving_soon(configuration: TrainingConfiguration) -> Iterator[tuple[SequencePPO, Rebalancing]]:
     """Give a training after its first rollout, which compiles and gives the optimizer its moments, and the rule."""
     _, rebalancing = rebalancings(configuration)
     assert rebalancing is not None
-    with closing(training_environments(configuration)) as environments, torch_threads("cpu"):
-        torch.manual_seed(0)
-        specification = specification_of(configuration, environments.observation_space, environments.action_space)
-        algorithm = build_algorithm(configuration, specification, environments)
+    with learner(configuration) as algorithm:
         algorithm.set_logger(make_logger(None, []))
         algorithm.learn(configuration.n_steps * configuration.n_envs)
         yield algorithm, rebalancing
@@ -116,18 +122,12 @@ def fit_overhead(rule: str) -> float:
     configuration = configure(env="AdroitHandHammer-v1", budget=FIT_BUDGET, rebalance=rule, device="cpu")
     generator = np.random.default_rng(0)
     steps, episodes = DEMONSTRATIONS
-    with closing(training_environments(configuration)) as environments, torch_threads("cpu"):
-        torch.manual_seed(0)
-        specification = specification_of(configuration, environments.observation_space, environments.action_space)
-        algorithm = build_algorithm(configuration, specification, environments)
-        sizes = environments.observation_space.shape, environments.action_space.shape
+    with learner(configuration) as algorithm:
+        sizes = algorithm.observation_space.shape, algorithm.action_space.shape
         observations, actions = (generator.uniform(-1, 1, (steps, episodes, *size)).astype("f4") for size in sizes)
         shown = Demonstrations(observations, actions, np.full(episodes, steps), np.zeros(episodes))
-        fitted = ImitationLoss(shown, None, environments.action_space, "cpu")
-        few = ImitationLoss(shown.select(np.arange(4)), None, environments.action_space, "cpu", fitted.log_std)
-        algorithm.policy.actor(
-            fitted.observations[:2, :1], torch.zeros(1, algorithm.policy.actor.state_size)
-        )  # compiles
+        fitted = ImitationLoss(shown, None, algorithm.action_space, "cpu")
+        few = ImitationLoss(shown.select(np.arange(4)), None, algorithm.action_space, "cpu", fitted.log_std)
         rebalancing = TimedRebalancing(rule, networks=("actor",))
 
         def fit_for(epochs: int, moving: Rebalancing | None) -> float:
@@ -148,7 +148,7 @@ def fit_overhead(rule: str) -> float:
             )
             return time.process_time() - started
 
-        fit_for(1, None)
+        fit_for(1, None)  # compiles
         whole = fit_for(FIT_EPOCHS, rebalancing)
         return rebalancing.seconds / (whole - rebalancing.seconds)
 

@@ -14,12 +14,12 @@ from agents.ppo.rebalancing_figures import record_network
 from agents.ppo.sequence_buffer import SequenceRolloutBuffer
 from envs.rendering import figure_pixels
 from envs.vectorized.state_tree import StateTree
+from policies.network.specification import NETWORKS
 from policies.recurrent.layer import SparseRecurrentLayer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NETWORKS = ("actor", "critic")
 _DENSE_EIGENVALUES = 300
 """Up to this size all eigenvalues of a matrix take less time than the iteration for one."""
 

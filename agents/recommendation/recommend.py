@@ -118,7 +118,7 @@ class Recommendation:
 
 def is_open(configuration: TrainingConfiguration) -> bool:
     """Tell whether something in a configuration is left to the parent."""
-    return AUTO in (configuration.architecture, configuration.hidden_proportion, configuration.budget)
+    return bool(configuration.open_fields)
 
 
 def left_open(options: Mapping[str, Any]) -> dict[str, Any]:

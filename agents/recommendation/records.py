@@ -98,12 +98,8 @@ def kin_of(task: str, facts: TaskFacts) -> str:
 
 def comparisons(records: Iterable[Record], *, fewest: int = FEWEST_NETWORKS) -> list[Comparison]:
     """Return all comparisons of at least so many networks, by task."""
-    settings: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        settings.setdefault((record.task, record.setting), []).append(record)
     found: list[Comparison] = []
-    for (task, setting), repeated in sorted(settings.items()):
-        own = trainings(repeated)
+    for (task, setting), own in sorted(trainings(records).items()):
         floor, best = _scale(own)
         if not best > floor:
             continue
@@ -131,12 +127,13 @@ def comparisons(records: Iterable[Record], *, fewest: int = FEWEST_NETWORKS) -> 
     return found
 
 
-def trainings(own: Iterable[Record]) -> list[Record]:
-    """Return the records of one setting, each training once: the same network and seed in two studies are the same."""
-    found: dict[tuple[str, int], Record] = {}
-    for record in own:
-        found.setdefault((repr(record.network), record.seed), record)
-    return list(found.values())
+def trainings(records: Iterable[Record]) -> dict[tuple[str, str], list[Record]]:
+    """Return the records of each task and setting, each training once: those of one network and seed are the same."""
+    settings: dict[tuple[str, str], dict[tuple[str, int], Record]] = {}
+    for record in records:
+        own = settings.setdefault((record.task, record.setting), {})
+        own.setdefault((repr(record.network), record.seed), record)
+    return {setting: list(own.values()) for setting, own in settings.items()}
 
 
 def score_after(record: Record, share: float) -> float | None:

@@ -171,7 +171,7 @@ def learn_studies(
         few = f"; with fewer than {FEWEST_NETWORKS} networks of one budget they teach nothing"
         nothing = "" if comparisons(found) else few
         of_studies += [*left_out, f"{name}: {len(found):,} trainings{instead}{nothing}"]
-    if repeated := _repeated(records):
+    if repeated := len(records) - sum(map(len, trainings(records).values())):
         of_all.append(f"{repeated:,} trainings are in more than one study: each counts once")
     write_parent(records, folder)
     parent = Parent.load(folder)
@@ -185,13 +185,6 @@ def learn_studies(
     elif parent.lead <= 0:
         of_all.append(f"{parent.no_lead[0].upper()}{parent.no_lead[1:]}: the rule decides")
     return Learned(of_studies, of_all)
-
-
-def _repeated(records: Sequence[Record]) -> int:
-    settings: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        settings.setdefault((record.task, record.setting), []).append(record)
-    return len(records) - sum(len(trainings(own)) for own in settings.values())
 
 
 def table_of(folder: Path) -> list[Record]:

@@ -256,12 +256,15 @@ def specify_critic(n_inputs: int, budget: int, *, hidden_proportion: float, room
     return _specified(request, request.roomy_hidden_size() if room else request.solve())
 
 
+NETWORKS = ("actor", "critic")
+
+
 def check_networks(option: str, names: Sequence[str]) -> None:
     """Refuse what is no collection of "actor" and "critic", the networks of a policy.
 
     :param option: where it was given, for the message
     """
-    if isinstance(names, str) or not set(names) <= {"actor", "critic"}:
+    if isinstance(names, str) or not set(names) <= {*NETWORKS}:
         raise Refusal(f'`{option}` {names!r} does not fit: ("actor",), ("critic",) or both in one tuple is needed')
 
 
