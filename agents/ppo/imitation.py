@@ -27,8 +27,8 @@ UPDATES = 300
 """What a fit takes unless told how many epochs: enough for 5 episodes of the hammer task as for 450."""
 UPDATES_PER_EPOCH, LARGEST_BATCH = 15, 32
 """A minibatch holds a fifteenth of the episodes, but no more than this many."""
-_MEASURED = 4
-"""Of a minibatch the fourth part is enough to see where weights are to be grown."""
+_MEASURED = 8
+"""Of a minibatch the eighth part is enough to see where weights are to be grown: four episodes of 32."""
 LEARNING_RATE, WIDE = 1e-3, 500
 """Step size unless told, and the hidden units from which on it is less."""
 
