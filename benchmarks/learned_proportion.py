@@ -5,6 +5,7 @@ as many such studies as there are: a table for each, a picture of its courses, a
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,30 @@ def steps(runs: Runs) -> int:
     """Return how long the trainings were; those of imitation alone have none."""
     given = runs[0].hyperparameters
     return 0 if given["demos_only"] else int(given["total_timesteps"])
+
+
+def until(configurations: Sequence[Runs], length: int) -> list[Runs]:
+    """Return the configurations after so many steps: trainings of that length, and longer ones without moves.
+
+    Moves end with their training, so that one that moves weights is another at each length. Scores are of the
+    validation episodes after those steps, which longer trainings have too.
+    """
+    return [
+        [_until(run, length) for run in runs]
+        for runs in configurations
+        if steps(runs) == length or (steps(runs) > length and moves(runs) == "none")
+    ]
+
+
+def _until(run: Result, length: int) -> Result:
+    at = min(range(len(run.curve)), key=lambda i: abs(run.curve[i][0] - length))
+    return replace(
+        run,
+        hyperparameters={**run.hyperparameters, "total_timesteps": length},
+        final_score=run.curve[at][1],
+        final=run.evaluations[at],
+        evaluations=run.evaluations[: at + 1],
+    )
 
 
 def across_blocks(configurations: Sequence[Runs]) -> list[Runs]:
@@ -160,9 +185,12 @@ def publish(folder: Path = FOLDER / "studies", write: bool = True) -> None:
         name = results.parent.name.removeprefix(PREFIX)
         if not across_blocks(configurations):
             continue
-        longest = max(map(steps, configurations))
+        *shorter, longest = sorted({steps(runs) for runs in configurations})
         studies[name] = [runs for runs in configurations if steps(runs) == longest]
-        parts += [f"{name.replace('_', ' ')}:", table(configurations)]
+        for length in shorter:
+            parts.append(f"{name.replace('_', ' ')}, validation episodes after {length:,} steps:")
+            parts.append(table(until(configurations, length)))
+        parts += [f"{name.replace('_', ' ')}:", table(studies[name])]
         if write and longest:  # demonstrations alone are fitted in no steps
             figure = FOLDER / "figures" / f"learned_proportion_{name}.png"
             draw_courses(studies[name]).savefig(figure)

@@ -1,11 +1,21 @@
 """Tables and pictures of where the hidden proportion goes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agents.studies.results import Result, by_configuration, write_results
-from benchmarks.learned_proportion import across_blocks, best_static, draw_courses, draw_ends, end, publish
+from benchmarks.learned_proportion import (
+    across_blocks,
+    best_static,
+    draw_courses,
+    draw_ends,
+    end,
+    publish,
+    steps,
+    until,
+)
 from policies.network.blocks import BLOCKS
 
 
@@ -82,3 +92,16 @@ def test_pictures_show_courses_and_the_best_static_network() -> None:
     drawn = [list(line.get_xdata()) for line in axes.lines]
     assert drawn[0] == [0.2, 0.2]
     assert [pair for pair in drawn[1:] if len(pair) == 2] == [[0.2, 0.5], [0.2, 0.7], [0.2, 0.25], [0.2, 0.35]]
+
+
+def test_a_shorter_length_has_its_own_moving_trainings_and_the_longer_static_ones_as_they_were_then() -> None:
+    def long(trial: int, rebalance: str) -> Result:
+        course = result(trial, 0.2, 5.0, rebalance, (0.2, 0.2, 0.2))
+        return replace(course, curve=((98, 1.0), (205, 2.0), (300, 5.0)))
+
+    short = result(2, 0.2, 4.0, "momentum", (0.3, 0.5))
+    short = replace(short, configuration="short", hyperparameters={**short.hyperparameters, "total_timesteps": 200})
+    found = until([[long(0, "none")], [long(1, "momentum")], [short]], 200)
+    assert [(runs[0].trial, runs[0].score) for runs in found] == [(0, 2.0), (2, 4.0)]
+    assert {steps(runs) for runs in found} == {200}
+    assert [point["steps"] for point in found[0][0].evaluations] == [100, 200]
