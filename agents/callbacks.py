@@ -18,7 +18,7 @@ CALLBACKS: ClassChoice[BaseCallback] = ClassChoice(
 
 
 class CallbackFailure(RuntimeError):
-    """A callback of a configuration raised its cause; the message says what, and where."""
+    """A callback of a user's own raised its cause; the message says what, and where."""
 
 
 def make_callbacks(texts: Sequence[str]) -> list[BaseCallback]:
@@ -36,10 +36,15 @@ def make_callbacks(texts: Sequence[str]) -> list[BaseCallback]:
 
 
 @contextmanager
-def _blamed() -> Iterator[None]:
+def blamed(*passed_on: type[Exception]) -> Iterator[None]:
+    """Tell what a callback raises from failures of ours.
+
+    :param passed_on: errors that are to stay what they are, as failures of an environment do
+    :raises CallbackFailure: for all others
+    """
     try:
         yield
-    except EnvironmentFailure:
+    except (EnvironmentFailure, *passed_on):
         raise
     except (Exception, SystemExit) as error:
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
@@ -47,23 +52,28 @@ def _blamed() -> Iterator[None]:
         raise CallbackFailure(f"a callback failed: {' '.join(describe(error).split())}") from error
 
 
-class ChosenCallbacks(CallbackList):
-    """The callbacks of a configuration, whose failures are told from ours.
+class UsersCallbacks(CallbackList):
+    """Callbacks of a user's own.
 
     Where one returns False, as Stable-Baselines3's do to stop a training, the rollout at hand is learned from first:
     only between two updates can a training be resumed exactly.
-
-    :raises CallbackFailure: from every method, for what a callback raises
     """
 
-    _init_callback = _blamed()(CallbackList._init_callback)
-    _on_training_start = _blamed()(CallbackList._on_training_start)
-    _on_rollout_start = _blamed()(CallbackList._on_rollout_start)
-    _on_rollout_end = _blamed()(CallbackList._on_rollout_end)
-    _on_training_end = _blamed()(CallbackList._on_training_end)
-
-    @_blamed()
     def _on_step(self) -> bool:
         if not super()._on_step():
             self.model.stop_after_update = True
         return True
+
+
+class ChosenCallbacks(UsersCallbacks):
+    """The callbacks of a configuration, whose failures are told from ours.
+
+    :raises CallbackFailure: from every method, for what a callback raises
+    """
+
+    _init_callback = blamed()(CallbackList._init_callback)
+    _on_training_start = blamed()(CallbackList._on_training_start)
+    _on_step = blamed()(UsersCallbacks._on_step)
+    _on_rollout_start = blamed()(CallbackList._on_rollout_start)
+    _on_rollout_end = blamed()(CallbackList._on_rollout_end)
+    _on_training_end = blamed()(CallbackList._on_training_end)

@@ -16,7 +16,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from agents.building import networks_of, policy_recipe, specification_of
-from agents.callbacks import CALLBACKS, ChosenCallbacks, make_callbacks
+from agents.callbacks import CALLBACKS, ChosenCallbacks, UsersCallbacks, make_callbacks
 from agents.configuration import TrainingConfiguration, to_yaml
 from agents.demonstrations.phase import DemonstrationCallback, DemonstrationSplit, demonstrations_of
 from agents.evaluation import FINAL_SEED, Evaluation, evaluate
@@ -149,13 +149,13 @@ def train(
         callback takes is dropped
     :param resume: folder of the run to go on with; see `agents.resumption.options.configuration_to_resume`
     :raises Refusal: if something in the configuration does not fit; nothing is written then
-    :raises TrainingStopped: if it cannot go on: a number is not finite, an environment or a callback raised, the disk
-        is full
+    :raises TrainingStopped: if it cannot go on: a number is not finite, an environment, a callback of the
+        configuration or the state of any callback raised, the disk is full
     :raises Interrupted: for the two signals
     """
     configuration = resolved(configuration)
     specification = plan_training(configuration)
-    callbacks = [*callbacks, ChosenCallbacks(make_callbacks(configuration.callbacks))]
+    callbacks = [UsersCallbacks(list(callbacks)), ChosenCallbacks(make_callbacks(configuration.callbacks))]
     by_state_key([*OWN_CALLBACKS, *callbacks])
     with ExitStack() as cleanup:
         training = _Training(configuration, specification, callbacks, resume, cleanup)

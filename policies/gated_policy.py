@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
+from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
@@ -74,6 +75,17 @@ class GatedSpecification(BlockSpecification):
         return {block: math.prod(self.shape(block)) for block in self.blocks}
 
 
+_FIXED_OPTIONS: Mapping[str, Any] = {
+    "use_sde": False,
+    "n_lstm_layers": 1,
+    "shared_lstm": False,
+    "enable_critic_lstm": True,
+    "lstm_kwargs": {},
+    "features_extractor_class": FlattenExtractor,
+}
+"""Of sb3-contrib's options, those that have one value here."""
+
+
 class GatedPolicy(SequencePolicy):
     """A policy of two gated cells, each with a linear head, in sb3-contrib's `MlpLstmPolicy` with `net_arch=[]`.
 
@@ -84,6 +96,8 @@ class GatedPolicy(SequencePolicy):
     :param lstm_hidden_size: hidden units of the actor and of the critic, under sb3-contrib's name
     :param noise_correlation: see `SequencePolicy`
     :param options: further options of sb3-contrib's RecurrentActorCriticPolicy
+    :raises Refusal: for those that ask for another kind of network: several layers, a shared or a missing one, a
+        features extractor, state-dependent exploration
     """
 
     cell_class: ClassVar[type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = nn.LSTM
@@ -101,6 +115,10 @@ class GatedPolicy(SequencePolicy):
         noise_correlation: float = 0.0,
         **options: Any,
     ) -> None:
+        for name, needed in _FIXED_OPTIONS.items():
+            given = options.get(name)
+            if given is not None and given != needed:
+                raise Refusal(f"`{name}` {given} does not fit {type(self).__name__}, which has {needed}: leave it out")
         super().__init__(
             observation_space,
             action_space,
@@ -121,6 +139,10 @@ class GatedPolicy(SequencePolicy):
     @classmethod
     def options_of(cls, specification: ActorCriticSpecification, settings: Mapping[str, Any]) -> dict[str, Any]:
         return {"net_arch": [], "lstm_hidden_size": specification.actor.n_hidden}
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        own = {"lstm_hidden_size": self.actor.hidden_size, "noise_correlation": self.noise_correlation}
+        return super()._get_constructor_parameters() | own
 
     def step_actor(self, observations: Tensor, pair: Pair, episode_starts: Tensor) -> tuple[Tensor, Pair]:
         latent, new_pair = self._step(self.actor, observations, pair, episode_starts)

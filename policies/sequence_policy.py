@@ -221,7 +221,7 @@ class SequencePolicy(RecurrentActorCriticPolicy):
         """Draw actions as the distribution knows them; returns them, the distribution and the new state pair."""
         outputs, new_pair = self.step_actor(obs, pair, episode_starts)
         mean = outputs
-        if self.noise_size:
+        if self.noise_size and not deterministic:
             mean = self._shifted(outputs, self.noise_of(pair), episode_starts)
         distribution = self.distribution(mean)
         actions = distribution.get_actions(deterministic=deterministic)

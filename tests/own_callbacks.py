@@ -34,6 +34,25 @@ class Counting(BaseCallback):
         self.file.write_text(str(self.count))
 
 
+class Remembering(BaseCallback):
+    """Has a state that is its memory; without one, none can be had."""
+
+    def __init__(self, memory: Any) -> None:
+        super().__init__()
+        self.memory = memory
+
+    def get_state(self) -> dict[str, Any]:
+        if self.memory is None:
+            raise LookupError("nothing to remember")
+        return {"memory": self.memory}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.memory = state["memory"]
+
+    def _on_step(self) -> bool:
+        return True
+
+
 class Unmade(BaseCallback):
     def __init__(self) -> None:
         raise RuntimeError("no\nluck")

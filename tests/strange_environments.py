@@ -187,6 +187,8 @@ class StrangeBatch(DummyVecEnv):
         kind = self.envs[0].unwrapped.kind
         if kind == "batch reward":
             rewards = rewards[:, None]
+        if kind == "batch dones":
+            rewards, dones = rewards.astype(np.float64), dones.astype(np.uint8)
         if kind == "batch info":
             infos = [None] * self.num_envs
         return observations, rewards, dones, infos

@@ -8,7 +8,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.monitoring.periodic import PeriodicCallback
 from agents.ppo.sequence_ppo import SequencePPO
-from agents.resumption.callback_states import by_state_key, set_callback_states
+from agents.resumption.callback_states import by_state_key, callback_states, set_callback_states
 from agents.resumption.checkpoint import Checkpoint, write_checkpoint
 from agents.resumption.logs import flush_logs, log_positions
 from agents.resumption.state import pending_log, random_states, set_training_state, training_state
@@ -100,8 +100,11 @@ class CheckpointCallback(PeriodicCallback):
             raise trouble
 
     def _capture(self, training: dict[str, Any]) -> None:
-        callbacks = {key: callback.get_state() for key, callback in self.others.items()}
-        state = {"training": training, "callbacks": callbacks, "resumptions": self.resumptions}
+        state = {
+            "training": training,
+            "callbacks": callback_states(self.others),
+            "resumptions": self.resumptions,
+        }
         self._checkpoint = Checkpoint(self.num_timesteps, state)
 
     def _on_training_start(self) -> None:

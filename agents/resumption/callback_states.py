@@ -5,10 +5,13 @@ the callback, or else the name of its class.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from copy import deepcopy
 from typing import Any, TypeAlias
 
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
+from agents.callbacks import blamed
 from envs.vectorized.state_tree import StateTree
 from policies.refusal import Refusal
 from policies.streams import say
@@ -40,20 +43,44 @@ def by_state_key(callbacks: Iterable[AnyCallback]) -> dict[str, Any]:
     return found
 
 
-def set_callback_states(callbacks: Mapping[str, BaseCallback], states: StateTree) -> None:
+def callback_states(callbacks: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the states of callbacks as they are now.
+
+    :raises CallbackFailure: for what a callback of a user's own raises
+    """
+    return {key: _state_of(callback) for key, callback in callbacks.items()}
+
+
+def set_callback_states(callbacks: Mapping[str, Any], states: StateTree) -> None:
     """Return callbacks to their states in a checkpoint; what is there on one side only is noted on stderr.
 
     A callback without a state starts fresh. A state without a callback is dropped: it is not in the next checkpoint,
     where it would be of other steps than the rest.
+
+    :raises Refusal: if a state does not fit
+    :raises CallbackFailure: for whatever else a callback of a user's own raises
     """
     for key, callback in callbacks.items():
         if key in states:
-            callback.set_state(states.value(key))
+            with nullcontext() if _is_ours(callback) else blamed(Refusal):
+                callback.set_state(states.value(key))
         else:
             say(f"note: the checkpoint holds no state of {_name(callback)} ({key!r}), it starts fresh")
     for key in states:
         if key not in callbacks:
             say(f"note: no callback takes the checkpoint's state of {key!r}, it is dropped")
+
+
+def _state_of(callback: Any) -> Any:
+    if _is_ours(callback):
+        return callback.get_state()
+    # A stranger may give what it goes on writing into; ours do not, and a copy of all their curves would take time.
+    with blamed():
+        return deepcopy(callback.get_state())
+
+
+def _is_ours(callback: BaseCallback) -> bool:
+    return type(callback).__module__.partition(".")[0] == "agents"
 
 
 def _each(callbacks: Iterable[AnyCallback]) -> Iterator[AnyCallback]:

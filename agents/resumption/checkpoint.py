@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import safetensors
@@ -40,7 +40,10 @@ class Checkpoint:
         return StateTree(self.state, "the checkpoint does not fit this run:")
 
     def to_bytes(self) -> bytes:
-        """Return the content of its file."""
+        """Return the content of its file.
+
+        :raises Refusal: for a state, as of a user's own callback or environment, that holds what no checkpoint can
+        """
         arrays: dict[str, np.ndarray] = {}
         plain = _without_arrays(self.state, "", arrays)
         text = json.dumps({"steps": self.steps, "state": plain})
@@ -132,16 +135,30 @@ def _digest(text: str, arrays: Mapping[str, np.ndarray]) -> str:
 
 def _without_arrays(tree: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(tree, np.ndarray | np.generic):
+        if tree.dtype.kind not in "biuf":
+            _refuse(f"array of {tree.dtype}", path)
         arrays[path] = np.ascontiguousarray(tree).reshape(np.shape(tree))
         return {_ARRAY: path}
     if isinstance(tree, Mapping):
-        return {
-            str(key): _without_arrays(value, f"{path}/{key}" if path else str(key), arrays)
-            for key, value in tree.items()
-        }
+        return {str(key): _without_arrays(value, _below(path, str(key)), arrays) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return [_without_arrays(value, f"{path}/{index}", arrays) for index, value in enumerate(tree)]
-    return tree
+        return [_without_arrays(value, _below(path, str(index)), arrays) for index, value in enumerate(tree)]
+    if tree is None or isinstance(tree, bool | int | float | str):
+        return tree
+    return _refuse(type(tree).__name__, path)
+
+
+def _below(path: str, key: str) -> str:
+    # Escaped as in a JSON pointer (RFC 6901), so that no two arrays share a path.
+    key = key.replace("~", "~0").replace("/", "~1")
+    return f"{path}/{key}" if path else key
+
+
+def _refuse(kind: str, path: str) -> NoReturn:
+    raise Refusal(
+        f"no checkpoint can hold the {kind} at {path} of a state: numbers, texts, true, false and null, arrays of "
+        "numbers, and lists and dictionaries of these are needed"
+    )
 
 
 def _with_arrays(tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:

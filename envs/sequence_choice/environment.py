@@ -36,6 +36,8 @@ class SequenceChoiceEnv(gymnasium.Env[np.ndarray, np.int64]):
         balanced: bool = False,
     ) -> None:
         self.task = SequenceChoiceTask(source, split, answer, window, split_seed, balanced)
+        self.distinct_episodes = self.task.n_sequences
+        """as `agents.evaluation.play_episodes` asks"""
         self.observation_space = self.task.observation_space
         self.action_space = self.task.action_space
         self._sequence: int | None = None

@@ -47,6 +47,8 @@ class CheckedBatch(VecEnvWrapper):
                     raise Unfit(f"the {name} of its step have the shape {np.shape(entries)}: {n} numbers are needed")
             if self._steps == 1 and (len(infos) != n or not all(isinstance(info, dict) for info in infos)):
                 raise Unfit(f"the infos of its step are none of its environments: {n} dictionaries are needed")
+            # Wrappers add to the rewards, and choose environments by the dones: numbers would be taken for places.
+            rewards, dones = rewards.astype(np.float32, copy=False), dones.astype(np.bool_, copy=False)
             return as_observation(observations, self._batch_space), rewards, dones, _own(infos, dones)
         except ResetNeeded:  # it is the caller who is at fault
             raise

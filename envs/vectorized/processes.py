@@ -37,6 +37,8 @@ class ProcessVecEnv(SubprocVecEnv):
     def __init__(self, make_environment: Callable[[], gymnasium.Env], n_envs: int) -> None:
         super().__init__([partial(_in_process, make_environment)] * n_envs)
         self._last_seeds: list[int | None] = [None] * n_envs
+        if self.has_attr("distinct_episodes"):
+            self.distinct_episodes = self.get_attr("distinct_episodes", 0)[0]
 
     def reset(self) -> Any:
         """Reset every environment."""

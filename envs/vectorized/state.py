@@ -9,6 +9,7 @@ numbers arrays. If it does not fit, `set_state` may raise a `Refusal`, which a u
 raises is taken for a bug of its own and keeps its traceback.
 """
 
+import copy
 import inspect
 import sys
 from collections.abc import Mapping
@@ -88,7 +89,7 @@ def vec_env_state(environments: VecEnv) -> State | None:
         environments = environments.venv
     get_state = getattr(environments, "get_state", None)
     inner = None if get_state is None else get_state()
-    return None if inner is None else state | {"environments": inner}
+    return None if inner is None else state | {"environments": _own(environments, inner)}
 
 
 def set_vec_env_state(environments: VecEnv, state: State) -> None:
@@ -121,14 +122,14 @@ def environment_state(environment: gymnasium.Env) -> State | None:
         if names is not None:
             wrappers.append([getattr(environment, name) for name in names])
         elif _has_own_state(environment) and (own := environment.get_state()) is not None:  # type: ignore[attr-defined]
-            wrappers.append([own])
+            wrappers.append([_own(environment, own)])
         else:
             return None
         environment = environment.env
     if _is_known_mujoco(environment):
         inner: State = _mujoco_state(environment)
-    elif _has_own_state(environment):
-        inner = environment.get_state()  # type: ignore[attr-defined]
+    elif _has_own_state(environment) and (own := environment.get_state()) is not None:  # type: ignore[attr-defined]
+        inner = _own(environment, own)
     else:
         return None
     return {"wrappers": wrappers, "inner": inner}
@@ -161,6 +162,11 @@ def set_environment_state(environment: gymnasium.Env, state: State) -> None:
         environment.set_state(tree.value("inner"))  # type: ignore[attr-defined]
     else:
         raise Refusal(f"{tree.place} is of another environment, whose state can be restored")
+
+
+def _own(environments: VecEnv | gymnasium.Env, state: State) -> State:
+    # Ours give copies; a stranger may give what it goes on writing into.
+    return state if type(environments).__module__.partition(".")[0] == "envs" else copy.deepcopy(state)
 
 
 def _is_known_mujoco(environment: gymnasium.Env) -> bool:

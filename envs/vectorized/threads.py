@@ -51,6 +51,8 @@ class ThreadVecEnv(DummyVecEnv):
             raise ValueError(f"n_threads {n_threads} does not fit: at least 1 is needed")
         if np.issubdtype(self.observation_space.dtype, np.floating):
             self.observation_space = float32_space(self.observation_space)
+        if (distinct := getattr(self.envs[0].unwrapped, "distinct_episodes", None)) is not None:
+            self.distinct_episodes = distinct
         n = self.num_envs
         self.n_threads = min(n, n_threads if n_threads is not None else available_cores())
         self._observations = np.zeros((n, *self.observation_space.shape), self.observation_space.dtype)

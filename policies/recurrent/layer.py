@@ -312,7 +312,8 @@ class _Stepper:
     """Makes steps with matrices that are laid out once and, in evaluation mode, kept until a parameter changes.
 
     In training mode they are laid out for every step: a fused optimizer changes parameters without telling their
-    version counters, so nothing would show that the matrices are out of date.
+    version counters, so nothing would show that the matrices are out of date. Nor do writes through `.data`: whoever
+    makes some calls `train()` and `eval()` after them.
     """
 
     def __init__(self) -> None:

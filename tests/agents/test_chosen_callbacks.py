@@ -10,7 +10,9 @@ import pytest
 import yaml
 from data_files import ROOT
 
+from agents.callbacks import make_callbacks
 from agents.configuration import configure, from_yaml, to_yaml
+from agents.resumption.callback_states import by_state_key, callback_states
 from agents.resumption.checkpoint import checkpoint_files
 from agents.studies.ledger import recorded
 from agents.training import train
@@ -71,19 +73,21 @@ def test_one_is_recorded_and_goes_on_from_its_state(
     assert changed == {"total_timesteps": 320, "callbacks": "none"}
 
 
-@pytest.mark.parametrize("rebalance", ["none", "momentum"])
+@pytest.mark.parametrize(("rebalance", "given"), [("none", "text"), ("momentum", "text"), ("none", "object")])
 def test_one_that_returns_false_ends_the_training_between_two_updates(
-    rebalance: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    rebalance: str, given: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = {"n_steps": 32, "n_envs": 2, "n_epochs": 1, "eval_episodes": 2, "total_timesteps": 256, "budget": 300}
     if rebalance != "none":
         options |= {"rebalance": rebalance, "rebalance_every": 1}
     common = options | {"progress": False, "env_arguments": {"max_episode_steps": 9}}
     modules.import_named("own_callbacks", "this test")
-    stopped = train(configure("Reacher-v5", **common, run_name="stopped", callbacks=[f"{COUNTING},stop_at=80"]))
+    texts = [f"{COUNTING},stop_at=80"] if given == "text" else []
+    objects = [] if texts else make_callbacks([f"{COUNTING},stop_at=80"])
+    stopped = train(configure("Reacher-v5", **common, run_name="stopped", callbacks=texts), objects)
     assert stopped.steps == 128
     assert "a callback ended the training after 128 steps" in capsys.readouterr().err
-    resume = ["--resume", str(stopped.path), "--callback", "none", "--no-progress"]
+    resume = ["--resume", str(stopped.path), "--no-progress", *(["--callback", "none"] if texts else [])]
     assert call("train.py", *resume, patch=monkeypatch) == 0
     whole = train(configure("Reacher-v5", **common, run_name="whole"))
     policies = [path / "final" / "policy.safetensors" for path in (stopped.path, whole.path)]
@@ -101,6 +105,25 @@ def test_one_that_raises_stops_the_training_with_a_checkpoint(
     assert "own_callbacks.py, line " in last
     assert "goes on from its checkpoint after 64 steps" in last
     assert checkpoint_files(Path(RUN))[-1].stem == "64"
+
+
+def test_a_state_that_cannot_be_had_or_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stateful = "own_callbacks:Remembering:memory="
+    assert call("train.py", *TINY, "--callback", f"{stateful}None", patch=monkeypatch) == 3
+    assert "a callback failed: LookupError: nothing to remember (" in capsys.readouterr().err.splitlines()[-1]
+    for number, (memory, kind) in enumerate(((r"b'raw'", "bytes"), ("[{1}]", "set"))):
+        words = [*TINY[:-1], f"run-{number}", "--callback", stateful + memory]
+        assert call("train.py", *words, patch=monkeypatch) == 2
+        errors = capsys.readouterr().err
+        assert errors.count("\n") == 1
+        assert f"no checkpoint can hold the {kind} at callbacks/Remembering/memory" in errors
+    modules.import_named("own_callbacks", "this test")
+    (callback,) = make_callbacks([f"{stateful}[1]"])
+    states = callback_states(by_state_key([callback]))
+    callback.memory.append(2)  # type: ignore[attr-defined]
+    assert states == {"Remembering": {"memory": [1]}}  # as it was then
 
 
 UNFIT = {

@@ -131,6 +131,22 @@ def test_every_vectorization_wraps(vectorization: str, named: None) -> None:
     environments.close()
 
 
+@pytest.mark.parametrize("vectorization", ["serial", "processes", "batched"])
+def test_no_sequence_counts_twice(vectorization: str, named: None) -> None:
+    environments = make_vec_env(
+        "SequenceChoice-v0",
+        n_envs=2,
+        seed=0,
+        vectorization=vectorization,
+        training=False,
+        wrappers=["own_wrappers:Paid:amount=7.0"],
+    )
+    batch = make_vec_env("SequenceChoice-v0", n_envs=2, seed=0, vectorization="batched", training=False)
+    assert environments.distinct_episodes == batch.distinct_episodes > 1  # type: ignore[attr-defined]
+    environments.close()
+    batch.close()
+
+
 def test_a_batch_that_is_stepped_one_by_one_is_mentioned(named: None) -> None:
     wrappers = ["own_wrappers:Paid"]
     (line,) = remarks("RandomAnomaly-v0", {}, wrappers, "batched")

@@ -7,10 +7,13 @@ import pytest
 import torch
 from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
+from stable_baselines3.common.torch_layers import FlattenExtractor
 
+from policies.gated_policy import GatedPolicy
 from policies.gru_policy import GruPolicy
 from policies.lstm_policy import LstmPolicy
 from policies.network.architectures import specify_architecture
+from policies.refusal import Refusal
 
 BOX = spaces.Box(-np.inf, np.inf, (5,), np.float32)
 ACTIONS = spaces.Box(-1, 1, (3,), np.float32)
@@ -56,3 +59,36 @@ def test_stock_recurrent_ppo_learns_saves_and_loads(env: str, tmp_path: Path) ->
         other, other_state = loaded.predict(observation, other_state, deterministic=True)
         np.testing.assert_array_equal(action, other)
         np.testing.assert_array_equal(state[0], other_state[0])
+
+
+@pytest.mark.parametrize("kind", [GruPolicy, LstmPolicy])
+def test_a_policy_saved_by_itself_is_the_same_when_loaded(kind: type[GatedPolicy], tmp_path: Path) -> None:
+    policy = kind(BOX, ACTIONS, lambda _: 1e-3, lstm_hidden_size=7, noise_correlation=0.9)
+    policy.save(str(tmp_path / "policy.pt"))
+    loaded = kind.load(str(tmp_path / "policy.pt"), device="cpu")
+    assert loaded.noise_correlation == 0.9
+    observation = np.ones(5, np.float32)
+    np.testing.assert_array_equal(
+        loaded.predict(observation, deterministic=True)[0], policy.predict(observation, deterministic=True)[0]
+    )
+
+
+class Doubled(FlattenExtractor):
+    """Another extractor."""
+
+
+UNFIT = {
+    "use_sde": True,
+    "n_lstm_layers": 2,
+    "shared_lstm": True,
+    "enable_critic_lstm": False,
+    "lstm_kwargs": {"dropout": 0.5},
+    "features_extractor_class": Doubled,
+}
+
+
+@pytest.mark.parametrize("option", UNFIT)
+def test_another_kind_of_network_is_refused_in_one_line(option: str) -> None:
+    with pytest.raises(Refusal, match=f"{option} .* does not fit LstmPolicy") as refused:
+        LstmPolicy(BOX, ACTIONS, lambda _: 1e-3, **{option: UNFIT[option]})
+    assert "\n" not in str(refused.value)

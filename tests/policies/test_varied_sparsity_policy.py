@@ -117,6 +117,8 @@ def test_correlated_noise_has_the_stated_correlation_and_deviation(make: Callabl
             noise.append(actions - means)
             torch.testing.assert_close(built.noise_of(states.pi), noise[-1])
         still, _, _, _ = built(torch.zeros(B, 5), RNNStates((zeros, zeros), (zeros, zeros)), start, deterministic=True)
+        calm, _, _, _ = built(torch.zeros(B, 5), states, start, deterministic=True)
+        torch.testing.assert_close(calm, built.step_actor(torch.zeros(B, 5), states.pi, start)[0])
     late, before = noise[-1].flatten(), noise[-2].flatten()
     assert float(late.std()) == pytest.approx(np.exp(-0.5), rel=0.06)
     assert float(torch.corrcoef(torch.stack([late, before]))[0, 1]) == pytest.approx(0.9, abs=0.03)

@@ -451,6 +451,13 @@ def test_what_does_not_fit_is_named(path: str, value: Any, said: str, anomaly: P
     assert "\n" not in str(caught.value)
 
 
+def test_keys_of_a_state_may_hold_anything() -> None:
+    state = {"a/b": np.ones(1), "a": {"b": np.zeros(1), "~1": np.ones(2)}, "a~1b": np.zeros(2)}
+    read = Checkpoint.from_bytes(Checkpoint(3, state).to_bytes()).state
+    assert {key: read[key].tolist() for key in ("a/b", "a~1b")} == {"a/b": [1], "a~1b": [0, 0]}
+    assert {key: value.tolist() for key, value in read["a"].items()} == {"b": [0], "~1": [1, 1]}
+
+
 class Counter(BaseCallback):
     """Counts steps, over interruptions too."""
 

@@ -164,6 +164,34 @@ def test_what_the_set_state_of_another_origin_raises_is_left_alone() -> None:
     environments.close()
 
 
+def test_a_state_is_of_the_time_when_it_was_taken() -> None:
+    class Board(OwnState):
+        board = np.zeros(2)
+
+        def get_state(self) -> dict[str, Any]:
+            return {"board": self.board}
+
+        def step(self, action: Any) -> Any:
+            self.board[:] += 1
+            return np.zeros(2, np.float32), 0.0, False, False, {}
+
+    class Unknown(OwnState):
+        def get_state(self) -> Any:
+            return None
+
+    environments = ThreadVecEnv([Board])
+    environments.reset()
+    taken = vec_env_state(environments)
+    assert taken is not None
+    environments.step(np.zeros(1, int))
+    assert taken["environments"]["environments"][0]["inner"]["board"].tolist() == [0, 0]
+    environments.close()
+    environments = ThreadVecEnv([Unknown])
+    environments.reset()
+    assert vec_env_state(environments) is None
+    environments.close()
+
+
 def test_a_state_for_environments_without_one_is_refused() -> None:
     environments = make_vec_env("CartPole-v1", n_envs=1, seed=0, training=True)
     environments.reset()

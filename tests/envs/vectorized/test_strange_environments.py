@@ -286,6 +286,13 @@ def test_batches_of_an_environments_own(habit: str, said: str) -> None:
     assert said in str(failure)
 
 
+def test_ends_of_a_batch_that_are_numbers() -> None:
+    with strange("batch dones", "batched") as environments:
+        played = play(environments)
+    assert any(step[2].any() for step in played)
+    assert {(step[1].dtype, step[2].dtype) for step in played} == {(np.dtype(np.float32), np.dtype(np.bool_))}
+
+
 def test_infos_of_a_batch() -> None:
     with strange("shared info", "batched") as environments:
         played = play(environments)
