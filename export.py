@@ -77,18 +77,20 @@ def check_hub(arguments: argparse.Namespace) -> None:
 def publish(arguments: argparse.Namespace, export: "Export") -> None:
     """Write the model card, and upload it with the file, as asked."""
     from agents.hub.card import check_card_place, model_card
-    from agents.hub.repository import push
+    from agents.hub.repository import POLICY, push
     from agents.runs.files import write_whole
     from agents.runs.folder import RunFolder
 
     configuration = RunFolder.open(arguments.run).read_configuration()
-    card = model_card(export.metadata, configuration, arguments.which, arguments.push_to_hub)
+    on_hub = arguments.push_to_hub
+    name = export.path.name if on_hub is None else POLICY
+    card = model_card(export.metadata, configuration, arguments.which, name, on_hub)
     if arguments.card:
         file = check_card_place(export.path.parent)
         write_whole(file, card)
         print(f"card: {file}")
-    if arguments.push_to_hub is not None:
-        print(f"uploaded: {push(arguments.push_to_hub, export.path, card)}")
+    if on_hub is not None:
+        print(f"uploaded: {push(on_hub, export.path, card)}")
 
 
 if __name__ == "__main__":

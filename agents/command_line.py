@@ -43,6 +43,7 @@ _OTHER_OPTIONS = {
             "episodes",
             "html",
             "import",
+            "known",
             "list_envs",
             "n_inputs",
             "n_outputs",

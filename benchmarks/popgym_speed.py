@@ -41,7 +41,7 @@ def stock(settings: TrainingConfiguration) -> Callable[[], float]:
         return FlattenObservation(make_environment(settings.env, wrappers=settings.wrappers))
 
     _, options = policy_recipe(settings, plan_training(settings))
-    del options["optimizer_kwargs"], options["noise_correlation"]  # ours
+    del options["optimizer_class"], options["optimizer_kwargs"], options["noise_correlation"]  # ours
     environments = VecNormalize(stock_vec_env(flat, n_envs=N_ENVS, seed=0))
     rate = settings.learning_rate
     algorithm = RecurrentPPO("MlpLstmPolicy", environments, rate, policy_kwargs=options, seed=0, device="cpu", **LOOP)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,6 +18,8 @@ from envs.vectorized.state_tree import StateTree
 from policies.network.specification import DEFAULT_HIDDEN_PROPORTION
 from policies.refusal import Refusal
 
+LEARNED_FROM = ("total_timesteps", "callbacks")
+"""Fields that may change when a run is resumed, and change what is learned."""
 UNCOMPARED = ("env", "env_arguments", "seed", "log_dir", "run_name", "parent", "recommended_by")
 """Fields in which runs of one configuration may differ, beside those that change nothing of what is learned."""
 
@@ -55,7 +58,11 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     """
     runs: dict[str, Run] = {}
     left_out: list[str] = []
-    for path in dict.fromkeys(folder for given in paths for folder in _folders(given)):
+    folders: dict[Path, Path] = {}
+    for given in paths:
+        for folder in _folders(given):
+            folders.setdefault(folder.resolve(), folder)
+    for path in folders.values():
         if _is_report(path / "results.csv"):
             found = list(_read_report(path, left_out))
         else:
@@ -89,11 +96,22 @@ def _folders(path: Path) -> list[Path]:
         return [path]
     reports = sorted(file.parent for file in path.rglob("results.csv") if _is_report(file))
     runs = sorted(file.parent for file in path.rglob("config.yaml"))
-    # The runs of a study lie below its report, which has them all.
-    folders = reports + [run for run in runs if not any(run.is_relative_to(report) for report in reports)]
+    cells = {report: _cells(report) for report in reports}
+    folders = reports + [run for run in runs if not any(_is_in(run, report, cells[report]) for report in reports)]
     if not folders:
         raise Refusal(f"{path} is no run folder and holds none, nor the results.csv of a study")
     return folders
+
+
+def _is_in(run: Path, report: Path, cells: frozenset[str]) -> bool:
+    """Tell whether a report has a run already: it lies below, or beside the runs of its study's cells."""
+    is_cell = run.is_relative_to(report.parent) and re.sub(r"-attempt\d+$", "", run.name) in cells
+    return is_cell or run.is_relative_to(report)
+
+
+def _cells(report: Path) -> frozenset[str]:
+    with (report / "results.csv").open(newline="", encoding="utf-8", errors="replace") as stream:
+        return frozenset(row[1] for row in csv.reader(stream) if len(row) > 1)
 
 
 def _is_report(file: Path) -> bool:
@@ -170,7 +188,7 @@ def _defaults() -> Mapping[str, Any]:
     return {
         name: _plain(field.default)
         for name, field in TrainingConfiguration.model_fields.items()
-        if name not in UNCOMPARED and (name == "total_timesteps" or not marks_of(name).get("changeable"))
+        if name not in UNCOMPARED and (name in LEARNED_FROM or not marks_of(name).get("changeable"))
     }
 
 

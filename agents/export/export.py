@@ -4,6 +4,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -124,9 +125,12 @@ def export_policy(
             )
         microseconds = statistics.median(step_microseconds(step, metadata.specification.actor.n_inputs))
         temporary.replace(output)
+    except OSError as error:
+        raise Refusal(f"`output` {output} cannot be written: {error.strerror}") from None
     finally:
         environments.close()
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the one above tells more
+            temporary.unlink(missing_ok=True)
     return Export(output, metadata, output.stat().st_size, differences, microseconds)
 
 

@@ -24,13 +24,18 @@ METHOD = (
 
 
 def model_card(
-    metadata: PolicyMetadata, configuration: TrainingConfiguration, which: PolicyName, repository: str | None = None
+    metadata: PolicyMetadata,
+    configuration: TrainingConfiguration,
+    which: PolicyName,
+    file: str,
+    repository: str | None = None,
 ) -> str:
     """Return the card of a policy: task, network, evaluation, and the commands that use and repeat it.
 
     :param metadata: of the exported file
     :param configuration: of its training
     :param which: policy of the run that was exported
+    :param file: name of the exported file, beside which the card lies
     :param repository: where it will lie on the Hub, if anywhere
     """
     actor, figures = metadata.specification.actor, metadata.evaluation
@@ -52,7 +57,7 @@ def model_card(
         f"---\n{data.to_yaml()}\n---",
         f"# {title[0].upper()}{title[1:]}",
         f"A recurrent policy of {actor.total_weights:,} weights, trained by {learning} with varied-sparsity-rl and "
-        "exported as `policy.onnx`.",
+        f"exported as `{file}`.",
         "## Task",
         "\n".join(
             [
@@ -67,7 +72,7 @@ def model_card(
         "## Evaluation",
         _evaluation(metadata.env, figures, which),
         "## Use",
-        _block(f"python evaluate.py {f'hf://{repository}' if repository else 'policy.onnx'} --episodes 100")
+        _block(f"python evaluate.py {f'hf://{repository}' if repository else shlex.quote(file)} --episodes 100")
         + "\n\nThe file needs no more than onnxruntime: inputs `observation`, `state` and `episode_start`, outputs "
         "`action` and `next_state`, float32.",
         "## Train it again",
@@ -81,9 +86,11 @@ def model_card(
 def check_card_place(folder: Path) -> Path:
     """Return where a card is written; a README.md of something else stays.
 
-    :raises Refusal: if there is one
+    :raises Refusal: if there is one, or a folder of that name
     """
     file = folder / CARD
+    if file.exists() and not file.is_file():
+        raise Refusal(f"`card` cannot be written: {file} is no file, `output` in another folder is needed")
     if file.exists() and f"library_name: {LIBRARY}\n" not in file.read_text(encoding="utf-8", errors="replace"):
         raise Refusal(
             f"`card` would replace {file}, which is no model card of ours: `output` in another folder is needed"

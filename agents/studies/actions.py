@@ -150,10 +150,7 @@ def _results(path: Path, arguments: argparse.Namespace) -> tuple[str, list[Resul
     if path.is_dir():
         if not (path / "results.csv").is_file():
             raise Refusal(f"{path} holds no results.csv: the folder of a report, or a study file, is needed")
-        try:
-            return _study_name(path.resolve()), read_results(path)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise Refusal(f"{path / 'results.csv'} is none that sweep.py report wrote: {error}") from None
+        return _study_name(path.resolve()), read_results(path)
     definition = read_study(path)
     folder = arguments.studies_dir / definition.name
     address = embedded_address(folder) if arguments.storage is None else Address.parse(arguments.storage)

@@ -26,10 +26,8 @@ def known_results(folder: Path) -> list[Result]:
     """
     try:
         results = read_results(folder)
-    except OSError as error:
-        raise Refusal(f"`known` {folder} is no folder of a report: {error.strerror}: {error.filename}") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise Refusal(f"`known` {folder}: results.csv is no table of a study's results: {error}") from None
+    except Refusal as error:
+        raise Refusal(f"`known` {error}") from None
     return [result for result in results if result.status == "complete" and result.final]
 
 

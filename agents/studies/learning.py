@@ -48,6 +48,7 @@ def records_of(study: str, results: Iterable[Result], known: Mapping[str, TaskFa
     :param study: its name
     :param known: facts of tasks whose environments may not be here, from a table
     :return: the rows, and a line for every task that had to be left out
+    :raises Refusal: if the results lack a setting that is needed
     """
     results = list(results)
     score = score_of(results)
@@ -70,7 +71,10 @@ def records_of(study: str, results: Iterable[Result], known: Mapping[str, TaskFa
                     left_out.append(f"{study}: {task} is left out, as nothing is known of it: {error}")
         own = facts[task]
         if own is not None:
-            records.append(_record(study, task, own, result, score))
+            try:
+                records.append(_record(study, task, own, result, score))
+            except KeyError as error:
+                raise Refusal(f"{study}: its results.csv has no column {error}") from None
     return records, left_out
 
 

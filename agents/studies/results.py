@@ -1,6 +1,6 @@
 """The results of a study as the report sees them: one per cell, all from the database, and their tables.
 
-results.csv has a row per trial; evaluations.csv has one per evaluation, those during a training over the validation
+results.csv has a row per cell; evaluations.csv has one per evaluation, those during a training over the validation
 split and the final one over the test split. Both are read back as they were.
 """
 
@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 from agents.studies.ledger import CellState
 from policies.network.architectures import ARCHITECTURES
 from policies.network.specification import BLOCKS
+from policies.refusal import Refusal
 
 Key = TypeVar("Key", bound=Hashable)
 _NETWORK = {"n_h": "n_hidden", "realized_hidden_proportion": "hidden_proportion", "total_weights": "total_weights"}
@@ -180,7 +181,20 @@ def _evaluations(result: Result) -> Iterator[dict[str, Any]]:
 
 
 def read_results(folder: Path) -> list[Result]:
-    """Read what `write_results` wrote; older reports have no evaluations.csv, and so no curves."""
+    """Read what `write_results` wrote; older reports have no evaluations.csv, and so no curves.
+
+    :raises Refusal: if a file is missing, damaged or something else
+    """
+    try:
+        return _read_results(folder)
+    except OSError as error:
+        raise Refusal(f"{folder} is no folder of a report: {error.strerror}: {error.filename}") from None
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__} {error}" if isinstance(error, KeyError) else str(error)
+        raise Refusal(f"{folder}: its tables are none that sweep.py report wrote: {reason}") from None
+
+
+def _read_results(folder: Path) -> list[Result]:
     evaluations: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in _read(folder / "evaluations.csv") if (folder / "evaluations.csv").is_file() else ():
         known = {name: value for name, value in row.items() if value is not None}

@@ -19,8 +19,11 @@ from agents.comparison.report import Comparison, compare
 from agents.comparison.runs import find_runs
 from agents.configuration import configure
 from agents.runs.folder import RunFolder
+from agents.studies.ledger import recorded
+from agents.studies.results import Result, write_results
 from agents.training import plan_training, train
 from benchmarks.study_tables import FOLDER
+from envs import modules
 
 HAMMER = FOLDER / "studies" / "hammer"
 
@@ -102,6 +105,53 @@ def test_runs_that_differ_in_seeds_are_one_configuration(logs: Path) -> None:
     assert differing_settings(one) == {}  # the presets of the two environments do
     assert one[0].settings != one[-1].settings
     assert [group.name for group in group_runs(one)] == ["all runs"]
+
+
+def test_each_run_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = finish(tmp_path / "study", "CartPole-v1", 0, 5.0)
+    other = finish(tmp_path / "study", "Pendulum-v1", 0, 5.0).rename(tmp_path / "study" / "Pendulum-v1" / "another")
+    network = plan_training(RunFolder.open(run).read_configuration()).actor
+    cell = Result(
+        trial=0,
+        cell="run",
+        configuration="proportions-0000",
+        group="proportions",
+        seed=0,
+        status="complete",
+        attempt=1,
+        hyperparameters=recorded(RunFolder.open(run).read_configuration()),
+        network={
+            "n_hidden": network.n_hidden,
+            "hidden_proportion": network.hidden_proportion,
+            "total_weights": network.total_weights,
+            "densities": dict(network.densities),
+            "weights": dict(network.weights),
+        },
+        final_score=5.0,
+        best_score=5.0,
+        seconds=60.0,
+        curve=(),
+        final={"episodes": 20, "mean_return": 5.0, "std_return": 2.0},
+    )
+    report = tmp_path / "study" / "report"  # where `sweep.py report` puts it
+    report.mkdir()
+    write_results([cell], report)
+    monkeypatch.chdir(tmp_path)
+    for paths in ([tmp_path], [report, other], [Path("study"), report.parent, other]):
+        found, _ = find_runs(paths)
+        assert [(run.env, run.final["mean_return"]) for run in found] == [("CartPole-v1", 5.0), ("Pendulum-v1", 5.0)]
+    assert len(find_runs([other, Path("study/Pendulum-v1/another")])[0]) == 1
+
+
+def test_runs_with_other_callbacks_are_another_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modules, "_NAMED", set(modules._NAMED))
+    modules.import_named("stable_baselines3.common.callbacks", "this test")
+    finish(tmp_path / "a", "CartPole-v1", 0, 5.0)
+    text = "stable_baselines3.common.callbacks:StopTrainingOnMaxEpisodes:max_episodes=1"
+    finish(tmp_path / "b", "CartPole-v1", 1, 6.0, callbacks=[text])
+    runs, _ = find_runs([tmp_path])
+    assert differing_settings(runs) == {"callbacks": [[], [text]]}
+    assert len(group_runs(runs)) == 2
 
 
 def test_scores_of_several_environments_are_normalized(logs: Path) -> None:

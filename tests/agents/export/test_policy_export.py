@@ -279,6 +279,7 @@ BAD_OUTPUTS = {
     "another suffix": "policy.txt",
     "no such folder": "nowhere/policy.onnx",
     "a folder": "folder.onnx",
+    "too long": f"{250 * 'a'}.onnx",
 }
 
 

@@ -157,6 +157,11 @@ def test_readme_of_something_else_stays(
     code, out, err = in_process(monkeypatch, capsys, export_command.main, *words[:1], "--push-to-hub", "pole")
     assert (code, out) == (2, "")
     assert "USER/NAME is needed" in err
+    (tmp_path / "README.md").unlink()
+    (tmp_path / "README.md").mkdir()
+    code, _, err = in_process(monkeypatch, capsys, export_command.main, *words)
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("error: --card cannot be written: ")
 
 
 def test_card_says_what_the_policy_is(make_run: MakeRun, tmp_path: Path) -> None:
@@ -165,7 +170,7 @@ def test_card_says_what_the_policy_is(make_run: MakeRun, tmp_path: Path) -> None
     run = RunFolder.open(path)
     run.write_json("result.json", {"best": figures, "final": figures})
     metadata = export_policy(path, tmp_path / "policy.onnx").metadata
-    card = model_card(metadata, run.read_configuration(), "best", "me/pole")
+    card = model_card(metadata, run.read_configuration(), "best", "policy.onnx", "me/pole")
     head, body = card.removeprefix("---\n").split("\n---\n", 1)
     entries = yaml.safe_load(head)
     assert entries["library_name"] == "varied-sparsity-rl"
@@ -190,9 +195,10 @@ def test_card_says_what_the_policy_is(make_run: MakeRun, tmp_path: Path) -> None
 def test_card_of_settings_that_no_option_sets(tmp_path: Path) -> None:
     metadata = export_policy(CARTPOLE, tmp_path / "policy.onnx").metadata
     configuration = configure("CartPole-v1", log_std_init=-2.0, log_dir="/home/me/secret")
-    card = model_card(metadata, configuration, "final")
+    card = model_card(metadata, configuration, "final", "my policy.onnx")
     assert "python train.py --config settings.yaml" in card
     assert "secret" not in card
     (tmp_path / "settings.yaml").write_text(card.split("```yaml\n")[1].split("```")[0])
     assert configure(**read_options(tmp_path / "settings.yaml", {})) == configure("CartPole-v1", log_std_init=-2.0)
-    assert "python evaluate.py policy.onnx" in card
+    assert "python evaluate.py 'my policy.onnx' --episodes 100" in card
+    assert "exported as `my policy.onnx`" in card

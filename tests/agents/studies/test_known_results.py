@@ -88,5 +88,24 @@ def test_a_folder_without_a_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="known .* is no folder of a report: No such file"):
         known_results(tmp_path)
     (tmp_path / "results.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(Refusal, match="is no table of a study's results"):
+    with pytest.raises(Refusal, match="are none that sweep.py report wrote: KeyError 'cell'"):
         known_results(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "column missing", "more columns", "twice", "long"])
+@pytest.mark.parametrize("table", ["results.csv", "evaluations.csv"])
+def test_a_damaged_report_is_one_line(table: str, damage: str, tmp_path: Path, report: Path) -> None:
+    for file in report.glob("*.csv"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    header, *rows = (tmp_path / table).read_text().splitlines()
+    damaged = {
+        "truncated": [header, *rows[:-1], rows[-1][: len(rows[-1]) // 3]],
+        "column missing": [header.replace("cell", "cells"), *rows],
+        "more columns": [header, *(f"{row},1" for row in rows)],
+        "twice": [header, *rows, *rows],
+        "long": [header, f"{'1' * 200_000}{rows[0]}"],
+    }
+    (tmp_path / table).write_text("\n".join(damaged[damage]))
+    with pytest.raises(Refusal, match="its tables are none that sweep.py report wrote: ") as refused:
+        known_results(tmp_path)
+    assert "\n" not in str(refused.value)
