@@ -44,9 +44,9 @@ def blamed(*passed_on: type[Exception]) -> Iterator[None]:
     """
     try:
         yield
-    except (EnvironmentFailure, *passed_on):
-        raise
     except (Exception, SystemExit) as error:
+        if isinstance(error, (EnvironmentFailure, *passed_on)):
+            raise
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise
         raise CallbackFailure(f"a callback failed: {' '.join(describe(error).split())}") from error
