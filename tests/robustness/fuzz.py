@@ -280,7 +280,7 @@ def checkpoint_input(generator: random.Random, workshop: Workshop) -> tuple[str,
     state = state if isinstance(state, dict) else {"state": state}
     try:
         return name, Checkpoint(generator.choice((56, 56, 0, 10**12)), state).to_bytes()
-    except TypeError:  # bytes have no form in JSON
+    except Refusal:  # bytes have no form in a checkpoint
         return name, damage(generator, content)
 
 
