@@ -3,21 +3,15 @@
 16 environments × 256 steps, 4 minibatches, 10 epochs, no early stop, 10,000 weights per network.
 """
 
-from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import gymnasium
-import torch
 from gymnasium.wrappers import FlattenObservation
-from sb3_contrib import RecurrentPPO
-from stable_baselines3.common.env_util import make_vec_env as stock_vec_env
-from stable_baselines3.common.vec_env import VecNormalize
 
-from agents.building import policy_recipe
 from agents.configuration import TrainingConfiguration, configure
-from agents.training import plan_training
 from benchmarks.harness import Finding, alternate, median_ratio, run_benchmark, tabulate
-from benchmarks.training import ours, steps_per_second
+from benchmarks.training import ours, stock
 from envs.lookup import make_environment
 
 TASKS = ("RepeatFirstEasy", "RepeatPreviousEasy", "PositionOnlyCartPoleEasy", "MultiarmedBanditEasy", "HigherLowerEasy")
@@ -31,21 +25,9 @@ def configuration(task: str, architecture: str) -> TrainingConfiguration:
     return configure(f"popgym-{task}-v0", architecture=architecture, budget=10_000, n_envs=N_ENVS, **LOOP)
 
 
-def stock(settings: TrainingConfiguration) -> Callable[[], float]:
-    """Return a measurement of sb3-contrib's RecurrentPPO with an LSTM of the same weights, which takes flat vectors.
-
-    Monitor and VecNormalize are included, torch has its default threads.
-    """
-
-    def flat() -> gymnasium.Env:
-        return FlattenObservation(make_environment(settings.env, wrappers=settings.wrappers))
-
-    _, options = policy_recipe(settings, plan_training(settings))
-    del options["optimizer_class"], options["optimizer_kwargs"], options["noise_correlation"]  # ours
-    environments = VecNormalize(stock_vec_env(flat, n_envs=N_ENVS, seed=0))
-    rate = settings.learning_rate
-    algorithm = RecurrentPPO("MlpLstmPolicy", environments, rate, policy_kwargs=options, seed=0, device="cpu", **LOOP)
-    return steps_per_second(algorithm, threads=torch.get_num_threads(), rollout=ROLLOUT)
+def flat(settings: TrainingConfiguration) -> gymnasium.Env:
+    """Make an environment that shows flat vectors, as the stock trainer takes them."""
+    return FlattenObservation(make_environment(settings.env, wrappers=settings.wrappers))
 
 
 def measure(rounds: int) -> Finding:
@@ -55,7 +37,7 @@ def measure(rounds: int) -> Finding:
             {
                 "ours": ours(configuration(task, "varied"), ROLLOUT),
                 "our LSTM": ours(configuration(task, "lstm"), ROLLOUT),
-                "stock": stock(configuration(task, "lstm")),
+                "stock": stock(configuration(task, "lstm"), partial(flat, configuration(task, "lstm"))),
             },
             rounds,
         )

@@ -110,8 +110,9 @@ def _is_in(run: Path, report: Path, cells: frozenset[str]) -> bool:
 
 
 def _cells(report: Path) -> frozenset[str]:
-    with (report / "results.csv").open(newline="", encoding="utf-8", errors="replace") as stream:
-        return frozenset(row[1] for row in csv.reader(stream) if len(row) > 1)
+    # The first two columns are never quoted, and what is damaged further on is for `read_results` to refuse.
+    with (report / "results.csv").open(encoding="utf-8", errors="replace") as stream:
+        return frozenset(line.split(",", 2)[1] for line in stream if "," in line)
 
 
 def _is_report(file: Path) -> bool:
@@ -151,7 +152,10 @@ def _read_report(path: Path, left_out: list[str]) -> Iterator[Run]:
         raise Refusal(f"{path} holds no evaluations.csv beside its results.csv: a report of this version is needed")
     for result in read_results(path):
         if result.status == "complete":
-            yield _of_result(result, f"{path}: {result.cell}")
+            try:
+                yield _of_result(result, f"{path}: {result.cell}")
+            except KeyError as error:
+                raise Refusal(f"{path}: its results.csv has no column {error}") from None
         else:
             left_out.append(f"{path}: {result.cell} is left out: its training is {result.status}")
 

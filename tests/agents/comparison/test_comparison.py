@@ -24,6 +24,7 @@ from agents.studies.results import Result, write_results
 from agents.training import plan_training, train
 from benchmarks.study_tables import FOLDER
 from envs import modules
+from policies.refusal import Refusal
 
 HAMMER = FOLDER / "studies" / "hammer"
 
@@ -141,6 +142,26 @@ def test_each_run_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         found, _ = find_runs(paths)
         assert [(run.env, run.final["mean_return"]) for run in found] == [("CartPole-v1", 5.0), ("Pendulum-v1", 5.0)]
     assert len(find_runs([other, Path("study/Pendulum-v1/another")])[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (",env,", ",world,", "its results.csv has no column 'env'"),
+        ("complete", "complete" * 20_000, "its tables are none that sweep.py report wrote: field larger"),
+    ],
+)
+def test_a_damaged_report_is_one_line(old: str, new: str, said: str, tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    report.mkdir()
+    for file in HAMMER.glob("*.csv"):
+        (report / file.name).write_bytes(file.read_bytes())
+    table = report / "results.csv"
+    table.write_text(table.read_text().replace(old, new, 1))
+    for folder in (report, tmp_path):
+        with pytest.raises(Refusal, match=said) as refused:
+            find_runs([folder])
+        assert "\n" not in str(refused.value)
 
 
 def test_runs_with_other_callbacks_are_another_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
